@@ -48,22 +48,27 @@ const ones = (word: number): number => {
 export const pop128Integer = (a: number, b: number, c: number, d: number): number =>
   ones(a) + ones(b) + ones(c) + ones(d) - pop128Mean
 
-const eachBlock = (
-  count: number,
-  { counter: [c0, c1, c2, c3], key }: Run,
-  use: (b: Block, i: number) => void,
-): void => {
-  const block: Block = [0, 0, 0, 0]
-  for (let i = 0; i < count; i++) {
-    philoxInto(block, 0, [(c0 + i) >>> 0, c1, c2, c3], key)
-    use(block, i)
-  }
+const words = (out: Uint32Array, { counter: [c0, c1, c2, c3], key }: Run): void => {
+  for (let i = 0; i < out.length; i += 4) philoxInto(out, i, [(c0 + i / 4) >>> 0, c1, c2, c3], key)
 }
 
+/** Blocks drawn at once by the samplers. */
+const batch = 256
+
+const sampler =
+  (integer: (a: number, b: number, c: number, d: number) => number, scale: number): Kernels['ih8'] =>
+  (out, { counter: [c0, ...rest], key }) => {
+    const drawn = new Uint32Array(4 * Math.min(batch, out.length))
+    for (let at = 0; at < out.length; at += batch) {
+      words(drawn, { counter: [c0 + at, ...rest], key })
+      const end = Math.min(at + batch, out.length)
+      for (let i = at, w = 0; i < end; i++, w += 4)
+        out[i] = integer(drawn[w], drawn[w + 1], drawn[w + 2], drawn[w + 3]) * scale
+    }
+  }
+
 export const scalar: Kernels = {
-  words: (out, { counter: [c0, c1, c2, c3], key }) => {
-    for (let i = 0; i < out.length; i += 4) philoxInto(out, i, [(c0 + i / 4) >>> 0, c1, c2, c3], key)
-  },
-  ih8: (out, run) => eachBlock(out.length, run, (b, i) => (out[i] = ih8Integer(...b) * ih8Scale)),
-  pop128: (out, run) => eachBlock(out.length, run, (b, i) => (out[i] = pop128Integer(...b) * pop128Scale)),
+  words,
+  ih8: sampler(ih8Integer, ih8Scale),
+  pop128: sampler(pop128Integer, pop128Scale),
 }
