@@ -1,0 +1,152 @@
+/** @file An open checkpoint: names, places and numbers of tensors, read on demand from whatever holds its files. */
+import { CheckpointError, nearest } from '../errors.js'
+import type { DType } from '../tensor/dtype.js'
+import type { Value } from '../tensor/value.js'
+import { decoder } from './convert.js'
+import type { JsonObject } from './json.js'
+import type { TensorInfo } from './safetensors.js'
+
+/** A file that is read at any position. */
+export interface RandomAccess {
+  /** In bytes. */
+  readonly size: number
+  /** Where it lies on disk, symbolic links resolved; absent when it is in memory. */
+  readonly path?: string
+  /** Fills `into` from `offset` on. Throws CheckpointError when the file ends before. */
+  read(into: Uint8Array, offset: number): Promise<void>
+  close(): Promise<void>
+}
+
+/** Blocks of rows: rows `start` to `end` (exclusive) along the first axis. `bytes` is reused by the next block. */
+export interface RowBlock {
+  readonly start: number
+  readonly end: number
+  readonly bytes: Uint8Array
+}
+
+export interface CheckpointParts {
+  /** The folder or file as the user named it; messages begin with it. */
+  readonly folder: string
+  readonly config: JsonObject
+  readonly generationConfig?: JsonObject
+  readonly metadata: Readonly<Record<string, string>>
+  readonly tensors: ReadonlyMap<string, TensorInfo>
+  readonly files: ReadonlyMap<string, RandomAccess>
+}
+
+/**
+ * An open checkpoint. Nothing but headers is in memory: reading a tensor touches that tensor's bytes alone.
+ * `config` is config.json as it is written (`normaliseConfig` gives it one spelling).
+ */
+export class Checkpoint implements AsyncDisposable {
+  readonly folder: string
+  readonly config: JsonObject
+  readonly generationConfig?: JsonObject
+  /** `__metadata__` of the weight files, merged. */
+  readonly metadata: Readonly<Record<string, string>>
+  private readonly tensors: ReadonlyMap<string, TensorInfo>
+  private readonly files: ReadonlyMap<string, RandomAccess>
+
+  constructor(parts: CheckpointParts) {
+    this.folder = parts.folder
+    this.config = parts.config
+    this.generationConfig = parts.generationConfig
+    this.metadata = parts.metadata
+    this.tensors = parts.tensors
+    this.files = parts.files
+  }
+
+  /** Every tensor's name, sorted. */
+  names(): string[] {
+    return [...this.tensors.keys()].sort()
+  }
+
+  has(name: string): boolean {
+    return this.tensors.has(name)
+  }
+
+  /** Where and what the tensor `name` is. Throws CheckpointError with the nearest names when there is none. */
+  info(name: string): TensorInfo {
+    const info = this.tensors.get(name)
+    if (!info)
+      throw new CheckpointError('NoSuchTensor', `${this.folder}: no tensor ${JSON.stringify(name)}.`, {
+        hint: `Nearest: ${nearest(name, this.tensors.keys()).join(', ') || 'none, the checkpoint is empty'}.`,
+      })
+    return info
+  }
+
+  /**
+   * The tensor `name` as a value of `dtype`; by default the stored dtype where Weft has it, float32 for F8, and a
+   * wide enough integer for I16, U16, U32 and U64. Narrow floats widen in place, without a second copy.
+   */
+  async read(name: string, dtype?: DType): Promise<Value> {
+    const info = this.info(name)
+    const target = decoder(info.dtype, info.shape, dtype)
+    return this.naming(info, async () => {
+      await this.fill(info, target.bytes, 0)
+      return target.finish()
+    })
+  }
+
+  /**
+   * The stored bytes of the tensor `name`, at the beginning of `into` when it is given (one buffer for many tensors),
+   * else in a new array. Throws CheckpointError when `into` is too small.
+   */
+  async readRaw(name: string, into?: Uint8Array): Promise<Uint8Array> {
+    const info = this.info(name)
+    if (into && into.length < info.length)
+      throw new CheckpointError(
+        'BufferTooSmall',
+        `${this.folder}: tensor ${JSON.stringify(name)} takes ${info.length} bytes; the buffer has ${into.length}.`,
+      )
+    const bytes = into ? into.subarray(0, info.length) : new Uint8Array(info.length)
+    await this.naming(info, () => this.fill(info, bytes, 0))
+    return bytes
+  }
+
+  /**
+   * The stored bytes of the tensor `name` in blocks of whole rows along its first axis, about `blockBytes` each
+   * (8 MiB; at least one row). One buffer holds every block, so copy what must outlive it. A scalar is one row.
+   */
+  async *rows(
+    name: string,
+    { blockBytes = 8 << 20 }: { blockBytes?: number } = {},
+  ): AsyncGenerator<RowBlock> {
+    const info = this.info(name)
+    const rows = info.shape[0] ?? 1
+    if (rows === 0) return
+    const rowBytes = info.length / rows
+    const step = Math.min(rows, Math.max(1, rowBytes ? Math.floor(blockBytes / rowBytes) : rows))
+    const buffer = new Uint8Array(step * rowBytes)
+    for (let start = 0; start < rows; start += step) {
+      const end = Math.min(rows, start + step)
+      const bytes = buffer.subarray(0, (end - start) * rowBytes)
+      await this.naming(info, () => this.fill(info, bytes, start * rowBytes))
+      yield { start, end, bytes }
+    }
+  }
+
+  /** Closes the files; reading afterwards fails. */
+  async close(): Promise<void> {
+    await Promise.all([...this.files.values()].map((file) => file.close()))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  private fill(info: TensorInfo, into: Uint8Array, at: number): Promise<void> {
+    return this.files.get(info.file)!.read(into, info.offset + at)
+  }
+
+  /** Errors of `work` name the file and the tensor. */
+  private async naming<T>(info: TensorInfo, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      const message = `${this.folder}: ${info.file}: tensor ${JSON.stringify(info.name)}: ${reason}`
+      throw new CheckpointError('ReadFailed', message, { cause })
+    }
+  }
+}
