@@ -1,0 +1,158 @@
+/**
+ * @file Options are declared once, as a zod object: it types the library call, gives the flags and reads the config
+ * file. A flag wins over the environment, which wins over the config file, which wins over the default.
+ */
+import { Option } from 'commander'
+import { z } from 'zod'
+import type { ZodObject, ZodType } from 'zod'
+import { check } from './config.js'
+import type { ConfigFile, Place } from './config.js'
+import { definition, flag, shapeOf, size, styleOf, unwrap } from './schema.js'
+import type { Environment } from './verb.js'
+
+export { flag, size }
+
+/** Options that many verbs share, spelled and described once. */
+export const common = {
+  out: flag(z.string().min(1), 'folder to write', { short: 'o', value: 'DIR' }),
+  threads: flag(z.number().int().positive().optional(), 'processor threads to use (all cores)', {
+    short: 'j',
+    env: 'WEFT_THREADS',
+    value: 'N',
+  }),
+  device: flag(z.enum(['auto', 'cpu', 'webgpu', 'cuda']).default('auto'), 'where to compute', {
+    env: 'WEFT_DEVICE',
+  }),
+  seed: flag(z.number().int().nonnegative().default(0), 'seed of every random draw', { value: 'N' }),
+  dtype: flag(z.enum(['float32', 'float16', 'bfloat16']).optional(), 'type of the numbers written'),
+  maxShardSize: flag(size.default(5e9), 'largest file of weights (5GB)', { value: 'SIZE' }),
+  memory: flag(size.optional(), 'refuse work that needs more memory than this', { value: 'SIZE' }),
+  dryRun: flag(z.boolean().default(false), 'say what would be done, with its memory, and stop'),
+  resume: flag(z.boolean().default(false), 'continue from the last checkpoint in the output folder'),
+  force: flag(z.boolean().default(false), 'overwrite the output folder'),
+} as const
+
+/** `learningRate` -> `learning-rate`, `lora_alpha` -> `lora-alpha`. */
+export const kebab = (key: string): string =>
+  key
+    .replace(/_/g, '-')
+    .replace(/([a-z0-9])([A-Z])/g, '$1-$2')
+    .toLowerCase()
+
+const typeOf = (schema: ZodType): string => definition(unwrap(schema).inner).type
+
+const alternatives = (schema: ZodType): string[] =>
+  typeOf(schema) === 'union'
+    ? definition(unwrap(schema).inner).options!.flatMap(alternatives)
+    : [typeOf(schema)]
+
+const metavariable = (schema: ZodType): string => {
+  const d = definition(unwrap(schema).inner)
+  if (d.type === 'enum') return Object.values(d.entries!).join('|')
+  if (d.type === 'number') return 'N'
+  if (d.type === 'record') return 'KEY=VALUE'
+  return 'VALUE'
+}
+
+const isList = (schema: ZodType): boolean => alternatives(schema).some((t) => t === 'array' || t === 'record')
+
+/** Commander's options for the keys of `schema`; a boolean gets `--x` and `--no-x`, of which the useful one is shown. */
+export const flagsOf = (schema: ZodObject): Option[] =>
+  Object.entries(shapeOf(schema)).flatMap(([key, value]) => {
+    const { short, env, value: name, description = '' } = styleOf(value)
+    const { fallback } = unwrap(value)
+    const notes = [
+      fallback !== undefined && typeof fallback !== 'boolean' ? `default ${format(fallback)}` : '',
+      env ? `or ${env}` : '',
+    ].filter(Boolean)
+    const text =
+      notes.length && !/\([^)]*\)$/.test(description) ? `${description} (${notes.join('; ')})` : description
+    const long = `--${kebab(key)}`
+    const lead = short ? `-${short}, ${long}` : long
+    if (typeOf(value) === 'boolean') {
+      const [yes, no] = [new Option(lead, text), new Option(`--no-${kebab(key)}`, text)]
+      return [yes.hideHelp(fallback === true), no.hideHelp(fallback !== true)]
+    }
+    const option = new Option(`${lead} <${name ?? metavariable(value)}>`, text)
+    if (isList(value)) option.argParser((next: string, all: string[] = []) => [...all, next])
+    return [option]
+  })
+
+const format = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value))
+
+/** The value that a flag's or variable's text stands for; the schema then judges it. */
+const read = (schema: ZodType, given: unknown): unknown => {
+  const { inner } = unwrap(schema)
+  const d = definition(inner)
+  if (Array.isArray(given)) return readList(inner, given as string[])
+  if (typeof given !== 'string') return given
+  if (isList(inner)) return readList(inner, [given])
+  const kinds = alternatives(inner)
+  if (kinds.includes('number') && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(given)) return Number(given)
+  if (kinds.includes('boolean') && /^(true|false|1|0|yes|no)$/i.test(given))
+    return /^(true|1|yes)$/i.test(given)
+  if (d.type === 'object' || d.type === 'tuple') return readJson(given)
+  return given
+}
+
+const readJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+const readList = (schema: ZodType, given: string[]): unknown => {
+  const kinds = alternatives(schema)
+  const branches = typeOf(schema) === 'union' ? definition(schema).options! : [schema]
+  if (kinds.includes('record') && given.every((text) => text.includes('='))) {
+    const { valueType } = definition(unwrap(branches.find((b) => typeOf(b) === 'record')!).inner)
+    return Object.fromEntries(
+      given.map((text) => {
+        const split = text.lastIndexOf('=')
+        return [text.slice(0, split), read(valueType!, text.slice(split + 1))]
+      }),
+    )
+  }
+  const list = branches.find((b) => typeOf(b) === 'array')
+  // Where a string is allowed too, one that is not plain names (a pattern, `all-linear`) stays a string.
+  const plain = given.every((text) => /^[\w.,/ ]+$/.test(text))
+  if (!list || (kinds.includes('string') && given.length === 1 && !plain))
+    return given.length === 1 ? given[0] : given
+  const { element } = definition(unwrap(list).inner)
+  const pieces = plain ? given.flatMap((text) => text.split(',')).map((text) => text.trim()) : given
+  return pieces.map((text) => read(element!, text))
+}
+
+/**
+ * The options of one call, checked, defaults filled in. `flags` holds the text of the flags given, by key.
+ * Throws UsageError naming the flag, the variable, or the config file's line and column.
+ */
+export const resolveOptions = (
+  schema: ZodObject,
+  flags: Record<string, unknown>,
+  env: Environment,
+  config?: ConfigFile,
+): object => {
+  const shape = shapeOf(schema)
+  const sources = new Map<string, string>()
+  const data: Record<string, unknown> = config ? { ...asMap(config) } : {}
+  for (const [key, value] of Object.entries(shape)) {
+    const variable = styleOf(value).env
+    const fromEnv = variable ? env[variable] || undefined : undefined
+    const given = flags[key] ?? fromEnv
+    if (given === undefined) continue
+    data[key] = read(value, given)
+    sources.set(key, flags[key] === undefined ? variable! : `--${kebab(key)}`)
+  }
+  const place: Place = (path, part) => {
+    const key = String(path[0] ?? '')
+    const written = config && Object.hasOwn((config.data ?? {}) as object, key)
+    return sources.get(key) ?? (written ? config.place(path, part) : `--${kebab(key)}`)
+  }
+  return check(schema, data, place) as object
+}
+
+const asMap = (config: ConfigFile): Record<string, unknown> =>
+  check(z.record(z.string(), z.unknown()), config.data ?? {}, config.place)

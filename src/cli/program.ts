@@ -1,0 +1,262 @@
+/**
+ * @file The command line as a function: arguments in, exit code out, all effects through the streams it is given.
+ * Only commander is loaded until a verb runs.
+ */
+import { Argument, Command, CommanderError, Option } from 'commander'
+import { readFileSync } from 'node:fs'
+import { UsageError, WeftError, exitCodes, nearest } from '../errors.js'
+import type { ZodObject } from 'zod'
+import { progressDisplay } from './progress.js'
+import type { Action, Context, Environment, Family, Output, Verb } from './verb.js'
+import { verbs as allVerbs } from './verbs.js'
+
+/** What surrounds the program. `signal` aborts with the signal's name (`SIGINT`, `SIGTERM`) as its reason. */
+export interface World {
+  stdout: Output
+  stderr: Output
+  env: Environment
+  signal: AbortSignal
+}
+
+/** Runs `weft ...argv` and gives the exit code. Never throws. */
+export const run = async (
+  argv: readonly string[],
+  world: World,
+  verbs: readonly Verb[] = allVerbs,
+): Promise<number> => {
+  try {
+    const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : [...argv]
+    const program = await build(words, world, verbs)
+    await program.parseAsync(words.length ? words : ['--help'], { from: 'user' })
+    return world.signal.aborted ? signalCode(world.signal) : exitCodes.ok
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok
+    if (world.signal.aborted && isAbort(error, world.signal)) return signalCode(world.signal)
+    return complain(error, argv, world)
+  }
+}
+
+const signalCode = (signal: AbortSignal): number =>
+  signal.reason === 'SIGTERM' ? exitCodes.terminated : exitCodes.interrupted
+
+const isAbort = (error: unknown, signal: AbortSignal): boolean =>
+  error === signal.reason ||
+  (error instanceof Error &&
+    (error.name === 'AbortError' || (error.cause !== undefined && isAbort(error.cause, signal))))
+
+const complain = (error: unknown, argv: readonly string[], { stderr, env }: World): number => {
+  const known = error instanceof WeftError
+  const exitCode = known ? error.exitCode : exitCodes.failure
+  const [name, message] = error instanceof Error ? [error.name, error.message] : ['Error', String(error)]
+  if (argv.includes('--json')) {
+    stderr.write(`${JSON.stringify({ status: 'error', code: name, message, exitCode })}\n`)
+    return exitCode
+  }
+  const verbose = env.WEFT_LOG === 'debug' || argv.some((word) => /^-v+$|^--verbose$/.test(word))
+  const stack = error instanceof Error && verbose ? `\n${error.stack}` : ''
+  const hint = known || verbose ? '' : '\n  Run again with -v to see where this came from.'
+  stderr.write(`${name}: ${message}${hint}${stack}\n`)
+  return exitCode
+}
+
+/** The program, in which the verb that `argv` names is complete and every other one is only named. */
+const build = async (argv: string[], world: World, verbs: readonly Verb[]): Promise<Command> => {
+  const program = new Command('weft')
+    .description(
+      "The whole life of a model's weights: open, train, adapt, fold and generate, on Hugging Face folders.",
+    )
+    .usage('<verb> [arguments] [options]')
+    .option('--version', 'print the version')
+    .on('option:version', () => {
+      world.stdout.write(`${version()}\n`)
+      throw new CommanderError(0, 'commander.version', '')
+    })
+  prepare(program, world)
+  program.addHelpText('after', topics)
+  const named = argv.filter((word) => !word.startsWith('-'))
+  for (const verb of verbs) {
+    const command = addCommand(program, verb, world)
+    command.helpGroup(`${verb.group}:`)
+    if (verb.name !== named[0]) continue
+    if ('members' in verb && named.length === 1) argv.push('--help')
+    await complete(command, verb, named[1], world)
+  }
+  return program
+}
+
+const topics = `
+Exit codes:
+  0 ok   1 failure   2 usage or config   3 checkpoint   4 memory   5 remote   130 Ctrl-C   143 SIGTERM
+
+Environment:
+  WEFT_DEVICE, WEFT_THREADS, WEFT_LOG=error|info|debug, WEFT_HOME (where runs are kept; runs/)
+  HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, NO_COLOR, FORCE_COLOR
+
+Begin with: weft start        More on a verb: weft VERB --help`
+
+/** What every command has: the common flags, streams, errors that throw. */
+const prepare = (command: Command, world: World): void => {
+  command
+    .enablePositionalOptions()
+    .exitOverride(refuse(command))
+    .helpCommand(false)
+    .showSuggestionAfterError(false)
+    .helpOption('-h, --help', 'show this page')
+    .addOption(new Option('--json', 'results and events as JSON').helpGroup('Common options:'))
+    .addOption(new Option('-q, --quiet', 'results and errors only').helpGroup('Common options:'))
+    .addOption(
+      new Option('-v, --verbose', 'say more; errors show their stack')
+        .argParser((_: string, count: number = 0) => count + 1)
+        .helpGroup('Common options:'),
+    )
+    .configureOutput({
+      writeOut: (text) => void world.stdout.write(text),
+      writeErr: (text) => void world.stderr.write(text),
+      outputError: () => {},
+      getOutHelpWidth: () => world.stdout.columns ?? 100,
+      getOutHasColors: () => false,
+    })
+}
+
+const addCommand = (parent: Command, definition: Action | Family, world: World): Command => {
+  const command = parent.command(definition.name).description(definition.summary)
+  prepare(command, world)
+  const examples = definition.examples.map((example) => `  ${example}`).join('\n')
+  command.addHelpText('after', `\nExamples:\n${examples}`)
+  if ('members' in definition) return command.usage(`<${definition.noun}> [arguments] [options]`)
+  for (const { name, summary, optional, many } of definition.arguments) {
+    const shape = many ? `${name}...` : name
+    command.addArgument(new Argument(optional ? `[${shape}]` : `<${shape}>`, summary))
+  }
+  return command
+}
+
+/** Gives a named command its members or its flags, and what it does. */
+const complete = async (
+  command: Command,
+  verb: Action | Family,
+  noun: string | undefined,
+  world: World,
+): Promise<void> => {
+  if ('members' in verb) {
+    for (const member of await verb.members()) {
+      const child = addCommand(command, member, world)
+      if (member.name === noun) await complete(child, member, undefined, world)
+    }
+    return
+  }
+  const schema = await verb.options?.()
+  if (schema) {
+    const { flagsOf } = await import('./options.js')
+    for (const option of flagsOf(schema)) command.addOption(option)
+    if (!verb.arguments.some(({ name }) => name === 'config'))
+      command.addOption(
+        new Option('-c, --config <FILE>', 'YAML or JSON with these options; a flag wins over it'),
+      )
+  }
+  command.action(() => perform(command, verb, schema, world))
+}
+
+/** Turns commander's refusals into errors that name the nearest known flag or verb. */
+const refuse =
+  (command: Command) =>
+  (error: CommanderError): never => {
+    if (error.exitCode === 0) throw error
+    const message = error.message.replace(/^error: /, '')
+    const name = /'([^']*)'/.exec(message)?.[1] ?? ''
+    const page = `See: ${fullName(command)} --help`
+    if (error.code === 'commander.unknownOption') {
+      const known = command.options.filter(({ hidden }) => !hidden).map(({ long }) => long!)
+      const flags = [...known, '--help']
+      throw new UsageError('UnknownFlag', `${fullName(command)} has no flag ${name}`, {
+        hint: `Nearest: ${nearest(name, flags, 2).join(', ')}. ${page}`,
+      })
+    }
+    if (error.code === 'commander.unknownCommand') {
+      const what = command.parent ? 'UnknownNoun' : 'UnknownVerb'
+      throw new UsageError(what, `${fullName(command)} has no ${command.parent ? 'noun' : 'verb'} ${name}`, {
+        hint: `Nearest: ${nearest(
+          name,
+          command.commands.map((c) => c.name()),
+          2,
+        ).join(', ')}. ${page}`,
+      })
+    }
+    throw new UsageError('BadUsage', message, { hint: page })
+  }
+
+const fullName = (command: Command): string =>
+  command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name()
+
+const perform = async (
+  command: Command,
+  verb: Action,
+  schema: ZodObject | undefined,
+  world: World,
+): Promise<void> => {
+  const names = verb.arguments.map(({ name }) => name)
+  const given = Object.fromEntries(
+    command.processedArgs.map((value, i) => [names[i], value as string | string[]]),
+  )
+  const flags = command.optsWithGlobals<Record<string, unknown>>()
+  const options = schema ? await readOptions(schema, flags, given.config ?? flags.config, world.env) : {}
+  const { context, finish } = contextOf(flags, world)
+  try {
+    await verb.run({ arguments: given, options }, context)
+  } finally {
+    finish()
+  }
+}
+
+const readOptions = async (
+  schema: ZodObject,
+  flags: Record<string, unknown>,
+  file: unknown,
+  env: Environment,
+): Promise<object> => {
+  const { resolveOptions, kebab } = await import('./options.js')
+  const { readConfig } = await import('./config.js')
+  const byKey = Object.keys(schema.shape).map((key) => [
+    key,
+    flags[new Option(`--${kebab(key)}`).attributeName()],
+  ])
+  const config = typeof file === 'string' ? readConfig(file) : undefined
+  return resolveOptions(schema, Object.fromEntries(byKey) as Record<string, unknown>, env, config)
+}
+
+const contextOf = (
+  flags: Record<string, unknown>,
+  world: World,
+): { context: Context; finish: () => void } => {
+  const { stdout, stderr, env, signal } = world
+  const json = flags.json === true
+  const quiet = flags.quiet === true || (!flags.verbose && env.WEFT_LOG === 'error')
+  const debug = Boolean(flags.verbose) || (!flags.quiet && env.WEFT_LOG === 'debug')
+  const display = progressDisplay(stderr, { json, quiet, env })
+  const say = (shown: boolean, text: string): void => {
+    if (!shown) return
+    display.clear()
+    stderr.write(`${json ? JSON.stringify({ status: 'log', text }) : text}\n`)
+  }
+  const context: Context = {
+    stdout,
+    stderr,
+    env,
+    signal,
+    json,
+    result: (value, text) => {
+      display.clear()
+      stdout.write(`${json ? JSON.stringify(value, null, 2) : text(value)}\n`)
+    },
+    info: (text) => say(!quiet, text),
+    debug: (text) => say(debug, text),
+    progress: display.report,
+  }
+  return { context, finish: display.clear }
+}
+
+/** The version in package.json, which stands two folders above both the source and the built file. */
+const version = (): string => {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}

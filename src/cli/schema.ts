@@ -1,0 +1,109 @@
+/** @file Reads zod schemas: what an option is, beneath its defaults and wrappers. Needed for flags and for errors. */
+import { z } from 'zod'
+import type { ZodObject, ZodType } from 'zod'
+
+/** How an option looks as a flag; given with `flag`. */
+export interface FlagStyle {
+  /** One letter: `o` for `-o`. */
+  short?: string
+  /** The environment variable that gives it when no flag does. */
+  env?: string
+  /** What the help calls its value: `DIR`, `N`, `SIZE`. */
+  value?: string
+}
+
+/** Describes an option for the help page and says how it looks as a flag. Call it last, around defaults. */
+export const flag = <T extends ZodType>(schema: T, description: string, style: FlagStyle = {}): T =>
+  schema.meta({ description, ...style })
+
+const units: Record<string, number> = { '': 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 }
+const binaryUnits: Record<string, number> = { ki: 2 ** 10, mi: 2 ** 20, gi: 2 ** 30, ti: 2 ** 40 }
+
+/** `5GB`, `512MiB` or a plain number of bytes, in bytes; any other value is given back for the schema to refuse. */
+const readSize = (value: unknown): unknown => {
+  if (typeof value !== 'string') return value
+  const match = /^(\d+(?:\.\d+)?)\s*(?:([kmgt]i?)?b?)$/i.exec(value.trim())
+  if (!match) return value
+  const unit = (match[2] ?? '').toLowerCase()
+  return Math.round(Number(match[1]) * (units[unit] ?? binaryUnits[unit]))
+}
+
+/** An amount of bytes: `5GB` is 5e9, `512MiB` is 512 x 2^20. */
+export const size: ZodType<number> = z.preprocess(
+  readSize,
+  z.number({ error: 'expected a size such as 5GB or 512MiB' }).int().nonnegative(),
+)
+
+interface Definition {
+  type: string
+  innerType?: ZodType
+  in?: ZodType
+  out?: ZodType
+  element?: ZodType
+  valueType?: ZodType
+  options?: ZodType[]
+  entries?: Record<string, string | number>
+  values?: unknown[]
+  shape?: Record<string, ZodType>
+  defaultValue?: unknown
+}
+
+/** The definition that zod keeps of a schema. */
+export const definition = (schema: ZodType): Definition => schema.def as unknown as Definition
+
+/** The schema beneath defaults, optionality and transformations; and the default met on the way. */
+export const unwrap = (schema: ZodType): { inner: ZodType; fallback?: unknown } => {
+  let inner = schema
+  let fallback: unknown
+  for (;;) {
+    const d = definition(inner)
+    if (d.type === 'default' || d.type === 'prefault') fallback ??= d.defaultValue
+    // A preprocessing pipe describes its output, a transforming one its input.
+    const next = d.type === 'pipe' ? (definition(d.in!).type === 'transform' ? d.out : d.in) : d.innerType
+    if (!next) return { inner, fallback }
+    inner = next
+  }
+}
+
+/** The description and flag style of a schema, wherever among its wrappers they were given. */
+export const styleOf = (schema: ZodType): FlagStyle & { description?: string } => {
+  const own = schema.meta() as (FlagStyle & { description?: string }) | undefined
+  const inner = definition(schema).innerType
+  return { ...(inner ? styleOf(inner) : {}), ...own }
+}
+
+/** A place in a nested value: keys and list positions from the top. */
+export type Path = (string | number)[]
+
+/** Keys of `value` that `schema` does not know, at any depth, each with the keys known at its place. */
+export const unknownKeys = (
+  schema: ZodType,
+  value: unknown,
+  path: Path = [],
+): { path: Path; known: string[] }[] => {
+  if (value === null || typeof value !== 'object') return []
+  const d = definition(unwrap(schema).inner)
+  if (Array.isArray(value))
+    return d.type === 'array' ? value.flatMap((v, i) => unknownKeys(d.element!, v, [...path, i])) : []
+  const entries = Object.entries(value)
+  if (d.type === 'record') return entries.flatMap(([k, v]) => unknownKeys(d.valueType!, v, [...path, k]))
+  if (d.type === 'union')
+    // The alternative that explains the most is the one that was meant.
+    return d
+      .options!.filter((o) => ['object', 'record', 'union'].includes(definition(unwrap(o).inner).type))
+      .map((o) => unknownKeys(o, value, path))
+      .reduce<{ path: Path; known: string[] }[]>(
+        (best, found, i) => (i && best.length <= found.length ? best : found),
+        [],
+      )
+  if (d.type !== 'object') return []
+  const shape = d.shape!
+  return entries.flatMap(([key, v]) =>
+    Object.hasOwn(shape, key)
+      ? unknownKeys(shape[key], v, [...path, key])
+      : [{ path: [...path, key], known: Object.keys(shape) }],
+  )
+}
+
+/** The schema's keys. */
+export const shapeOf = (schema: ZodObject): Record<string, ZodType> => schema.shape as Record<string, ZodType>

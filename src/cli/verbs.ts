@@ -1,0 +1,4 @@
+/** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
+import type { Verb } from './verb.js'
+
+export const verbs: readonly Verb[] = []
