@@ -31,6 +31,7 @@ const fit: Verb = {
     summary: 'fit a model',
     arguments: [{ name: 'base', summary: 'a checkpoint' }],
     examples: ['weft fit models/tiny --rank 4'],
+    config: true,
     options: async () => options,
     run: async (call, context) => {
       seen = call

@@ -72,6 +72,8 @@ const build = async (argv: string[], world: World, verbs: readonly Verb[]): Prom
       throw new CommanderError(0, 'commander.version', '')
     })
   prepare(program, world)
+  addCommonFlags(program)
+  program.configureHelp({ visibleOptions: () => [] })
   program.addHelpText('after', topics)
   const named = argv.filter((word) => !word.startsWith('-'))
   for (const verb of verbs) {
@@ -85,6 +87,10 @@ const build = async (argv: string[], world: World, verbs: readonly Verb[]): Prom
 }
 
 const topics = `
+Common options:
+  --json   results and events as JSON     -q, --quiet     results and errors only
+  --version                               -v, --verbose   say more; errors show their stack
+
 Exit codes:
   0 ok   1 failure   2 usage or config   3 checkpoint   4 memory   5 remote   130 Ctrl-C   143 SIGTERM
 
@@ -94,7 +100,7 @@ Environment:
 
 Begin with: weft start        More on a verb: weft VERB --help`
 
-/** What every command has: the common flags, streams, errors that throw. */
+/** What every command has: streams, and errors that throw. */
 const prepare = (command: Command, world: World): void => {
   command
     .enablePositionalOptions()
@@ -102,13 +108,6 @@ const prepare = (command: Command, world: World): void => {
     .helpCommand(false)
     .showSuggestionAfterError(false)
     .helpOption('-h, --help', 'show this page')
-    .addOption(new Option('--json', 'results and events as JSON').helpGroup('Common options:'))
-    .addOption(new Option('-q, --quiet', 'results and errors only').helpGroup('Common options:'))
-    .addOption(
-      new Option('-v, --verbose', 'say more; errors show their stack')
-        .argParser((_: string, count: number = 0) => count + 1)
-        .helpGroup('Common options:'),
-    )
     .configureOutput({
       writeOut: (text) => void world.stdout.write(text),
       writeErr: (text) => void world.stderr.write(text),
@@ -131,6 +130,18 @@ const addCommand = (parent: Command, definition: Action | Family, world: World):
   return command
 }
 
+/** The flags that every command has; added last, so that the help shows a verb's own before them. */
+const addCommonFlags = (command: Command): void => {
+  const flags = [
+    new Option('--json', 'results and events as JSON'),
+    new Option('-q, --quiet', 'results and errors only'),
+    new Option('-v, --verbose', 'say more; errors show their stack').argParser(
+      (_, count: number = 0) => count + 1,
+    ),
+  ]
+  for (const option of flags) command.addOption(option.helpGroup('Common options:'))
+}
+
 /** Gives a named command its members or its flags, and what it does. */
 const complete = async (
   command: Command,
@@ -139,6 +150,7 @@ const complete = async (
   world: World,
 ): Promise<void> => {
   if ('members' in verb) {
+    addCommonFlags(command)
     for (const member of await verb.members()) {
       const child = addCommand(command, member, world)
       if (member.name === noun) await complete(child, member, undefined, world)
@@ -149,11 +161,12 @@ const complete = async (
   if (schema) {
     const { flagsOf } = await import('./options.js')
     for (const option of flagsOf(schema)) command.addOption(option)
-    if (!verb.arguments.some(({ name }) => name === 'config'))
+    if (verb.config)
       command.addOption(
         new Option('-c, --config <FILE>', 'YAML or JSON with these options; a flag wins over it'),
       )
   }
+  addCommonFlags(command)
   command.action(() => perform(command, verb, schema, world))
 }
 

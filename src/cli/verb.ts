@@ -53,9 +53,12 @@ interface Named {
   examples: readonly string[]
 }
 
-/** A command that runs. `arguments` named `config` are read as the config file; any other verb has `-c, --config`. */
+/** A command that runs. */
 export interface Action extends Named {
+  /** An argument named `config` is the config file. */
   arguments: readonly Argument[]
+  /** Adds `-c, --config FILE`. */
+  config?: boolean
   /** The options, which are flags and config keys alike (see options.ts for short names and environment variables). */
   options?: () => Promise<ZodObject>
   run(
@@ -84,6 +87,7 @@ type Arguments<A extends readonly Argument[]> = {
 /** An action whose `run` sees its arguments and options typed; the type parameters are inferred. */
 export interface TypedAction<A extends readonly Argument[], O extends ZodObject> extends Named {
   arguments: A
+  config?: boolean
   options?: () => Promise<O>
   run(call: { arguments: Arguments<A>; options: Infer<O> }, context: Context): Promise<void>
 }

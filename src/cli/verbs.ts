@@ -1,4 +1,5 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
+import { inspect } from './inspect.js'
 import type { Verb } from './verb.js'
 
-export const verbs: readonly Verb[] = []
+export const verbs: readonly Verb[] = [inspect]
