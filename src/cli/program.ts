@@ -73,7 +73,6 @@ const build = async (argv: string[], world: World, verbs: readonly Verb[]): Prom
     })
   prepare(program, world)
   addCommonFlags(program)
-  program.configureHelp({ visibleOptions: () => [] })
   program.addHelpText('after', topics)
   const named = argv.filter((word) => !word.startsWith('-'))
   for (const verb of verbs) {
@@ -83,6 +82,8 @@ const build = async (argv: string[], world: World, verbs: readonly Verb[]): Prom
     if ('members' in verb && named.length === 1) argv.push('--help')
     await complete(command, verb, named[1], world)
   }
+  // Set last, since commands inherit it: the first page is about verbs.
+  program.configureHelp({ visibleOptions: () => [] })
   return program
 }
 
