@@ -1,0 +1,152 @@
+/** @file Image folders: a subfolder a class, PNG and JPEG files in it. Node only. */
+import { CheckpointError, UsageError } from '../errors.js'
+import { type Value, value, valueOf } from '../tensor/value.js'
+import { type Dataset, epochOrder } from './dataset.js'
+import { decodeImage, type Image } from './image.js'
+import { preprocess, type PreprocessorConfig } from './preprocess.js'
+
+export interface ImageRecord {
+  image: Image
+  /** The index of its class in `classes`. */
+  label: number
+  path: string
+}
+
+/** Images by class. They are decoded as they are read, none is kept. */
+export interface ImageFolder extends Dataset<ImageRecord> {
+  /** The names of the subfolders, sorted by code point. */
+  readonly classes: readonly string[]
+}
+
+export interface ImageFolderOptions {
+  /** Leave broken images out (counted in `skipped`) instead of throwing. Default false. */
+  skipMalformed?: boolean
+}
+
+const readable = /\.(png|jpe?g)$/i
+const otherImages = /\.(webp|gif|bmp|tiff?|avif|heic|jxl)$/i
+
+const listFiles = async (
+  folder: string,
+): Promise<{ classes: string[]; files: { path: string; label: number }[] }> => {
+  const { readdir } = await import('node:fs/promises')
+  const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
+    throw new CheckpointError('NoSuchFolder', `${folder}: ${(cause as Error).message}`, { cause })
+  })
+  const classes = entries.filter((e) => e.isDirectory() && !e.name.startsWith('.')).map((e) => e.name)
+  classes.sort()
+  const files: { path: string; label: number }[] = []
+  for (const [label, name] of classes.entries())
+    for (const file of (await readdir(`${folder}/${name}`)).sort()) {
+      const path = `${folder}/${name}/${file}`
+      if (otherImages.test(file))
+        throw new CheckpointError('UnknownImage', `${path}: this format is not read`, {
+          hint: 'Convert it to PNG or JPEG.',
+        })
+      if (readable.test(file)) files.push({ path, label })
+    }
+  return { classes, files }
+}
+
+/**
+ * The images of `folder`: FOLDER/CLASS/NAME.png (or .jpg, .jpeg), classes and names sorted by code point. Throws
+ * CheckpointError when there is none, or an image of another format; reading throws for a broken one.
+ */
+export const imageFolder = async (
+  folder: string,
+  { skipMalformed = false }: ImageFolderOptions = {},
+): Promise<ImageFolder> => {
+  const { classes, files } = await listFiles(folder)
+  if (files.length === 0)
+    throw new CheckpointError('EmptyDataset', `${folder}: no PNG or JPEG file in a subfolder`, {
+      hint: 'Expected FOLDER/CLASS/NAME.png: the subfolder names the class.',
+    })
+  const { readFile } = await import('node:fs/promises')
+  const broken = new Set<string>()
+  async function* pick(numbers: Iterable<number>): AsyncGenerator<ImageRecord> {
+    for (const i of numbers) {
+      const { path, label } = files[i]
+      try {
+        yield { image: decodeImage(await readFile(path), path), label, path }
+      } catch (error) {
+        if (!(skipMalformed && error instanceof CheckpointError)) throw error
+        broken.add(path)
+      }
+    }
+  }
+  return {
+    name: folder,
+    classes,
+    get skipped() {
+      return broken.size
+    },
+    size: async () => files.length,
+    pick,
+    [Symbol.asyncIterator]: () => pick(files.keys()),
+  }
+}
+
+/** pixels: float32 [batch, 3, height, width]; labels: int64 [batch]. */
+export interface ImageBatch {
+  pixels: Value
+  labels: Value
+}
+
+export interface ImageBatchesOptions {
+  batch: number
+  /** Shuffle, each epoch in its own order. Default: the order of the folder. */
+  seed?: number | string
+  /** Default 1. */
+  epochs?: number
+  /** How many batches to leave out at the start, to continue a run. Default 0. */
+  startAt?: number
+}
+
+const stack = (records: readonly ImageRecord[], config: PreprocessorConfig): ImageBatch => {
+  const images = records.map((r) => ({ path: r.path, pixels: preprocess(r.image, config) }))
+  const { shape } = images[0].pixels
+  const length = images[0].pixels.data.length
+  const data = new Float32Array(images.length * length)
+  images.forEach(({ path, pixels }, i) => {
+    if (String(pixels.shape) !== String(shape))
+      throw new UsageError('BadBatch', `${path}: its pixels are [${pixels.shape}], the batch's [${shape}]`, {
+        hint: 'Crop all images to one size (do_center_crop), or take batches of 1.',
+      })
+    data.set(pixels.data as Float32Array, i * length)
+  })
+  return {
+    pixels: value(data, [images.length, ...shape], 'float32'),
+    labels: valueOf(
+      records.map((r) => r.label),
+      [records.length],
+      'int64',
+    ),
+  }
+}
+
+/** Batches of images over epochs, a function of the dataset and the options alone; the last may have fewer rows. */
+export async function* imageBatches(
+  dataset: Dataset<ImageRecord>,
+  config: PreprocessorConfig,
+  { batch, seed, epochs = 1, startAt = 0 }: ImageBatchesOptions,
+): AsyncGenerator<ImageBatch> {
+  if (!Number.isInteger(batch) || batch < 1)
+    throw new UsageError('BadBatch', `batch is ${batch}; expected a whole number of at least 1`)
+  const size = await dataset.size()
+  let rows: ImageRecord[] = []
+  let made = 0
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    let any = false
+    const order =
+      seed === undefined ? Array.from({ length: size }, (_, i) => i) : epochOrder(size, seed, epoch)
+    for await (const record of dataset.pick(order)) {
+      any = true
+      rows.push(record)
+      if (rows.length < batch) continue
+      if (made++ >= startAt) yield stack(rows, config)
+      rows = []
+    }
+    if (!any) throw new CheckpointError('EmptyDataset', `${dataset.name}: no image could be read`)
+  }
+  if (rows.length > 0 && made >= startAt) yield stack(rows, config)
+}
