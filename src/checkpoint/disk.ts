@@ -1,4 +1,5 @@
 /** @file Folders on disk: files that are read at any position and never lead out of their folder. */
+import { readSync } from 'node:fs'
 import { open as openHandle, readdir, realpath, stat, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { CheckpointError } from '../errors.js'
@@ -7,6 +8,8 @@ import type { Files } from './folder.js'
 
 /** Large enough that a call costs nothing beside its copy, small enough to keep other work going in between. */
 const chunkBytes = 8 << 20
+/** Below this a trip through the thread pool takes longer than the copy. */
+const directBytes = 1 << 20
 
 class DiskFile implements RandomAccess {
   constructor(
@@ -17,12 +20,11 @@ class DiskFile implements RandomAccess {
 
   async read(into: Uint8Array, offset: number): Promise<void> {
     for (let at = 0; at < into.length;) {
-      const { bytesRead } = await this.handle.read(
-        into,
-        at,
-        Math.min(chunkBytes, into.length - at),
-        offset + at,
-      )
+      const length = Math.min(chunkBytes, into.length - at)
+      const bytesRead =
+        length < directBytes
+          ? readSync(this.handle.fd, into, at, length, offset + at)
+          : (await this.handle.read(into, at, length, offset + at)).bytesRead
       if (bytesRead === 0)
         throw new Error(
           `the file ends at byte ${offset + at}, ${into.length - at} bytes early; it was changed while open.`,

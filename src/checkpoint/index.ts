@@ -1,4 +1,22 @@
 /** @file Checkpoints: safetensors, Hugging Face folders, PEFT adapter folders, the hub's cache. */
 export * from './web.js'
-export { open, type OpenOptions, resolveModel } from './open.js'
+export {
+  type Adapter,
+  adapterNames,
+  adapterPrefix,
+  readAdapter,
+  writeAdapter,
+  type WriteAdapterOptions,
+} from './adapter.js'
+export { writeFileAtomic } from './atomic.js'
+export { copyCompanions } from './companions.js'
+export { diskFiles } from './disk.js'
 export { findCached, hubCacheFolder } from './hub-cache.js'
+export { open, type OpenOptions, resolveModel } from './open.js'
+export {
+  type Bytes,
+  CheckpointWriter,
+  type CheckpointWriterOptions,
+  type TensorData,
+  writeSafetensors,
+} from './write.js'

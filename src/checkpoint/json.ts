@@ -143,3 +143,16 @@ export const decodeText = (bytes: Uint8Array, file: string): string => {
     throw new CheckpointError('InvalidText', `${file}: the text is not valid UTF-8.`, { cause })
   }
 }
+
+const sortKeys = (json: Json): Json => {
+  if (Array.isArray(json)) return json.map(sortKeys)
+  if (!isJsonObject(json)) return json
+  return Object.fromEntries(
+    Object.keys(json)
+      .sort()
+      .map((key) => [key, sortKeys(json[key])]),
+  )
+}
+
+/** `json` as Transformers and PEFT write it: keys sorted, two spaces a level, no newline at the end. */
+export const formatJson = (json: Json): string => JSON.stringify(sortKeys(json), null, 2)

@@ -12,7 +12,15 @@ export {
   valueDType,
 } from './convert.js'
 export { type Files, openBytes, openFile, openFolder, readHeader, readJson } from './folder.js'
-export { decodeText, isJsonObject, type Json, type JsonObject, parseJson, parseJsonObject } from './json.js'
+export {
+  decodeText,
+  formatJson,
+  isJsonObject,
+  type Json,
+  type JsonObject,
+  parseJson,
+  parseJsonObject,
+} from './json.js'
 export {
   headerLength,
   layOut,

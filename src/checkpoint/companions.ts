@@ -1,0 +1,41 @@
+/** @file The files beside the weights that a copy of a model needs: tokenizer, chat template, preprocessing. */
+import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pathInside } from './disk.js'
+
+const companions: ReadonlySet<string> = new Set([
+  'added_tokens.json',
+  'chat_template.jinja',
+  'chat_template.json',
+  'generation_config.json',
+  'merges.txt',
+  'preprocessor_config.json',
+  'processor_config.json',
+  'sentencepiece.bpe.model',
+  'special_tokens_map.json',
+  'spiece.model',
+  'tokenizer.json',
+  'tokenizer.model',
+  'tokenizer_config.json',
+  'vocab.json',
+  'vocab.txt',
+])
+
+/**
+ * Copies tokenizer, chat template, generation and preprocessing settings from the folder `from` to the folder `to`
+ * (made when missing), and returns the names copied. Weights, config.json and README.md are not among them.
+ */
+export const copyCompanions = async (from: string, to: string): Promise<string[]> => {
+  await mkdir(to, { recursive: true })
+  const names = (await readdir(from)).filter((name) => companions.has(name)).sort()
+  for (const name of names) {
+    const temporary = join(to, `.${name}.${process.pid}.tmp`)
+    try {
+      await copyFile(await pathInside(from, name), temporary)
+      await rename(temporary, join(to, name))
+    } finally {
+      await rm(temporary, { force: true })
+    }
+  }
+  return names
+}

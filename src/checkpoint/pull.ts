@@ -1,0 +1,197 @@
+/** @file `weft pull`: a model from the hub into the Hugging Face cache, resumable and checked. */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { copyFile, mkdir, rename, rm, stat, symlink } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import { RemoteError, UsageError } from '../errors.js'
+import { writeFileAtomic } from './atomic.js'
+import { download, type Hub, hubJson, type RemoteFile, startDownload } from './hub.js'
+import { type Environment, findCached, hubCacheFolder, isOffline, modelFolder, parseHubId } from './hub-cache.js'
+import { isJsonObject, type Json } from './json.js'
+
+/** What happens during a pull, in the words of transformers.js. `loaded` and `total` are bytes, `progress` percent. */
+export type PullEvent =
+  | { readonly status: 'initiate' | 'download' | 'done'; readonly name: string; readonly file: string }
+  | {
+      readonly status: 'progress'
+      readonly name: string
+      readonly file: string
+      readonly loaded: number
+      readonly total: number
+      readonly progress: number
+    }
+  | { readonly status: 'ready'; readonly name: string; readonly folder: string }
+
+export interface PullOptions {
+  /** Branch, tag or commit; "main" by default. `id@revision` says the same. */
+  readonly revision?: string
+  /** By default HF_ENDPOINT, else https://huggingface.co. */
+  readonly endpoint?: string
+  /** By default HF_TOKEN. It is sent to the endpoint's own host only, never to where it redirects. */
+  readonly token?: string
+  /** Answer from the cache alone; by default HF_HUB_OFFLINE. */
+  readonly offline?: boolean
+  /** The cache's folder; by default HF_HUB_CACHE, HF_HOME/hub, .... */
+  readonly cache?: string
+  /** Which of the model's files; by default weights in safetensors, configuration, tokenizer, README and licence. */
+  readonly files?: (file: string) => boolean
+  readonly onProgress?: (event: PullEvent) => void
+  readonly signal?: AbortSignal
+  /** How often a request that failed for a passing reason is repeated without progress in between; 5. */
+  readonly retries?: number
+  /** Milliseconds before the first repetition, doubled with each; 500. `Retry-After` wins when it is longer. */
+  readonly backoff?: number
+  readonly env?: Environment
+}
+
+/** Top-level files of a Transformers model; a second copy of the weights in another layout is left out. */
+export const isModelFile = (file: string): boolean =>
+  /^[^/]+\.(safetensors|json|txt|model|jinja|md)$|^LICEN[CS]E[^/]*$/.test(file) && !file.startsWith('consolidated')
+
+/** A name from the network becomes a path: only plain relative ones may. */
+const isSafePath = (file: string): boolean =>
+  !/[\\:\0]|^\//.test(file) && file.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
+
+interface Listing {
+  commit: string
+  files: RemoteFile[]
+}
+
+const readSibling = (entry: Json, url: string): RemoteFile => {
+  const name = isJsonObject(entry) ? entry.rfilename : undefined
+  if (!isJsonObject(entry) || typeof name !== 'string' || !isSafePath(name))
+    throw new RemoteError('BadListing', `${url}: ${JSON.stringify(name ?? entry)} is no name of a file.`)
+  const lfs = isJsonObject(entry.lfs) ? entry.lfs : {}
+  const text = (json: Json | undefined): string | undefined => (typeof json === 'string' ? json : undefined)
+  return {
+    name,
+    size: typeof entry.size === 'number' ? entry.size : undefined,
+    sha256: text(lfs.sha256) ?? text(lfs.oid),
+    gitBlob: isJsonObject(entry.lfs) ? undefined : text(entry.blobId),
+  }
+}
+
+const list = async (hub: Hub, id: string, revision: string): Promise<Listing> => {
+  const url = `${hub.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?blobs=true`
+  const { sha, siblings } = await hubJson(hub, url)
+  if (typeof sha !== 'string' || !/^[\w.-]+$/.test(sha) || sha.startsWith('.') || !Array.isArray(siblings))
+    throw new RemoteError('BadListing', `${url}: expected {sha, siblings: [{rfilename}, ...]}.`)
+  return { commit: sha, files: siblings.map((entry) => readSibling(entry, url)) }
+}
+
+const hashFile = async (path: string, algorithm: string, prefix = ''): Promise<string> => {
+  const hash = createHash(algorithm).update(prefix)
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array)
+  return hash.digest('hex')
+}
+
+/** Throws RemoteError, and removes what was fetched, when size or digest are not what the hub announced. */
+const verify = async (path: string, file: RemoteFile, etag: string, url: string): Promise<void> => {
+  const { size } = await stat(path)
+  const sha256 = file.sha256 ?? (/^[0-9a-f]{64}$/.test(etag) ? etag : undefined)
+  const mismatch = async (): Promise<string | undefined> => {
+    if (file.size !== undefined && size !== file.size) return `${size} bytes, announced were ${file.size}`
+    if (sha256 && (await hashFile(path, 'sha256')) !== sha256) return `the SHA-256 is not ${sha256}`
+    // A file outside LFS is named by git: the SHA-1 of "blob <size>", a zero byte and the content.
+    if (file.gitBlob && file.gitBlob === etag && (await hashFile(path, 'sha1', `blob ${size}\0`)) !== etag)
+      return `the git object is not ${etag}`
+    return undefined
+  }
+  const wrong = await mismatch()
+  if (wrong === undefined) return
+  await rm(path, { force: true })
+  throw new RemoteError('Corrupted', `${url}: what arrived is not what was announced: ${wrong}.`, {
+    hint: 'It was removed; pull again. If this repeats, the mirror or a proxy is at fault.',
+  })
+}
+
+/** Links `blob` into the snapshot; where links are not allowed, copies it. */
+const place = async (blob: string, target: string): Promise<void> => {
+  await mkdir(dirname(target), { recursive: true })
+  await rm(target, { force: true })
+  await symlink(relative(dirname(target), blob), target).catch(() => copyFile(blob, target))
+}
+
+const exists = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined)) !== undefined
+
+/** Brings one file into the cache: `blobs/ETAG`, and a link to it at `target`. */
+const fetchFile = async (
+  hub: Hub,
+  url: string,
+  file: RemoteFile,
+  folder: string,
+  target: string,
+  report: (loaded: number, total: number) => void,
+): Promise<void> => {
+  const start = await startDownload(hub, url)
+  const etag = start.etag ?? file.sha256 ?? createHash('sha256').update(url).digest('hex').slice(0, 40)
+  const announced = { ...file, size: start.size ?? file.size }
+  const blob = join(folder, 'blobs', etag)
+  if (await exists(blob)) await start.cancel()
+  else {
+    const partial = `${blob}.incomplete`
+    await mkdir(dirname(blob), { recursive: true })
+    await download(hub, url, start, partial, announced.size, report)
+    await verify(partial, announced, etag, url)
+    await rename(partial, blob)
+  }
+  await place(blob, target)
+}
+
+const offlineSnapshot = async (id: string, revision: string, cache: string): Promise<string> => {
+  const folder = await findCached(id, { revision, cache })
+  if (folder) return folder
+  throw new RemoteError('Offline', `${id}@${revision} is not in the cache (${cache}), and the network is off.`, {
+    hint: 'Unset HF_HUB_OFFLINE (or the offline option) and pull again.',
+  })
+}
+
+const hubOf = (options: PullOptions, env: Environment): Hub => ({
+  endpoint: (options.endpoint ?? env.HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),
+  token: options.token ?? env.HF_TOKEN,
+  signal: options.signal,
+  retries: options.retries ?? 5,
+  backoff: options.backoff ?? 500,
+})
+
+/**
+ * Fetches the model `id` (`org/name`, maybe `@revision`) into the Hugging Face cache and returns the folder of its
+ * snapshot, which `open(id)` then finds too. What is there already is not fetched again; a pull that was cut off goes
+ * on where it stopped. Sizes and digests are checked. The revision's reference moves when all files are there.
+ * Throws RemoteError (no access, no such model, a server that keeps failing, content that is not what was announced),
+ * UsageError for what is no id.
+ */
+export const pull = async (model: string, options: PullOptions = {}): Promise<string> => {
+  const env = options.env ?? process.env
+  const parsed = parseHubId(model)
+  if (!parsed) throw new UsageError('BadModelId', `${JSON.stringify(model)} is no model id.`, { hint: 'Expected org/name, or org/name@revision.' })
+  const { id } = parsed
+  const revision = options.revision ?? parsed.revision ?? 'main'
+  const cache = options.cache ?? hubCacheFolder(env)
+  const report = options.onProgress ?? ((): void => {})
+  if (options.offline ?? isOffline(env)) return offlineSnapshot(id, revision, cache)
+
+  const hub = hubOf(options, env)
+  const { commit, files } = await list(hub, id, revision)
+  const folder = modelFolder(id, cache)
+  const snapshot = join(folder, 'snapshots', commit)
+  const wanted = files.filter(({ name }) => (options.files ?? isModelFile)(name))
+  if (wanted.length === 0)
+    throw new RemoteError('NoFiles', `${id}@${revision}: none of its ${files.length} files is one to fetch.`)
+  for (const file of wanted) {
+    const event = { name: id, file: file.name }
+    report({ status: 'initiate', ...event })
+    const target = join(snapshot, ...file.name.split('/'))
+    if (!(await exists(target))) {
+      const url = `${hub.endpoint}/${id}/resolve/${commit}/${file.name.split('/').map(encodeURIComponent).join('/')}`
+      report({ status: 'download', ...event })
+      await fetchFile(hub, url, file, folder, target, (loaded, total) =>
+        report({ status: 'progress', ...event, loaded, total, progress: total ? (100 * loaded) / total : 100 }),
+      )
+    }
+    report({ status: 'done', ...event })
+  }
+  if (revision !== commit) await writeFileAtomic(join(folder, 'refs', revision), commit)
+  report({ status: 'ready', name: id, folder: snapshot })
+  return snapshot
+}
