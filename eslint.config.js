@@ -10,7 +10,10 @@ export default tseslint.config(
       'no-restricted-exports': ['error', { restrictDefaultExports: { direct: true } }],
       'no-restricted-syntax': [
         'error',
-        { selector: "MemberExpression[object.name='Math'][property.name='random']", message: 'Use weft-ml/random: every draw has a seed.' },
+        {
+          selector: "MemberExpression[object.name='Math'][property.name='random']",
+          message: 'Use weft-ml/random: every draw has a seed.',
+        },
       ],
       'max-lines': ['error', { max: 420, skipBlankLines: true }],
       'max-lines-per-function': ['warn', { max: 70, skipBlankLines: true, skipComments: true }],
