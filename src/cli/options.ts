@@ -4,7 +4,16 @@
  */
 import { Option } from 'commander'
 import { z } from 'zod'
-import type { ZodObject, ZodType } from 'zod'
+import type {
+  ZodBoolean,
+  ZodDefault,
+  ZodEnum,
+  ZodNumber,
+  ZodObject,
+  ZodOptional,
+  ZodString,
+  ZodType,
+} from 'zod'
 import { check } from './config.js'
 import type { ConfigFile, Place } from './config.js'
 import { definition, flag, shapeOf, size, styleOf, unwrap } from './schema.js'
@@ -12,8 +21,24 @@ import type { Environment } from './verb.js'
 
 export { flag, size }
 
+type OneOf<T extends string> = ZodEnum<{ [K in T]: K }>
+
+/** The types of `common`. */
+export interface CommonOptions {
+  readonly out: ZodString
+  readonly threads: ZodOptional<ZodNumber>
+  readonly device: ZodDefault<OneOf<'auto' | 'cpu' | 'webgpu' | 'cuda'>>
+  readonly seed: ZodDefault<ZodNumber>
+  readonly dtype: ZodOptional<OneOf<'float32' | 'float16' | 'bfloat16'>>
+  readonly maxShardSize: ZodDefault<ZodType<number>>
+  readonly memory: ZodOptional<ZodType<number>>
+  readonly dryRun: ZodDefault<ZodBoolean>
+  readonly resume: ZodDefault<ZodBoolean>
+  readonly force: ZodDefault<ZodBoolean>
+}
+
 /** Options that many verbs share, spelled and described once. */
-export const common = {
+export const common: CommonOptions = {
   out: flag(z.string().min(1), 'folder to write', { short: 'o', value: 'DIR' }),
   threads: flag(z.number().int().positive().optional(), 'processor threads to use (all cores)', {
     short: 'j',
@@ -30,7 +55,7 @@ export const common = {
   dryRun: flag(z.boolean().default(false), 'say what would be done, with its memory, and stop'),
   resume: flag(z.boolean().default(false), 'continue from the last checkpoint in the output folder'),
   force: flag(z.boolean().default(false), 'overwrite the output folder'),
-} as const
+}
 
 /** `learningRate` -> `learning-rate`, `lora_alpha` -> `lora-alpha`. */
 export const kebab = (key: string): string =>
