@@ -110,7 +110,10 @@ export const writeAdapter = async (
   { base, name = 'default', metadata = {} }: WriteAdapterOptions = {},
 ): Promise<void> => {
   if (!/^[\w-][\w.-]*$/.test(name))
-    throw new UsageError('BadAdapterName', `adapter name ${JSON.stringify(name)}: expected letters, digits, "_", "-", ".".`)
+    throw new UsageError(
+      'BadAdapterName',
+      `adapter name ${JSON.stringify(name)}: expected letters, digits, "_", "-", ".".`,
+    )
   const path = name === 'default' ? folder : join(folder, name)
   await writeSafetensors(join(path, weightsFile), tensors, { format: 'pt', ...metadata })
   const readme = join(path, 'README.md')

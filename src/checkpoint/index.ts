@@ -20,3 +20,4 @@ export {
   type TensorData,
   writeSafetensors,
 } from './write.js'
+export { isModelFile, pull, type PullEvent, type PullOptions } from './pull.js'

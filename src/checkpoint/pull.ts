@@ -6,7 +6,14 @@ import { dirname, join, relative } from 'node:path'
 import { RemoteError, UsageError } from '../errors.js'
 import { writeFileAtomic } from './atomic.js'
 import { download, type Hub, hubJson, type RemoteFile, startDownload } from './hub.js'
-import { type Environment, findCached, hubCacheFolder, isOffline, modelFolder, parseHubId } from './hub-cache.js'
+import {
+  type Environment,
+  findCached,
+  hubCacheFolder,
+  isOffline,
+  modelFolder,
+  parseHubId,
+} from './hub-cache.js'
 import { isJsonObject, type Json } from './json.js'
 
 /** What happens during a pull, in the words of transformers.js. `loaded` and `total` are bytes, `progress` percent. */
@@ -46,7 +53,8 @@ export interface PullOptions {
 
 /** Top-level files of a Transformers model; a second copy of the weights in another layout is left out. */
 export const isModelFile = (file: string): boolean =>
-  /^[^/]+\.(safetensors|json|txt|model|jinja|md)$|^LICEN[CS]E[^/]*$/.test(file) && !file.startsWith('consolidated')
+  /^[^/]+\.(safetensors|json|txt|model|jinja|md)$|^LICEN[CS]E[^/]*$/.test(file) &&
+  !file.startsWith('consolidated')
 
 /** A name from the network becomes a path: only plain relative ones may. */
 const isSafePath = (file: string): boolean =>
@@ -81,7 +89,8 @@ const list = async (hub: Hub, id: string, revision: string): Promise<Listing> =>
 
 const hashFile = async (path: string, algorithm: string, prefix = ''): Promise<string> => {
   const hash = createHash(algorithm).update(prefix)
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array)
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }))
+    hash.update(chunk as Uint8Array)
   return hash.digest('hex')
 }
 
@@ -112,7 +121,8 @@ const place = async (blob: string, target: string): Promise<void> => {
   await symlink(relative(dirname(target), blob), target).catch(() => copyFile(blob, target))
 }
 
-const exists = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined)) !== undefined
+const exists = async (path: string): Promise<boolean> =>
+  (await stat(path).catch(() => undefined)) !== undefined
 
 /** Brings one file into the cache: `blobs/ETAG`, and a link to it at `target`. */
 const fetchFile = async (
@@ -141,9 +151,13 @@ const fetchFile = async (
 const offlineSnapshot = async (id: string, revision: string, cache: string): Promise<string> => {
   const folder = await findCached(id, { revision, cache })
   if (folder) return folder
-  throw new RemoteError('Offline', `${id}@${revision} is not in the cache (${cache}), and the network is off.`, {
-    hint: 'Unset HF_HUB_OFFLINE (or the offline option) and pull again.',
-  })
+  throw new RemoteError(
+    'Offline',
+    `${id}@${revision} is not in the cache (${cache}), and the network is off.`,
+    {
+      hint: 'Unset HF_HUB_OFFLINE (or the offline option) and pull again.',
+    },
+  )
 }
 
 const hubOf = (options: PullOptions, env: Environment): Hub => ({
@@ -164,9 +178,14 @@ const hubOf = (options: PullOptions, env: Environment): Hub => ({
 export const pull = async (model: string, options: PullOptions = {}): Promise<string> => {
   const env = options.env ?? process.env
   const parsed = parseHubId(model)
-  if (!parsed) throw new UsageError('BadModelId', `${JSON.stringify(model)} is no model id.`, { hint: 'Expected org/name, or org/name@revision.' })
+  if (!parsed)
+    throw new UsageError('BadModelId', `${JSON.stringify(model)} is no model id.`, {
+      hint: 'Expected org/name, or org/name@revision.',
+    })
   const { id } = parsed
   const revision = options.revision ?? parsed.revision ?? 'main'
+  if (!isSafePath(revision))
+    throw new UsageError('BadRevision', `${JSON.stringify(revision)} is no revision.`)
   const cache = options.cache ?? hubCacheFolder(env)
   const report = options.onProgress ?? ((): void => {})
   if (options.offline ?? isOffline(env)) return offlineSnapshot(id, revision, cache)
@@ -186,7 +205,13 @@ export const pull = async (model: string, options: PullOptions = {}): Promise<st
       const url = `${hub.endpoint}/${id}/resolve/${commit}/${file.name.split('/').map(encodeURIComponent).join('/')}`
       report({ status: 'download', ...event })
       await fetchFile(hub, url, file, folder, target, (loaded, total) =>
-        report({ status: 'progress', ...event, loaded, total, progress: total ? (100 * loaded) / total : 100 }),
+        report({
+          status: 'progress',
+          ...event,
+          loaded,
+          total,
+          progress: total ? (100 * loaded) / total : 100,
+        }),
       )
     }
     report({ status: 'done', ...event })
