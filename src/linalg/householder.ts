@@ -1,0 +1,100 @@
+/**
+ * @file Householder reflections H = I - tau v v^T on row-major storage. Left and right application both run along rows.
+ *
+ * Source: Golub and Van Loan, Matrix Computations (4th ed.), section 5.1.
+ */
+
+/** A reflection that takes the vector it was made from to a multiple of the first unit vector. */
+export interface Reflection {
+  /** Entry 0 is 1. */
+  readonly v: Float64Array
+  /** 0 for the identity. */
+  readonly tau: number
+  /** What the first entry becomes: minus its sign times the norm, as in LAPACK. */
+  readonly beta: number
+}
+
+/** Euclidean norm without overflow or harmful underflow. */
+export const norm = (x: Float64Array, from = 0): number => {
+  let largest = 0
+  for (let i = from; i < x.length; i++) largest = Math.max(largest, Math.abs(x[i]))
+  if (largest === 0) return 0
+  let sum = 0
+  for (let i = from; i < x.length; i++) sum += (x[i] / largest) ** 2
+  return largest * Math.sqrt(sum)
+}
+
+/** The reflection for `x`, which is overwritten by v. */
+export const reflect = (x: Float64Array): Reflection => {
+  const alpha = x[0]
+  const rest = norm(x, 1)
+  x[0] = 1
+  if (rest === 0) return { v: x, tau: 0, beta: alpha }
+  const length = Math.hypot(alpha, rest)
+  const beta = alpha > 0 ? -length : length
+  const divisor = alpha - beta
+  for (let i = 1; i < x.length; i++) x[i] /= divisor
+  return { v: x, tau: (beta - alpha) / beta, beta }
+}
+
+/** Entries [top .., column] of a matrix with rows of `cols`. */
+export const columnOf = (data: Float64Array, cols: number, top: number, column: number): Float64Array => {
+  const out = new Float64Array(data.length / cols - top)
+  for (let i = 0; i < out.length; i++) out[i] = data[(top + i) * cols + column]
+  return out
+}
+
+/** H A for the block of A that starts at [top, left] (to the last row and column). */
+export const reflectLeft = (
+  data: Float64Array,
+  cols: number,
+  top: number,
+  left: number,
+  { v, tau }: Reflection,
+): void => {
+  if (tau === 0) return
+  const width = cols - left
+  const sums = new Float64Array(width)
+  for (let i = 0; i < v.length; i++) {
+    const factor = v[i]
+    for (let j = 0, at = (top + i) * cols + left; j < width; j++) sums[j] += factor * data[at + j]
+  }
+  for (let i = 0; i < v.length; i++) {
+    const factor = tau * v[i]
+    for (let j = 0, at = (top + i) * cols + left; j < width; j++) data[at + j] -= factor * sums[j]
+  }
+}
+
+/** A H for the block of A that starts at [top, left]. */
+export const reflectRight = (
+  data: Float64Array,
+  cols: number,
+  top: number,
+  left: number,
+  { v, tau }: Reflection,
+): void => {
+  if (tau === 0) return
+  for (let at = top * cols + left; at < data.length; at += cols) {
+    let sum = 0
+    for (let j = 0; j < v.length; j++) sum += data[at + j] * v[j]
+    const factor = tau * sum
+    for (let j = 0; j < v.length; j++) data[at + j] -= factor * v[j]
+  }
+}
+
+/**
+ * The first `cols` columns of H_0 H_1 ... as rows x cols, where the i-th reflection acts on the entries from
+ * i + shift on. Built from the last to the first, so that only the part that is not yet unit vectors is touched.
+ */
+export const accumulate = (
+  reflections: readonly Reflection[],
+  rows: number,
+  cols: number,
+  shift = 0,
+): Float64Array => {
+  const data = new Float64Array(rows * cols)
+  for (let i = 0; i < Math.min(rows, cols); i++) data[i * cols + i] = 1
+  for (let i = reflections.length - 1; i >= 0; i--)
+    reflectLeft(data, cols, i + shift, i + shift, reflections[i])
+  return data
+}

@@ -1,0 +1,21 @@
+/** @file Linear algebra that ONNX lacks, in float64 on the host; large products may run on the engine. */
+export { type Assignment, type AssignmentOptions, linearAssignment } from './assignment.js'
+export { cholesky, solvePositiveDefinite } from './cholesky.js'
+export { symmetricEigen, type SymmetricEigen } from './eigen.js'
+export {
+  LinalgError,
+  MatrixShapeError,
+  NotConvergedError,
+  NotFiniteError,
+  NotPositiveDefiniteError,
+  NotSquareError,
+  NotSymmetricError,
+  SingularError,
+} from './errors.js'
+export { leastSquares } from './least-squares.js'
+export { identity, type Matrix, matrix, matrixOf, transpose } from './matrix.js'
+export { type Dense, multiply, type ProductOptions } from './multiply.js'
+export { qr, type QR } from './qr.js'
+export { hostMatmul, type MatMul, randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
+export { svd, type SVD } from './svd.js'
+export { solveTriangular, type TriangularOptions } from './triangular.js'

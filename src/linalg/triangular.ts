@@ -1,0 +1,43 @@
+/** @file Triangular systems. */
+import { MatrixShapeError, NotSquareError, SingularError } from './errors.js'
+import { checkFinite, type Matrix, matrix } from './matrix.js'
+
+export interface TriangularOptions {
+  /** Which triangle of the matrix is read. */
+  readonly triangle: 'lower' | 'upper'
+  /** Solve with the transpose of that triangle. Default false. */
+  readonly transpose?: boolean
+}
+
+/**
+ * X with T X = B (or T^T X = B), where T is the given triangle of `a`: [n, n], b: [n, k]. The other triangle is not
+ * read. Throws NotSquareError, MatrixShapeError, NotFiniteError, or SingularError for a zero on the diagonal.
+ */
+export const solveTriangular = (
+  a: Matrix,
+  b: Matrix,
+  { triangle, transpose = false }: TriangularOptions,
+): Matrix => {
+  const n = a.rows
+  if (a.cols !== n) throw new NotSquareError('solveTriangular', n, a.cols)
+  if (b.rows !== n)
+    throw new MatrixShapeError('solveTriangular', `the right-hand side has ${b.rows} rows, the matrix ${n}`)
+  checkFinite('solveTriangular', a)
+  checkFinite('solveTriangular', b)
+  for (let i = 0; i < n; i++) if (a.data[i * n + i] === 0) throw new SingularError('solveTriangular', i)
+  const width = b.cols
+  const x = b.data.slice()
+  const forward = (triangle === 'lower') !== transpose
+  const [rowStride, colStride] = transpose ? [1, n] : [n, 1]
+  for (let step = 0; step < n; step++) {
+    const i = forward ? step : n - 1 - step
+    const [from, to] = forward ? [0, i] : [i + 1, n]
+    for (let k = from; k < to; k++) {
+      const factor = a.data[i * rowStride + k * colStride]
+      for (let j = 0; j < width; j++) x[i * width + j] -= factor * x[k * width + j]
+    }
+    const pivot = a.data[i * n + i]
+    for (let j = 0; j < width; j++) x[i * width + j] /= pivot
+  }
+  return matrix(n, width, x)
+}
