@@ -41,6 +41,12 @@ describe('weft inspect', () => {
     )
   })
 
+  it('shows an adapter as what it is', async () => {
+    const { out } = await weft('inspect', join(goldenFolder(), 'peft', 'lora'))
+    expect(out).toMatch(/architecture +\(LORA\)/)
+    expect(out).toMatch(/target_modules +\w+_proj/)
+  })
+
   it('a folder that is no checkpoint exits 3', async () => {
     const { code, err } = await weft('inspect', join(goldenFolder(), 'tokenizers', 'unigram'))
     expect(err).toMatch(/^NoWeights: /)

@@ -50,15 +50,26 @@ export const inspect: Verb = {
       })
     },
     run: async ({ arguments: { model }, options }, context) => {
-      const { open } = await import('../checkpoint/index.js')
-      const checkpoint = await open(model)
+      const { checkpoint, config } = await openAny(model)
       try {
-        context.result(describe(checkpoint), (inspection) => page(inspection, options))
+        context.result(describe(checkpoint, config), (inspection) => page(inspection, options))
       } finally {
         await checkpoint.close()
       }
     },
   }),
+}
+
+/** The checkpoint of that name, or the adapter. */
+const openAny = async (model: string): Promise<{ checkpoint: Checkpoint; config: JsonObject }> => {
+  const { adapterNames, open, readAdapter, resolveModel } = await import('../checkpoint/index.js')
+  const [adapter] = await adapterNames(await resolveModel(model))
+  if (adapter !== undefined) {
+    const { tensors, config } = await readAdapter(model, adapter)
+    return { checkpoint: tensors, config }
+  }
+  const checkpoint = await open(model)
+  return { checkpoint, config: checkpoint.config }
 }
 
 const count = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1)
@@ -76,11 +87,13 @@ const groupBy = <T>(items: readonly T[], key: (item: T) => string): [string, T[]
   return [...groups]
 }
 
+const text = (json: unknown): string | undefined => (typeof json === 'string' ? json : undefined)
+
 // `layers.10` after `layers.9`.
 const byName = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true })
 
 /** What the headers of an open checkpoint say. Parameters are counted as stored: a tied tensor once. */
-export const describe = (checkpoint: Checkpoint): Inspection => {
+export const describe = (checkpoint: Checkpoint, config: JsonObject): Inspection => {
   const tensors = checkpoint
     .names()
     .sort(byName)
@@ -88,10 +101,10 @@ export const describe = (checkpoint: Checkpoint): Inspection => {
       const { dtype, shape, length, file } = checkpoint.info(name)
       return { name, dtype, shape, bytes: length, file }
     })
-  const { config, folder, metadata } = checkpoint
+  const { folder, metadata } = checkpoint
   return {
     folder,
-    modelType: typeof config.model_type === 'string' ? config.model_type : undefined,
+    modelType: text(config.model_type) ?? text(config.peft_type),
     architectures: Array.isArray(config.architectures) ? config.architectures.map(String) : [],
     parameters: sum(tensors, (t) => count(t.shape)),
     bytes: sum(tensors, (t) => t.bytes),
@@ -115,8 +128,13 @@ export const describe = (checkpoint: Checkpoint): Inspection => {
 
 const dimensions = (shape: readonly number[]): string => (shape.length ? shape.join(' x ') : 'scalar')
 
-/** Settings of config.json that say how large a model is, under the names that architectures use. */
+/** Settings that say how large a model or an adapter is, under the names that architectures use. */
 const sizes = [
+  'base_model_name_or_path',
+  'r',
+  'lora_alpha',
+  'target_modules',
+  'modules_to_save',
   'num_hidden_layers',
   'n_layer',
   'num_layers',
@@ -159,7 +177,7 @@ const page = (inspection: Inspection, show: { modules: boolean; tensors: boolean
     ],
     ...sizes
       .filter((key) => config[key] !== undefined && config[key] !== null)
-      .map((key): [string, string] => [key, String(config[key])]),
+      .map((key): [string, string] => [key, [config[key]].flat().join(', ')]),
   ]
   const width = Math.max(...facts.map(([name]) => name.length))
   return [

@@ -114,8 +114,8 @@ const read = (schema: ZodType, given: unknown): unknown => {
   if (isList(inner)) return readList(inner, [given])
   const kinds = alternatives(inner)
   if (kinds.includes('number') && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(given)) return Number(given)
-  if (kinds.includes('boolean') && /^(true|false|1|0|yes|no)$/i.test(given))
-    return /^(true|1|yes)$/i.test(given)
+  if (kinds.includes('boolean') && /^(true|false|1|0|yes|no|on|off)$/i.test(given))
+    return /^(true|1|yes|on)$/i.test(given)
   if (d.type === 'object' || d.type === 'tuple') return readJson(given)
   return given
 }

@@ -126,13 +126,9 @@ const details = (event: Progress, rate?: number): string[] => {
     rate && total !== undefined && done !== undefined && status !== 'done'
       ? `ETA ${formatTime((total - done) / rate)}`
       : ''
-  return [
-    ratio,
-    counted.filter(Boolean).join(' '),
-    ...Object.entries(metrics).map(metric),
-    speed,
-    left,
-  ].filter(Boolean)
+  const values = Object.entries(metrics).map(metric)
+  const end = status === 'done' ? 'done' : ''
+  return [ratio, counted.filter(Boolean).join(' '), ...values, speed, left, end].filter(Boolean)
 }
 
 const bytesOf = (done: number, total?: number): string[] => [
