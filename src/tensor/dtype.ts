@@ -8,13 +8,7 @@ export type StorageDType = 'float16' | 'bfloat16' | 'int8' | 'uint8' | 'int4'
 export type DType = ComputeDType | StorageDType
 
 export type TypedArray =
-  | Float32Array
-  | Float64Array
-  | Int32Array
-  | BigInt64Array
-  | Uint8Array
-  | Int8Array
-  | Uint16Array
+  Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array
 
 const arrays = {
   float32: Float32Array,
@@ -55,10 +49,12 @@ export const isFloat = (dtype: DType): boolean =>
 export const byteLength = (dtype: DType, count: number): number => Math.ceil((bits[dtype] * count) / 8)
 
 /** How many elements of the JavaScript array `count` elements of `dtype` take (half as many for int4, rounded up). */
-export const arrayLength = (dtype: DType, count: number): number => (dtype === 'int4' ? Math.ceil(count / 2) : count)
+export const arrayLength = (dtype: DType, count: number): number =>
+  dtype === 'int4' ? Math.ceil(count / 2) : count
 
 /** A zeroed array for `count` elements of `dtype`. float16 and bfloat16 are held as their bit patterns. */
-export const allocate = (dtype: DType, count: number): TypedArray => new arrays[dtype](arrayLength(dtype, count))
+export const allocate = (dtype: DType, count: number): TypedArray =>
+  new arrays[dtype](arrayLength(dtype, count))
 
 /** The bytes from `offset` on, seen as `count` elements of `dtype`; copied only where alignment demands it. */
 export const viewBytes = (bytes: Uint8Array, dtype: DType, count: number): TypedArray => {

@@ -12,7 +12,8 @@ export class ShapeError extends WeftError {
 
 export const sizeOf = (shape: Shape): number => shape.reduce((n, d) => n * d, 1)
 
-export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((d, i) => d === b[i])
+export const sameShape = (a: Shape, b: Shape): boolean =>
+  a.length === b.length && a.every((d, i) => d === b[i])
 
 /** Row-major strides in elements. */
 export const stridesOf = (shape: Shape): number[] => {
@@ -33,7 +34,8 @@ export const broadcastShapes = (operation: string, a: Shape, b: Shape): number[]
   return Array.from({ length: rank }, (_, i) => {
     const p = a[i - rank + a.length] ?? 1
     const q = b[i - rank + b.length] ?? 1
-    if (p !== q && p !== 1 && q !== 1) throw new ShapeError(operation, `shapes ${show(a, b)} do not broadcast (axis ${i})`)
+    if (p !== q && p !== 1 && q !== 1)
+      throw new ShapeError(operation, `shapes ${show(a, b)} do not broadcast (axis ${i})`)
     return p === 1 ? q : p
   })
 }
@@ -47,9 +49,15 @@ export const normalAxis = (operation: string, axis: number, rank: number): numbe
 }
 
 /** Distinct axes counted from the front, ascending; all of them when `axes` is absent. */
-export const normalAxes = (operation: string, axes: number | readonly number[] | undefined, rank: number): number[] => {
+export const normalAxes = (
+  operation: string,
+  axes: number | readonly number[] | undefined,
+  rank: number,
+): number[] => {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i)
-  const all = (typeof axes === 'number' ? [axes] : axes).map((a) => normalAxis(operation, a, rank)).sort((a, b) => a - b)
+  const all = (typeof axes === 'number' ? [axes] : axes)
+    .map((a) => normalAxis(operation, a, rank))
+    .sort((a, b) => a - b)
   if (new Set(all).size !== all.length) throw new ShapeError(operation, `axes [${axes}] repeat`)
   return all
 }

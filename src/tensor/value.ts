@@ -1,5 +1,16 @@
 /** @file Concrete tensors: the numbers that go into a compiled program and come out of it. */
-import { allocate, arrayLength, type DType, DTypeError, fromBfloat16, fromFloat16, isFloat, toBfloat16, toFloat16, type TypedArray } from './dtype.js'
+import {
+  allocate,
+  arrayLength,
+  type DType,
+  DTypeError,
+  fromBfloat16,
+  fromFloat16,
+  isFloat,
+  toBfloat16,
+  toFloat16,
+  type TypedArray,
+} from './dtype.js'
 import { type Shape, ShapeError, sizeOf } from './shape.js'
 
 /**
@@ -29,10 +40,19 @@ class HostValue implements Value {
 }
 
 /** The value over `data` (no copy). Throws ShapeError when the length does not fill the shape. */
-export const value = (data: TypedArray, shape: Shape, dtype: DType): Value => new HostValue(dtype, shape, data)
+export const value = (data: TypedArray, shape: Shape, dtype: DType): Value =>
+  new HostValue(dtype, shape, data)
 
 const convert = (dtype: DType, x: number): number =>
-  dtype === 'bfloat16' ? toBfloat16(x) : dtype === 'float16' ? toFloat16(x) : dtype === 'bool' ? (x ? 1 : 0) : x
+  dtype === 'bfloat16'
+    ? toBfloat16(x)
+    : dtype === 'float16'
+      ? toFloat16(x)
+      : dtype === 'bool'
+        ? x
+          ? 1
+          : 0
+        : x
 
 /** A value of `shape` filled from `numbers` (any iterable, in row-major order), rounded to `dtype`. */
 export const valueOf = (numbers: ArrayLike<number>, shape: Shape, dtype: DType = 'float32'): Value => {

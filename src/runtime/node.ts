@@ -1,0 +1,58 @@
+/** @file Sessions in Node: onnxruntime-node, on the CPU by default, on CUDA or WebGPU where the provider loads. */
+import type { Device } from '../tensor/device.js'
+import { openOrt, type Ort } from './ort.js'
+import { EngineError, type Session, type SessionOptions } from './session.js'
+import { UsageError } from '../errors.js'
+
+const devices: readonly string[] = ['cpu', 'cuda', 'webgpu']
+
+let loaded: Promise<Ort> | undefined
+
+const load = (): Promise<Ort> =>
+  (loaded ??= import('onnxruntime-node').then(
+    (m) => m as unknown as Ort,
+    (cause) => {
+      throw new EngineError(
+        'the engine onnxruntime-node is not installed, or does not load on this machine',
+        {
+          hint: `Install it beside Weft: ONNXRUNTIME_NODE_INSTALL=skip npm i weft-ml onnxruntime-node (${(cause as Error).message})`,
+          cause,
+        },
+      )
+    },
+  ))
+
+/** The device of WEFT_DEVICE, else the CPU. */
+export const defaultDevice = (): Device => {
+  const device = process.env.WEFT_DEVICE ?? 'cpu'
+  if (device === 'auto' || devices.includes(device)) return device === 'auto' ? 'cpu' : (device as Device)
+  throw new UsageError('UnknownDevice', `WEFT_DEVICE is '${device}'`, {
+    hint: `In Node it may be ${devices.join(', ')} or auto.`,
+  })
+}
+
+/** WEFT_THREADS; 0 lets ONNX Runtime take every core. */
+const threads = (): number => Number(process.env.WEFT_THREADS) || 0
+
+export const openSession = async (model: Uint8Array, options: SessionOptions): Promise<Session> => {
+  const ort = await load()
+  const { device } = options
+  const session = { disable_prepacking: '1', model_external_initializers_file_folder_path: '/' }
+  try {
+    return await openOrt(ort, model, options, {
+      executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
+      intraOpNumThreads: threads(),
+      // Prepacked weights are copies: bound weights stay mapped from their files instead.
+      extra: { session },
+      ...(device === 'webgpu' ? { preferredOutputLocation: 'gpu-buffer' as const } : {}),
+    })
+  } catch (error) {
+    if (device === 'cpu') throw error
+    throw new EngineError(`device ${device} is not available here`, {
+      hint: `ONNX Runtime's ${device} provider did not load: ${(error as Error).message}`,
+      cause: error,
+    })
+  }
+}
+
+export type { Session, SessionOptions } from './session.js'

@@ -1,0 +1,113 @@
+/** @file Sessions on ONNX Runtime's JavaScript interface, which its Node and its web package share. */
+import type { InferenceSession, Tensor as OrtTensor, TypedTensor } from 'onnxruntime-common'
+import type { DType, TypedArray } from '../tensor/dtype.js'
+import type { Shape } from '../tensor/shape.js'
+import type { Value } from '../tensor/value.js'
+import { EngineError, type Session, type SessionOptions } from './session.js'
+
+/** The part of the packages that is used. */
+export interface Ort {
+  readonly InferenceSession: {
+    create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession>
+  }
+  readonly Tensor: new (type: OrtTensor.Type, data: OrtTensor.DataType, dims: readonly number[]) => OrtTensor
+}
+
+/** ORT's element type names, and the form in which values cross the border (bits, packed bytes). */
+const borderTypes: Record<DType, OrtTensor.Type> = {
+  float32: 'float32',
+  float64: 'float64',
+  int32: 'int32',
+  int64: 'int64',
+  bool: 'bool',
+  float16: 'float16',
+  bfloat16: 'uint16',
+  int8: 'int8',
+  uint8: 'uint8',
+  int4: 'uint8',
+}
+
+/** A result of a run: fed back to a session, it goes as it came. */
+class OrtValue implements Value {
+  constructor(
+    readonly tensor: OrtTensor,
+    readonly dtype: DType,
+    readonly shape: Shape,
+  ) {}
+  get data(): TypedArray {
+    if (
+      this.tensor.location !== 'cpu' &&
+      this.tensor.location !== 'none' &&
+      this.tensor.location !== 'cpu-pinned'
+    )
+      throw new EngineError(`a value that lies in ${this.tensor.location} was read as if on the host`, {
+        hint: 'await value.read() first.',
+      })
+    return bits(this.tensor.data as TypedArray)
+  }
+  async read(): Promise<TypedArray> {
+    return bits((await this.tensor.getData()) as TypedArray)
+  }
+}
+
+/** float16 data as bit patterns, whether the platform has Float16Array or not. */
+const bits = (data: TypedArray): TypedArray =>
+  data.constructor.name === 'Float16Array' ? new Uint16Array(data.buffer, data.byteOffset, data.length) : data
+
+type Float16ArrayConstructor = new (
+  buffer: ArrayBufferLike,
+  offset: number,
+  length: number,
+) => OrtTensor.DataType
+
+const float16 = (data: TypedArray): OrtTensor.DataType => {
+  const native = (globalThis as { Float16Array?: Float16ArrayConstructor }).Float16Array
+  return (native ? new native(data.buffer, data.byteOffset, data.length) : data) as OrtTensor.DataType
+}
+
+const toOrt = (ort: Ort, v: Value): OrtTensor => {
+  if (v instanceof OrtValue) return v.tensor
+  const data = v.dtype === 'float16' ? float16(v.data) : (v.data as OrtTensor.DataType)
+  return new ort.Tensor(borderTypes[v.dtype], data, v.dtype === 'int4' ? [v.data.length] : v.shape)
+}
+
+const dtypes = Object.fromEntries(Object.entries(borderTypes).map(([d, t]) => [t, d])) as Record<
+  string,
+  DType
+>
+dtypes.uint16 = 'bfloat16'
+dtypes.uint8 = 'uint8'
+
+const fromOrt = (tensor: OrtTensor): Value =>
+  new OrtValue(tensor, dtypes[(tensor as TypedTensor<OrtTensor.Type>).type], tensor.dims)
+
+const bytesOf = ({ data }: Value): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+
+/** Opens a session; `options` of ORT's own are the platform's. */
+export const openOrt = async (
+  ort: Ort,
+  model: Uint8Array,
+  { optimization, memory, device }: SessionOptions,
+  options: InferenceSession.SessionOptions,
+): Promise<Session> => {
+  const externalData = [...memory].map(([path, v]) => ({ path, data: bytesOf(v) }))
+  let session: InferenceSession
+  try {
+    session = await ort.InferenceSession.create(model, {
+      graphOptimizationLevel: optimization,
+      logSeverityLevel: 3,
+      ...(externalData.length ? { externalData } : {}),
+      ...options,
+    })
+  } catch (cause) {
+    throw new EngineError(`ONNX Runtime refused a graph on ${device}: ${(cause as Error).message}`, { cause })
+  }
+  return {
+    async run(feeds, outputs) {
+      const given: Record<string, OrtTensor> = {}
+      for (const name in feeds) given[name] = toOrt(ort, feeds[name])
+      const results = await session.run(given, outputs as string[])
+      return outputs.map((name) => fromOrt(results[name] as OrtTensor))
+    },
+  }
+}

@@ -1,0 +1,23 @@
+/** @file What a runtime gives the engine: sessions that run a lowered graph on a device. */
+import type { Device } from '../tensor/device.js'
+import type { Value } from '../tensor/value.js'
+import { WeftError } from '../errors.js'
+
+export interface SessionOptions {
+  readonly device: Device
+  readonly optimization: 'disabled' | 'basic' | 'extended' | 'all'
+  /** Arrays bound by reference, by the name of the file they stand for. */
+  readonly memory: ReadonlyMap<string, Value>
+}
+
+export interface Session {
+  /** Runs the graph; the results come in the order of `outputs`. */
+  run(feeds: Readonly<Record<string, Value>>, outputs: readonly string[]): Promise<Value[]>
+}
+
+/** ONNX Runtime is missing, lacks a provider, or refused a graph. */
+export class EngineError extends WeftError {
+  constructor(message: string, options: { hint?: string; cause?: unknown } = {}) {
+    super('EngineError', message, options)
+  }
+}

@@ -1,0 +1,213 @@
+/** @file compile: a function of tensors, traced once, becomes a program that runs on ONNX Runtime. */
+import { openSession, type Session, defaultDevice } from '#sessions'
+import { fillBytes, keyOf } from '../random/index.js'
+import { input } from './create.js'
+import { reachable } from './control.js'
+import type { Device } from './device.js'
+import { interpret, toValue } from './interpreter.js'
+import { lower, type Lowered } from './lower.js'
+import { encodeModel } from './onnx.js'
+import type { FusedAttributes, Spec } from './primitives.js'
+import { sameShape, ShapeError, show, sizeOf } from './shape.js'
+import type { Node, Tensor } from './tensor.js'
+import { leaves, refill, type Replace } from './tree.js'
+import { value, type Value } from './value.js'
+import { WeftError } from '../errors.js'
+
+/** `count` random bytes of stream number `stream`. */
+export type RandomSource = (count: number, stream: number) => Uint8Array
+
+export interface RunOptions {
+  /** Seed and step of the random bytes (dropout): the same two give the same bytes everywhere. Default 0 and 0. */
+  readonly seed?: number | string
+  readonly step?: number
+}
+
+export interface CompileOptions {
+  /** Default: WEFT_DEVICE, else cpu in Node and wasm in browsers. 'reference' runs the interpreter in float64. */
+  readonly device?: Device | 'reference'
+  /** ONNX Runtime's graph optimisation. Default 'all'; 'basic' for programs that recompute in the backward pass. */
+  readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
+}
+
+/** A compiled function: trees of values in, trees of values out. */
+export interface Program<I, O> {
+  run(inputs: I, options?: RunOptions): Promise<O>
+  /** Number of ONNX nodes, over all sessions. */
+  readonly nodes: number
+}
+
+/** The bytes of `stream` at (seed, step), from Philox. */
+export const randomSource = ({ seed = 0, step = 0 }: RunOptions): RandomSource => {
+  const key = keyOf(`${seed}/${step}`)
+  return (count, stream) => {
+    const out = new Uint8Array(count)
+    fillBytes(out, key, { tensor: stream })
+    return out
+  }
+}
+
+/** The shape and dtype of a value or tensor. */
+export const specOf = ({ shape, dtype }: Spec): Spec => ({ shape, dtype })
+
+interface Stage {
+  readonly session?: Session
+  readonly lowered: Lowered
+  readonly produces: readonly Tensor[]
+  /** Host operations that run after the session. */
+  readonly hosts: readonly Node<'host'>[]
+}
+
+const sessions = new Map<string, WeakRef<Session>>()
+
+const digest = async (bytes: Uint8Array): Promise<string> =>
+  [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>))]
+    .map((b) => b.toString(16).padStart(2, '0'))
+    .join('')
+
+/** The session of a lowered graph: programs of equal structure and bindings share one. */
+const sessionOf = async (
+  lowered: Lowered,
+  device: Device,
+  optimization: CompileOptions['optimization'],
+): Promise<Session> => {
+  const model = encodeModel(lowered.graph, lowered.opset)
+  const key = `${device}:${optimization}:${await digest(model)}`
+  const known = sessions.get(key)?.deref()
+  if (known) return known
+  const session = await openSession(model, {
+    device,
+    optimization: optimization ?? 'all',
+    memory: lowered.memory,
+  })
+  sessions.set(key, new WeakRef(session))
+  return session
+}
+
+const everything = (n: Node): readonly Tensor[] =>
+  n.op === 'fused' ? [...n.inputs, ...(n.attributes as FusedAttributes).body] : n.inputs
+
+const isHost = ({ node }: Tensor): boolean => node.op === 'host'
+const isLeaf = ({ node }: Tensor): boolean =>
+  node.op === 'input' || node.op === 'constant' || node.op === 'bound' || node.op === 'random'
+
+/** How many host operations stand before each node: the number of the session that computes it. */
+const levelsOf = (outputs: readonly Tensor[]): Map<Node, number> => {
+  const levels = new Map<Node, number>()
+  for (const n of reachable(outputs, everything))
+    levels.set(n, Math.max(0, ...everything(n).map((t) => levels.get(t.node)! + Number(isHost(t)))))
+  return levels
+}
+
+/** Splits the graph at its host operations and opens a session for each part. */
+const stagesOf = async (
+  outputs: readonly Tensor[],
+  device: Device,
+  options: CompileOptions,
+): Promise<Stage[]> => {
+  const levels = levelsOf(outputs)
+  const nodes = [...levels.keys()]
+  const hosts = nodes.filter((n) => n.op === 'host') as unknown as Node<'host'>[]
+  const crossing = (level: number): Tensor[] =>
+    nodes.flatMap((n) => (levels.get(n)! > level ? everything(n) : []))
+  const last = Math.max(0, ...levels.values(), ...outputs.map((t) => levels.get(t.node)! + Number(isHost(t))))
+  const known = new Set<Tensor>()
+  const stages: Stage[] = []
+  for (let level = 0; level <= last; level++) {
+    const here = hosts.filter((h) => levels.get(h as unknown as Node) === level)
+    const wanted = new Set([
+      ...here.flatMap((h) => h.inputs),
+      ...crossing(level).filter((t) => !isLeaf(t)),
+      ...outputs,
+    ])
+    const produces = [...wanted].filter((t) => levels.get(t.node) === level && !isHost(t) && !known.has(t))
+    const lowered = lower(produces, known, device)
+    stages.push({
+      lowered,
+      produces,
+      hosts: here,
+      session: produces.length ? await sessionOf(lowered, device, options.optimization) : undefined,
+    })
+    for (const t of [...produces, ...here.flatMap((h) => h.outputs)]) known.add(t)
+  }
+  return stages
+}
+
+const check = (path: string, v: Value | undefined, spec: Spec): Value => {
+  if (!v) throw new WeftError('MissingInput', `the program's input '${path}' was not given`)
+  if (v.dtype !== spec.dtype || !sameShape(v.shape, spec.shape))
+    throw new ShapeError(
+      'run',
+      `input '${path}' is ${v.dtype} ${show(v.shape)}, compiled for ${spec.dtype} ${show(spec.shape)}`,
+    )
+  return v
+}
+
+const leafValue = (t: Tensor, env: ReadonlyMap<Tensor, Value>, random: RandomSource): Value => {
+  const node = t.node as Node<'random'>
+  if (t.node.op !== 'random') return env.get(t)!
+  return value(random(sizeOf(t.shape), node.attributes.stream), t.shape, 'uint8')
+}
+
+const runStages = async (
+  stages: readonly Stage[],
+  env: Map<Tensor, Value>,
+  random: RandomSource,
+): Promise<void> => {
+  for (const { session, lowered, produces, hosts } of stages) {
+    const feeds: Record<string, Value> = {}
+    for (const [name, t] of lowered.inputs) feeds[name] = leafValue(t, env, random)
+    if (session) {
+      const results = await session.run(feeds, lowered.outputs)
+      produces.forEach((t, i) => env.set(t, results[i]))
+    }
+    for (const host of hosts) {
+      const results = await host.attributes.run(host.inputs.map((t) => leafValue(t, env, random)))
+      host.outputs.forEach((o, i) => env.set(o, check(`${host.attributes.name} output ${i}`, results[i], o)))
+    }
+  }
+}
+
+/**
+ * Traces `f` once on symbols of the shapes and dtypes in `inputs` (a tree of specs or values) and compiles what it
+ * returns (a tree of tensors). Programs of equal structure share one compiled session. Throws EngineError where ONNX
+ * Runtime refuses the graph, ShapeError where `f` is wrong.
+ */
+export const compile = async <I, O>(
+  f: (inputs: Replace<I, Spec, Tensor>) => O,
+  inputs: I,
+  options: CompileOptions = {},
+): Promise<Program<Replace<I, Spec, Value>, Replace<O, Tensor, Value>>> => {
+  const specs = leaves<Spec>(inputs).map(({ path, leaf }) => ({ path, spec: specOf(leaf) }))
+  const symbols = specs.map(({ path, spec }) => input(path, spec.shape, spec.dtype))
+  const tree = f(refill<Spec, Tensor, I>(inputs, symbols))
+  const outputs = leaves<Tensor>(tree).map(({ leaf }) => leaf)
+  const device = options.device ?? defaultDevice()
+  const finish = (values: readonly Value[]): Replace<O, Tensor, Value> =>
+    refill<Tensor, Value, O>(tree, values)
+  const bind = (given: unknown): Value[] => {
+    const values = leaves<Value>(given)
+    const byPath = new Map(values.map(({ path, leaf }) => [path, leaf]))
+    return specs.map(({ path, spec }) => check(path, byPath.get(path), spec))
+  }
+  if (device === 'reference')
+    return {
+      nodes: 0,
+      run: async (given, run = {}) => {
+        const values = bind(given)
+        const feeds = Object.fromEntries(specs.map(({ path }, i) => [path, values[i]]))
+        const numbers = await interpret(outputs, { inputs: feeds, random: randomSource(run) })
+        return finish(outputs.map((t, i) => toValue(t, numbers[i])))
+      },
+    }
+  const stages = await stagesOf(outputs, device, options)
+  return {
+    nodes: stages.reduce((n, s) => n + s.lowered.graph.nodes.length, 0),
+    run: async (given, run = {}) => {
+      const env = new Map<Tensor, Value>()
+      bind(given).forEach((v, i) => env.set(symbols[i], v))
+      await runStages(stages, env, randomSource(run))
+      return finish(outputs.map((t) => env.get(t)!))
+    },
+  }
+}

@@ -1,0 +1,158 @@
+/** @file Operations around other operations: kernels with a definition, custom gradients, branches, host functions, recomputation. */
+import { alias, input, zeros } from './create.js'
+import { isFloat } from './dtype.js'
+import { gradients } from './grad.js'
+import type { FusedAttributes, HostAttributes, Spec, Subgraph } from './primitives.js'
+import { apply, type Node, nodeCount, Tensor } from './tensor.js'
+
+type Options = Partial<Omit<FusedAttributes, 'kernel' | 'body'>>
+
+/**
+ * `body`, computed by ONNX Runtime's operator `kernel` where the device has it. The body is the definition: the
+ * interpreter runs it, and without `gradient` it is what gets differentiated. `inputs` are the kernel's, in its order.
+ */
+export const fused = (
+  kernel: string,
+  inputs: readonly Tensor[],
+  body: readonly Tensor[],
+  options: Options = {},
+): readonly Tensor[] => apply('fused', inputs, { kernel, body, options: {}, ...options })
+
+/**
+ * `f` with a gradient of your own: `rule` gives the cotangents of the inputs (undefined for none) from that of the output.
+ * Straight-through estimators are made of it. Tensors that `f` captures get no gradient.
+ */
+export const withGradient =
+  (
+    f: (...inputs: Tensor[]) => Tensor,
+    rule: (g: Tensor, inputs: readonly Tensor[], output: Tensor) => readonly (Tensor | undefined)[],
+  ) =>
+  (...inputs: Tensor[]): Tensor =>
+    fused('', inputs, [f(...inputs)], {
+      gradient: ([g], given, [output]) => rule(g!, given, output),
+      batch: (mapped) => [withGradient(f, rule)(...mapped)],
+    })[0]
+
+/** Every node that `outputs` are computed from, earliest first. Bodies of fused values are not entered. */
+export const reachable = (
+  outputs: readonly Tensor[],
+  more: (node: Node) => readonly Tensor[] = (n) => n.inputs,
+): Node[] => {
+  const seen = new Set<Node>()
+  const stack = outputs.map((t) => t.node)
+  while (stack.length) {
+    const node = stack.pop()!
+    if (seen.has(node)) continue
+    seen.add(node)
+    for (const t of more(node)) stack.push(t.node)
+  }
+  return [...seen].sort((a, b) => a.id - b.id)
+}
+
+const everything = ({ op, inputs, attributes }: Node): readonly Tensor[] =>
+  op === 'fused' ? [...inputs, ...(attributes as FusedAttributes).body] : inputs
+
+const within = (node: Node, at: (t: Tensor) => Tensor): Node['attributes'] => {
+  if (node.op !== 'fused') return node.attributes
+  const attributes = node.attributes as FusedAttributes
+  return { ...attributes, body: attributes.body.map(at) }
+}
+
+/** `outputs` computed from `replacements` in place of the tensors they map from. */
+export const substitute = (
+  outputs: readonly Tensor[],
+  replacements: ReadonlyMap<Tensor, Tensor>,
+): Tensor[] => {
+  const made = new Map<Tensor, Tensor>(replacements)
+  const at = (t: Tensor): Tensor => made.get(t) ?? t
+  for (const node of reachable(outputs, everything)) {
+    if (node.outputs.every((o) => made.has(o))) continue
+    if (!everything(node).some((t) => at(t) !== t)) continue
+    const copies = apply(node.op, node.inputs.map(at), within(node, at))
+    node.outputs.forEach((o, i) => made.set(o, made.get(o) ?? copies[i]))
+  }
+  return outputs.map(at)
+}
+
+/** Tensors from before node `start` (and inputs, whenever made) that `outputs` are computed from. */
+const captured = (outputs: readonly Tensor[], start: number, own: readonly Tensor[] = []): Tensor[] => {
+  const inside = (t: Tensor): boolean => t.node.id >= start && t.node.op !== 'input' && !own.includes(t)
+  const nodes = reachable(outputs.filter(inside), (n) => everything(n).filter(inside))
+  const used = [...outputs, ...nodes.flatMap(everything)]
+  return [...new Set(used.filter((t) => !inside(t) && !own.includes(t)))]
+}
+
+/**
+ * The outputs of `then()` or of `otherwise()`, whichever `predicate` (a single bool) says at the run: the other branch is not
+ * computed, and nothing recompiles. Branches may use any tensor in scope; their outputs must agree in shape and dtype.
+ */
+export const cond = (
+  predicate: Tensor,
+  then: () => Tensor | readonly Tensor[],
+  otherwise: () => Tensor | readonly Tensor[],
+): Tensor[] => {
+  const start = nodeCount()
+  const branches = [then, otherwise].map((f) => [f()].flat() as Tensor[])
+  const operands = captured(branches.flat(), start)
+  const close = (outputs: readonly Tensor[]): Subgraph => {
+    const parameters = operands.map((t, i) => input(`operand.${i}`, t.shape, t.dtype))
+    return { parameters, outputs: substitute(outputs, new Map(operands.map((t, i) => [t, parameters[i]]))) }
+  }
+  const [a, b] = branches.map(close)
+  return [...apply('cond', [predicate, ...operands], { then: a, otherwise: b })]
+}
+
+/** Cotangents of the inputs (undefined for none) of a host operation from those of its outputs. */
+export type HostGradient = (
+  cotangents: readonly Tensor[],
+  inputs: readonly Tensor[],
+  outputs: readonly Tensor[],
+) => readonly (Tensor | undefined)[]
+
+/**
+ * A function of ours in the middle of a program: the graph is split there, `run` gets the inputs' values and gives the
+ * outputs' (shapes and dtypes as declared). Without `gradient` nothing flows back. For what ONNX Runtime lacks: SVD, codecs.
+ */
+export const hostOperation = (
+  inputs: readonly Tensor[],
+  outputs: readonly Spec[],
+  run: HostAttributes['run'],
+  options: { readonly name?: string; readonly gradient?: HostGradient } = {},
+): readonly Tensor[] => {
+  const { name = 'host', gradient } = options
+  const filled: HostAttributes['gradient'] =
+    gradient &&
+    ((given, from, to) =>
+      gradient(
+        given.map((c, i) => c ?? zeros(to[i].shape, to[i].dtype)),
+        from,
+        to,
+      ))
+  return apply('host', inputs, {
+    name,
+    outputs: outputs.map(({ shape, dtype }) => ({ shape, dtype })),
+    run,
+    gradient: filled,
+  })
+}
+
+/**
+ * `f(...inputs)`, whose intermediate values are not kept for the backward pass but computed again there (activation
+ * checkpointing; Chen et al. 2016, arXiv 1604.06174). The repeated part waits for the incoming cotangent, so that it
+ * neither runs early nor is recognised as what was computed before.
+ */
+export const recompute = (f: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor => {
+  const start = nodeCount()
+  const own = inputs.map(alias)
+  const body = f(...own)
+  const held = captured([body], start, own)
+  return fused('', [...inputs, ...held], [body], {
+    gradient: ([g], given) => {
+      const late = given.map((t, i) =>
+        i < own.length && isFloat(t.dtype) ? apply('barrier', [t, g!], {})[0] : alias(t),
+      )
+      const [again] = substitute([body], new Map([...own, ...held].map((t, i) => [t, late[i]])))
+      return gradients([again], [g!], late)
+    },
+  })[0]
+}

@@ -1,0 +1,26 @@
+/**
+ * @file Which operators of ONNX Runtime compute a fused value, and on which devices. A device that is not named runs the
+ * body: so a kernel that a device lacks, or gets wrong, is one line here and nothing elsewhere.
+ */
+import type { Device } from './device.js'
+
+export interface Kernel {
+  /** Domain of the operator; '' is ONNX itself. */
+  readonly domain: '' | 'com.microsoft'
+  readonly devices: readonly Device[]
+  /** Only for these input dtypes; default float32. */
+  readonly dtypes?: readonly string[]
+}
+
+const everywhere: readonly Device[] = ['cpu', 'cuda', 'wasm', 'webgpu']
+
+export const kernels: Readonly<Record<string, Kernel>> = {
+  Softmax: { domain: '', devices: everywhere },
+  LogSoftmax: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
+  LayerNormalization: { domain: '', devices: everywhere },
+  SimplifiedLayerNormalization: { domain: '', devices: everywhere },
+  MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'] },
+  MatMulNBits: { domain: 'com.microsoft', devices: ['cpu', 'cuda', 'wasm', 'webgpu'] },
+  MatMulBnb4: { domain: 'com.microsoft', devices: ['cpu'] },
+  MaxPool: { domain: '', devices: everywhere },
+}
