@@ -2,6 +2,7 @@
 export { type Assignment, type AssignmentOptions, linearAssignment } from './assignment.js'
 export { cholesky, solvePositiveDefinite } from './cholesky.js'
 export { symmetricEigen, type SymmetricEigen } from './eigen.js'
+export { engineMatmul } from './engine.js'
 export {
   LinalgError,
   MatrixShapeError,
@@ -14,8 +15,8 @@ export {
 } from './errors.js'
 export { leastSquares } from './least-squares.js'
 export { identity, type Matrix, matrix, matrixOf, transpose } from './matrix.js'
-export { type Dense, multiply, type ProductOptions } from './multiply.js'
+export { type Dense, hostMatmul, type MatMul, multiply, type ProductOptions } from './multiply.js'
 export { qr, type QR } from './qr.js'
-export { hostMatmul, type MatMul, randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
+export { randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
 export { svd, type SVD } from './svd.js'
 export { solveTriangular, type TriangularOptions } from './triangular.js'

@@ -16,7 +16,7 @@ export const matrix = (rows: number, cols: number, data?: ArrayLike<number>): Ma
   if (data && data.length !== rows * cols)
     throw new MatrixShapeError('matrix', `${data.length} entries do not fill ${rows} x ${cols}`)
   if (!data) return { rows, cols, data: new Float64Array(rows * cols) }
-  return { rows, cols, data: data instanceof Float64Array ? data : Float64Array.from(data) }
+  return { rows, cols, data: data instanceof Float64Array ? data : new Float64Array(data) }
 }
 
 /** The matrix with the given rows, all of one length. Throws MatrixShapeError. */

@@ -92,3 +92,9 @@ export const multiply = (
   }
   return out
 }
+
+/** A product op(A) op(B), for instance on an engine; what it returns may be of lower precision than its input. */
+export type MatMul = (a: Dense, b: Dense, options?: ProductOptions) => Promise<Dense>
+
+/** `multiply` as a MatMul. */
+export const hostMatmul: MatMul = async (a, b, options) => multiply(a, b, options)

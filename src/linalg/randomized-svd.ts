@@ -1,13 +1,11 @@
 /** @file The leading singular vectors of a large matrix, from a few products with thin ones. */
 import { keyOf, normal, type Seed } from '../random/index.js'
+import { engineMatmul } from './engine.js'
 import { MatrixShapeError } from './errors.js'
 import { checkFinite, leadingColumns, type Matrix, matrix, transpose } from './matrix.js'
-import { type Dense, multiply, type ProductOptions } from './multiply.js'
+import { type Dense, hostMatmul, type MatMul, multiply } from './multiply.js'
 import { qr } from './qr.js'
 import { svd, type SVD } from './svd.js'
-
-/** A product op(A) op(B), for instance on an engine; what it returns may be of lower precision than its input. */
-export type MatMul = (a: Dense, b: Dense, options?: ProductOptions) => Promise<Dense>
 
 export interface RandomizedOptions {
   /** Columns drawn beyond the rank. Default 8. */
@@ -16,12 +14,12 @@ export interface RandomizedOptions {
   readonly iterations?: number
   /** Default 0. */
   readonly seed?: Seed
-  /** Where the large products run. Default: float64 on the host. */
+  /** Where the large products run. Default: the engine for float32 data, the host (in float64) for float64 data. */
   readonly matmul?: MatMul
 }
 
-/** `multiply` as a MatMul. */
-export const hostMatmul: MatMul = async (a, b, options) => multiply(a, b, options)
+const defaultMatmul = ({ data }: Dense): MatMul =>
+  data instanceof Float32Array ? engineMatmul() : hostMatmul
 
 const natural = (name: string, value: number, low: number, high: number): number => {
   if (!Number.isInteger(value) || value < low || value > high)
@@ -49,7 +47,7 @@ const truncate = ({ u, s, vt }: SVD, rank: number): SVD => ({
 export const randomizedSvd = async (
   a: Dense,
   rank: number,
-  { oversampling = 8, iterations = 2, seed = 0, matmul = hostMatmul }: RandomizedOptions = {},
+  { oversampling = 8, iterations = 2, seed = 0, matmul = defaultMatmul(a) }: RandomizedOptions = {},
 ): Promise<SVD> => {
   const size = Math.min(a.rows, a.cols)
   natural('rank', rank, 1, size)
