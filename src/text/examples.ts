@@ -45,10 +45,8 @@ const withEos = ({ ids, counted }: MaskedTokens, eos: number | undefined): Maske
 const continuation = (tokenizer: Tokenizer, text: string, from: number): MaskedTokens =>
   countedTokens((part) => tokenizer.encode(part), text, [{ from, to: text.length }])
 
-const choiceTokens = (tokenizer: Tokenizer, { prompt, choices }: ChoiceRecord, i: number): MaskedTokens => {
-  const text = joined(prompt, choices[i])
-  return continuation(tokenizer, text, text.length - choices[i].length)
-}
+const choiceTokens = (tokenizer: Tokenizer, { prompt, choices }: ChoiceRecord, i: number): MaskedTokens =>
+  continuation(tokenizer, joined(prompt, choices[i]), prompt.length)
 
 const tokens = (record: DataRecord, tokenizer: Tokenizer, eos: number | undefined): MaskedTokens => {
   if ('messages' in record) return tokenizer.chatWithMask(record.messages, { tools: record.tools })

@@ -63,15 +63,19 @@ export const imageFolder = async (
     })
   const { readFile } = await import('node:fs/promises')
   const broken = new Set<string>()
+  const read = async (path: string): Promise<Image | undefined> => {
+    try {
+      return decodeImage(await readFile(path), path)
+    } catch (error) {
+      if (!(skipMalformed && error instanceof CheckpointError)) throw error
+      broken.add(path)
+      return undefined
+    }
+  }
   async function* pick(numbers: Iterable<number>): AsyncGenerator<ImageRecord> {
     for (const i of numbers) {
-      const { path, label } = files[i]
-      try {
-        yield { image: decodeImage(await readFile(path), path), label, path }
-      } catch (error) {
-        if (!(skipMalformed && error instanceof CheckpointError)) throw error
-        broken.add(path)
-      }
+      const image = await read(files[i].path)
+      if (image) yield { image, ...files[i] }
     }
   }
   return {

@@ -58,13 +58,16 @@ const endOfMark = (text: string, from: number, marks: readonly string[]): number
 export const assistantSpans = <T extends Turn>(
   messages: readonly T[],
   text: string,
-  render: (messages: readonly T[]) => string,
+  render: (messages: readonly T[], addGenerationPrompt: boolean) => string,
   marks: readonly string[],
 ): Span[] => {
   const spoken = messages.flatMap((m, i) =>
     m.role === 'assistant' && typeof m.content === 'string' ? [i] : [],
   )
-  const marked = render(messages.map((m, i) => (spoken.includes(i) ? { ...m, content: marker(i) } : m)))
+  const marked = render(
+    messages.map((m, i) => (spoken.includes(i) ? { ...m, content: marker(i) } : m)),
+    false,
+  )
   const spans: Span[] = []
   let [seen, at] = [0, 0]
   for (const [k, i] of spoken.entries()) {
@@ -84,11 +87,18 @@ export const assistantSpans = <T extends Turn>(
     const after = marked.slice(seen, next === undefined ? undefined : marked.indexOf(marker(next), seen))
     const begin = from + literal.length
     const end = endOfContent(text, begin, String(messages[i].content), after)
-    spans.push({ from: begin, to: endOfMark(text, end, marks) })
+    // What generation is prompted with is given; white space between it and the content is the model's to write.
+    const prompt = i === 0 ? undefined : render(messages.slice(0, i), true)
+    const given = prompt !== undefined && isGiven(text, prompt, begin) ? prompt.length : begin
+    spans.push({ from: given, to: endOfMark(text, end, marks) })
     at = end
   }
   return spans
 }
+
+/** Whether `text` is `prompt` up to `begin`, white space aside. */
+const isGiven = (text: string, prompt: string, begin: number): boolean =>
+  text.startsWith(prompt) && prompt.length <= begin && text.slice(prompt.length, begin).trim() === ''
 
 /** The content as written, or trimmed, or whatever the template made of it up to the literal text that follows. */
 const endOfContent = (text: string, begin: number, content: string, after: string): number => {

@@ -68,6 +68,8 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 const tokenText = (x: unknown): string | undefined =>
   typeof x === 'string' ? x : isObject(x) && typeof x.content === 'string' ? x.content : undefined
 
+const modelTypes = ['BPE', 'WordPiece', 'Unigram']
+
 const checkJson = (json: unknown, name: string): Record<string, unknown> => {
   const wrong = (what: string): CheckpointError =>
     new CheckpointError('BrokenTokenizer', `${name}: ${what}`, {
@@ -76,19 +78,24 @@ const checkJson = (json: unknown, name: string): Record<string, unknown> => {
   if (!isObject(json))
     throw wrong(`expected a JSON object, found ${Array.isArray(json) ? 'a list' : typeof json}`)
   if (!isObject(json.model)) throw wrong('it has no object "model"')
-  const { vocab } = json.model
+  const { vocab, merges } = json.model
   if (!isObject(vocab) && !Array.isArray(vocab))
     throw wrong('its "model.vocab" is neither an object nor a list')
   if (json.added_tokens != null && !Array.isArray(json.added_tokens))
     throw wrong('its "added_tokens" is not a list')
-  return {
+  // Old files leave the type out; the fields tell.
+  const type = json.model.type ?? (merges ? 'BPE' : Array.isArray(vocab) ? 'Unigram' : 'WordPiece')
+  if (!modelTypes.includes(String(type)))
+    throw wrong(`its "model.type" is ${JSON.stringify(type)}; expected ${modelTypes.join(', ')}`)
+  if (type === 'BPE' && !Array.isArray(merges)) throw wrong('its "model.merges" is not a list')
+  const absent = {
     normalizer: null,
     pre_tokenizer: null,
     post_processor: null,
     decoder: null,
     added_tokens: [],
-    ...json,
   }
+  return { ...absent, ...json, model: { ...json.model, type } }
 }
 
 /** The template called for; a config holds one, or a list of named ones. */
@@ -202,7 +209,12 @@ class HuggingFaceTokenizer implements Tokenizer {
   chatWithMask(messages: readonly Message[], options: ChatOptions = {}): MaskedTokens {
     const marks = [...this.specialIds].map((id) => this.token(id) ?? '').filter((t) => t !== '')
     const text = this.render(messages, options)
-    const spans = assistantSpans(messages, text, (m) => this.render(m, options), marks)
+    const spans = assistantSpans(
+      messages,
+      text,
+      (m, addGenerationPrompt) => this.render(m, { ...options, addGenerationPrompt }),
+      marks,
+    )
     const encode = (part: string): number[] => this.encode(part, { special: false })
     return countedTokens(encode, text, spans)
   }

@@ -1,0 +1,221 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { goldenFolder } from '../../test/golden.js'
+import { trainBytePairs } from './bpe.js'
+import { saveTokenizer, simpleChatTemplate } from './save.js'
+import { streamDecoder } from './stream.js'
+import { type Message, openTokenizer, type Tokenizer, tokenizerFromJson } from './tokenizer.js'
+
+const names = ['bytelevel-bpe', 'metaspace-bpe', 'unigram', 'wordpiece']
+const readGolden = async (...parts: string[]): Promise<unknown> =>
+  JSON.parse(await readFile(goldenFolder('tokenizers', ...parts), 'utf8'))
+
+const golden = async (name: string): Promise<Tokenizer> =>
+  tokenizerFromJson(await readGolden(name, 'tokenizer.json'))
+
+interface Case {
+  text: string
+  ids: number[]
+  ids_plain: number[]
+  tokens: string[]
+  decoded: string
+}
+
+describe.each(names)('%s', (name) => {
+  test('gives the ids, tokens and decoded texts of the reference', async () => {
+    const tokenizer = await openTokenizer(goldenFolder('tokenizers', name))
+    for (const c of (await readGolden(name, 'golden.json')) as Case[]) {
+      expect(tokenizer.encode(c.text)).toEqual(c.ids)
+      expect(tokenizer.encode(c.text, { special: false })).toEqual(c.ids_plain)
+      // An unknown piece of a unigram text is shown as written, its id's token is <unk>.
+      const spelled = c.ids.map((id, i) =>
+        tokenizer.token(id) === '<unk>' ? c.tokens[i] : tokenizer.token(id),
+      )
+      expect(spelled).toEqual(c.tokens)
+      expect(tokenizer.decode(c.ids)).toBe(c.decoded)
+    }
+  })
+
+  test('a streamed text is the decoded text, and no piece of it ends inside a character', async () => {
+    const tokenizer = await golden(name)
+    const check = (ids: number[]): void => {
+      const whole = tokenizer.decode(ids)
+      const stream = streamDecoder(tokenizer)
+      const pieces = ids.map((id) => stream.push(id))
+      pieces.push(stream.end())
+      expect(pieces.join('')).toBe(whole)
+      if (!whole.includes('\uFFFD')) expect(pieces.join('|')).not.toContain('\uFFFD')
+    }
+    for (const c of (await readGolden(name, 'golden.json')) as Case[]) check(c.ids)
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 30 }), (text) => check(tokenizer.encode(text))),
+      { numRuns: 100 },
+    )
+  })
+})
+
+test('broken bytes are streamed as the decoder shows them, without waiting for ever', async () => {
+  const tokenizer = await golden('bytelevel-bpe')
+  const continuation = tokenizer.id('Ĥ') ?? -1
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 2, max: 399 }), { maxLength: 40 }), (ids) => {
+      const stream = streamDecoder(tokenizer)
+      const text = ids.map((id) => stream.push(id)).join('') + stream.end()
+      expect(text).toBe(tokenizer.decode(ids))
+    }),
+  )
+  const stream = streamDecoder(tokenizer)
+  const sent = Array.from({ length: 100 }, () => stream.push(continuation)).join('')
+  expect(sent.length).toBeGreaterThan(90)
+})
+
+test('no ids are no text, and ids beyond the vocabulary add none', async () => {
+  for (const name of names) {
+    const tokenizer = await golden(name)
+    const [id] = tokenizer.encode('a', { special: false })
+    expect(tokenizer.decode([])).toBe('')
+    expect(tokenizer.decode([id, tokenizer.vocabularySize + 7])).toBe(tokenizer.decode([id]))
+    expect(() => tokenizer.decode([1.5])).toThrow('integer')
+  }
+})
+
+test('a space before a full stop is kept', async () => {
+  const tokenizer = await golden('bytelevel-bpe')
+  expect(tokenizer.decode(tokenizer.encode("I 'm here ."))).toBe("I 'm here .")
+})
+
+describe('a folder', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'weft-tokenizer-'))
+  })
+  afterAll(() => rm(folder, { recursive: true }))
+
+  test('without a tokenizer.json is refused by name', async () => {
+    await expect(openTokenizer(join(folder, 'absent'))).rejects.toMatchObject({
+      code: 'NoTokenizer',
+      exitCode: 3,
+    })
+  })
+
+  test.each([
+    ['{"model": {', 'not valid JSON'],
+    ['[]', 'expected a JSON object'],
+    ['{}', 'no object "model"'],
+    ['{"model": {"type": "BPE"}}', 'model.vocab'],
+    ['{"model": {"type": "BPE", "vocab": {"a": 0}}}', 'merges'],
+    ['{"model": {"type": "Odd", "vocab": {"a": 0}}}', 'Odd'],
+    ['{"model": {"type": "WordPiece", "vocab": {}}, "pre_tokenizer": {"type": "Odd"}}', 'Odd'],
+  ])('with the tokenizer.json %s is refused with file and cause', async (text, cause) => {
+    await writeFile(join(folder, 'tokenizer.json'), text)
+    await expect(openTokenizer(folder)).rejects.toMatchObject({ code: 'BrokenTokenizer', exitCode: 3 })
+    await expect(openTokenizer(folder)).rejects.toThrow(cause)
+    await expect(openTokenizer(folder)).rejects.toThrow(`${folder}/tokenizer.json`)
+  })
+
+  test('that was saved is opened with its special tokens and template', async () => {
+    const json = trainBytePairs(['one two three'], {
+      vocabularySize: 260,
+      specialTokens: ['<s>', '</s>', '<pad>'],
+    })
+    await saveTokenizer(folder, json, {
+      bos: '<s>',
+      eos: '</s>',
+      pad: '<pad>',
+      chatTemplate: simpleChatTemplate,
+    })
+    const tokenizer = await openTokenizer(folder)
+    expect(tokenizer).toMatchObject({ bos: 0, eos: 1, pad: 2, unk: undefined, hasChatTemplate: true })
+    expect(tokenizer.decode(tokenizer.chat([{ role: 'user', content: 'one' }]))).toBe('<|user|>\none\n')
+    await writeFile(join(folder, 'chat_template.jinja'), '{{ messages[0].content }}!')
+    expect((await openTokenizer(folder)).render([{ role: 'user', content: 'two' }])).toBe('two!')
+  })
+})
+
+const chatml =
+  "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+const instruct =
+  '{{ bos_token }}{% for m in messages %}' +
+  "{% if m.role == 'user' %}{{ '[INST] ' + m.content.strip() + ' [/INST]' }}" +
+  "{% else %}{{ ' ' + m.content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+/** Leaves the thoughts of all but the last turn out, as reasoning models' templates do. */
+const thinking =
+  "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}" +
+  "{% if loop.last %}{{ m.content }}{% else %}{{ m.content.split('</think>\\n')[-1] }}{% endif %}" +
+  "{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
+
+const specialTokens = ['<s>', '</s>', '<|im_start|>', '<|im_end|>']
+const withTemplate = (chat_template: string): Tokenizer =>
+  tokenizerFromJson(trainBytePairs(['hello there, hello you'], { vocabularySize: 280, specialTokens }), {
+    bos_token: '<s>',
+    eos_token: { content: '</s>' },
+    chat_template,
+  })
+
+const counted = (tokenizer: Tokenizer, messages: Message[]): string => {
+  const { ids, counted: mask } = tokenizer.chatWithMask(messages)
+  expect(ids).toEqual(tokenizer.chat(messages))
+  expect(mask).toHaveLength(ids.length)
+  return tokenizer.decode(
+    ids.filter((_, i) => mask[i]),
+    { skipSpecial: false },
+  )
+}
+
+describe('chat', () => {
+  const turns: Message[] = [
+    { role: 'user', content: 'hello' },
+    { role: 'assistant', content: ' hello there ' },
+    { role: 'user', content: 'hello there' },
+    { role: 'assistant', content: 'hello you' },
+  ]
+
+  test('follows the template', () => {
+    const text = withTemplate(chatml).render(turns.slice(0, 1), { addGenerationPrompt: true })
+    expect(text).toBe('<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n')
+    expect(withTemplate(instruct).chat(turns)[0]).toBe(0)
+  })
+
+  test('the loss counts what assistants wrote and the tokens that end their turns', () => {
+    expect(counted(withTemplate(chatml), turns)).toBe(' hello there <|im_end|>hello you<|im_end|>')
+    expect(counted(withTemplate(chatml), turns.slice(0, 1))).toBe('')
+  })
+
+  test('the loss follows templates that trim a turn or leave part of it out', () => {
+    expect(counted(withTemplate(instruct), turns)).toBe(' hello there </s> hello you </s>')
+    const thoughts = turns.map((t) =>
+      t.role === 'user' ? t : { ...t, content: `<think>so</think>\n${t.content}` },
+    )
+    expect(counted(withTemplate(thinking), thoughts)).toBe(
+      ' hello there <|im_end|><think>so</think>\nhello you<|im_end|>',
+    )
+  })
+
+  test('a template among several is chosen by name', () => {
+    const tokenizer = tokenizerFromJson(trainBytePairs([], { vocabularySize: 256 }), {
+      chat_template: [
+        { name: 'default', template: 'plain' },
+        { name: 'tool_use', template: '{{ tools | length }} tools' },
+      ],
+    })
+    expect(tokenizer.render(turns)).toBe('plain')
+    expect(tokenizer.render(turns, { tools: [{}, {}] })).toBe('2 tools')
+    expect(() => tokenizer.render(turns, { template: 'rag' })).toThrow('default, tool_use')
+  })
+
+  test('a template that is absent, broken or refuses is an error that says so', () => {
+    expect(() => withTemplate('{% for %}').render(turns)).toThrow('chat template')
+    expect(() => withTemplate("{{ raise_exception('no system role') }}").render(turns)).toThrow(
+      'no system role',
+    )
+    const bare = tokenizerFromJson(trainBytePairs([], { vocabularySize: 256 }))
+    expect(() => bare.chat(turns)).toThrow('no chat template')
+    expect(() => withTemplate('{{ messages | length }}').chatWithMask(turns)).toThrow(
+      'does not show the content',
+    )
+  })
+})
