@@ -1,7 +1,6 @@
 /** @file Stored numbers to values and back: the bulk loops behind reading and writing tensors. */
 import {
   allocate,
-  byteLength,
   type DType,
   DTypeError,
   fromFloat16,
@@ -12,7 +11,7 @@ import {
 import { type Shape, sizeOf } from '../tensor/shape.js'
 import { castValue, type Value, value } from '../tensor/value.js'
 import { CheckpointError } from '../errors.js'
-import type { SafetensorsDType } from './safetensors.js'
+import { type SafetensorsDType, tensorBytes } from './safetensors.js'
 
 /** The dtype in which a stored tensor is held: its own where Weft has it, else the narrowest that holds every value. */
 export const valueDType: Readonly<Record<SafetensorsDType, DType>> = {
@@ -101,6 +100,9 @@ const widen: Partial<Record<SafetensorsDType, Widen>> = {
   },
 }
 
+const bytesOf = (data: TypedArray): Uint8Array =>
+  new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+
 /** float32 to bfloat16 bit patterns, to the nearest, ties to even; NaN stays NaN. */
 export const float32ToBfloat16 = (numbers: Float32Array): Uint16Array => {
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length)
@@ -133,6 +135,7 @@ export const float32ToFloat16 = (numbers: Float32Array): Uint16Array => {
 /** As `castValue`, with bulk loops for the pairs that whole checkpoints pass through. */
 export const convertValue = (v: Value, dtype: DType): Value => {
   const { data, shape } = v
+  if (v.dtype === dtype) return v
   if (v.dtype === 'float32' && dtype === 'bfloat16')
     return value(float32ToBfloat16(data as Float32Array), shape, dtype)
   if (v.dtype === 'float32' && dtype === 'float16')
@@ -144,9 +147,6 @@ export const convertValue = (v: Value, dtype: DType): Value => {
   }
   return castValue(v, dtype)
 }
-
-const bytesOf = (data: TypedArray): Uint8Array =>
-  new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
 /**
  * A buffer for a stored tensor that `finish` turns into a value in place: fill `bytes` (its stored bytes), then call
@@ -160,12 +160,13 @@ export const decoder = (
   dtype: DType = valueDType[stored],
 ): { bytes: Uint8Array; finish: () => Value } => {
   const count = sizeOf(shape)
+  const own = valueDType[stored]
   const half = stored === 'F16' || stored === 'BF16'
-  const held = half && dtype !== valueDType[stored] ? 'float32' : valueDType[stored]
-  const loop = held === valueDType[stored] && half ? undefined : widen[stored]
+  const held = half && dtype !== own ? 'float32' : own
+  const loop = half && held === own ? undefined : widen[stored]
   const data = allocate(held, count)
   const all = bytesOf(data)
-  const bytes = loop ? all.subarray(all.length - byteLength(half ? 'float16' : narrow(stored), count)) : all
+  const bytes = loop ? all.subarray(all.length - tensorBytes(stored, shape)) : all
   const finish = (): Value => {
     loop?.(bytes, data, count)
     if (stored === 'BOOL') for (let i = 0; i < count; i++) data[i] = data[i] ? 1 : 0
@@ -179,12 +180,7 @@ export const decoder = (
   return { bytes, finish }
 }
 
-const narrow = (stored: SafetensorsDType): DType =>
-  stored === 'I16' || stored === 'U16' ? 'float16' : stored === 'U32' ? 'int32' : 'uint8'
-
-/**
- * The value of a stored tensor's `bytes`. `dtype`: as `decoder`'s.
- */
+/** The value of a stored tensor's `bytes` (copied). `dtype`: as `decoder`'s. */
 export const decode = (bytes: Uint8Array, stored: SafetensorsDType, shape: Shape, dtype?: DType): Value => {
   const target = decoder(stored, shape, dtype)
   target.bytes.set(bytes)

@@ -115,7 +115,7 @@ const openWeights = async (source: Files, names: string[], weights: Weights): Pr
         )
       weights.tensors.set(tensor, { ...info, file: name, path: file.path })
     }
-    Object.assign(weights.metadata, header.metadata)
+    weights.metadata = { ...weights.metadata, ...header.metadata }
   }
 }
 

@@ -55,12 +55,12 @@ const maximumHeader = 100_000_000
 const fault = (file: string, code: string, message: string, hint?: string): CheckpointError =>
   new CheckpointError(code, `${file}: ${message}`, { hint })
 
-/** Bytes that a tensor of this dtype and shape takes; NaN when that is no safe integer. */
+/** Bytes that a tensor of this dtype and shape takes; NaN when its sizes multiply beyond the safe integers. */
 export const tensorBytes = (dtype: SafetensorsDType, shape: readonly number[]): number => {
-  if (shape.includes(0)) return 0
   let bytes: number = elementBytes[dtype]
-  for (const size of shape) bytes *= size
-  return Number.isSafeInteger(bytes) ? bytes : NaN
+  for (const size of shape) bytes *= size || 1
+  if (!Number.isSafeInteger(bytes)) return NaN
+  return shape.includes(0) ? 0 : bytes
 }
 
 /**

@@ -1,0 +1,350 @@
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { goldenFolder } from '../../test/golden.js'
+import { CheckpointError } from '../errors.js'
+import { checkNames } from './check.js'
+import type { RandomAccess } from './checkpoint.js'
+import { type Files, openBytes, openFolder } from './folder.js'
+import { open } from './open.js'
+
+let folder = ''
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'weft-folder-'))
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+const contentOf = (path: string): Record<string, Uint8Array> =>
+  Object.fromEntries(
+    readdirSync(path)
+      .filter((file) => file !== 'golden.safetensors')
+      .map((file) => [file, new Uint8Array(readFileSync(join(path, file)))]),
+  )
+const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value))
+const models = readdirSync(goldenFolder(), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && readdirSync(goldenFolder(entry.name)).includes('config.json'))
+  .map(({ name }) => name)
+
+describe('golden folders', () => {
+  it.each(models)('%s opens from disk and from memory alike, with all its numbers finite', async (model) => {
+    await using disk = await open(goldenFolder(model))
+    await using memory = await openBytes(contentOf(goldenFolder(model)))
+    expect(disk.config.model_type).toBeTypeOf('string')
+    expect(disk.names().length).toBeGreaterThan(5)
+    expect(memory.names()).toEqual(disk.names())
+    for (const name of disk.names()) {
+      const value = await disk.read(name)
+      expect(value.shape).toEqual(disk.info(name).shape)
+      expect(value).toEqual(await memory.read(name))
+      for (const x of value.data) if (!Number.isFinite(Number(x))) expect.fail(`${name} holds ${x}`)
+    }
+  })
+
+  it('include sharded ones, whose index says where every tensor is', async () => {
+    await using checkpoint = await open(goldenFolder('llama'))
+    const index = JSON.parse(readFileSync(goldenFolder('llama', 'model.safetensors.index.json'), 'utf8')) as {
+      weight_map: Record<string, string>
+    }
+    expect(Object.fromEntries(checkpoint.names().map((name) => [name, checkpoint.info(name).file]))).toEqual(
+      index.weight_map,
+    )
+    expect(checkpoint.generationConfig).toMatchObject({ eos_token_id: 2 })
+  })
+})
+
+describe('reading', () => {
+  it('a tensor touches its bytes alone', async () => {
+    const reads: [string, number, number][] = []
+    const content = contentOf(goldenFolder('llama'))
+    const files: Files = {
+      folder: 'counted',
+      list: async () => Object.keys(content),
+      open: async (file): Promise<RandomAccess> => ({
+        size: content[file].length,
+        read: async (into, offset) => {
+          reads.push([file, offset, into.length])
+          into.set(content[file].subarray(offset, offset + into.length))
+        },
+        close: async () => {},
+      }),
+    }
+    const checkpoint = await openFolder(files)
+    reads.length = 0
+    const { file, offset, length } = checkpoint.info('model.norm.weight')
+    await checkpoint.read('model.norm.weight')
+    expect(reads).toEqual([[file, offset, length]])
+  })
+
+  it('in blocks of rows gives the same bytes as at once, in one buffer', async () => {
+    await using checkpoint = await open(goldenFolder('llama'))
+    const buffer = new Uint8Array(1000)
+    for (const name of ['model.embed_tokens.weight', 'model.norm.weight'])
+      for (const options of [{}, { blockBytes: 1 }, { blockBytes: 700 }, { buffer }]) {
+        const pieces: Uint8Array[] = []
+        const buffers = new Set<ArrayBufferLike>()
+        let next = 0
+        for await (const { start, end, bytes } of checkpoint.rows(name, options)) {
+          expect(start).toBe(next)
+          next = end
+          buffers.add(bytes.buffer)
+          pieces.push(bytes.slice())
+        }
+        expect(next).toBe(checkpoint.info(name).shape[0])
+        expect(buffers.size).toBe(1)
+        if ('buffer' in options) expect(buffers.has(buffer.buffer)).toBe(true)
+        expect(new Uint8Array(Buffer.concat(pieces))).toEqual(await checkpoint.readRaw(name))
+      }
+  })
+
+  it('into a reused buffer returns a view of it, and refuses one that is too small', async () => {
+    await using checkpoint = await open(goldenFolder('llama'))
+    const buffer = new Uint8Array(1 << 16)
+    const bytes = await checkpoint.readRaw('lm_head.weight', buffer)
+    expect(bytes.buffer).toBe(buffer.buffer)
+    await expect(checkpoint.readRaw('lm_head.weight', new Uint8Array(10))).rejects.toThrow(
+      /"lm_head.weight" takes 12288 bytes/,
+    )
+  })
+
+  it('an absent tensor names the nearest ones', async () => {
+    await using checkpoint = await open(goldenFolder('llama'))
+    await expect(checkpoint.read('model.norm.weigth')).rejects.toThrow(/Nearest: model\.norm\.weight/)
+  })
+
+  it('a file that was cut off after opening is an error that names file and tensor', async () => {
+    cpSync(goldenFolder('gpt2'), folder, { recursive: true })
+    await using checkpoint = await open(folder)
+    truncateSync(join(folder, 'model.safetensors'), 5000)
+    const last = checkpoint
+      .names()
+      .sort((a, b) => checkpoint.info(a).offset - checkpoint.info(b).offset)
+      .at(-1)!
+    await expect(checkpoint.read(last)).rejects.toThrow(
+      new RegExp(`model\\.safetensors: tensor "${last}": .*early`),
+    )
+  })
+
+  it('after closing fails with a typed error', async () => {
+    const checkpoint = await open(goldenFolder('gpt2'))
+    await checkpoint.close()
+    await expect(checkpoint.read(checkpoint.names()[0])).rejects.toThrow(CheckpointError)
+  })
+})
+
+describe('a broken folder is one CheckpointError:', () => {
+  const llama = contentOf(goldenFolder('llama'))
+  const indexFile = 'model.safetensors.index.json'
+  const index = JSON.parse(new TextDecoder().decode(llama[indexFile])) as {
+    weight_map: Record<string, string>
+  }
+  const withIndex = (change: (map: Record<string, unknown>) => void): Record<string, Uint8Array> => {
+    const weight_map: Record<string, unknown> = { ...index.weight_map }
+    change(weight_map)
+    return { ...llama, [indexFile]: json({ weight_map }) }
+  }
+  const without = (...files: string[]): Record<string, Uint8Array> =>
+    Object.fromEntries(Object.entries(llama).filter(([file]) => !files.includes(file)))
+  const inSecond = 'model.layers.0.mlp.down_proj.weight'
+  const escapes = [
+    '../model-00001-of-00005.safetensors',
+    '/etc/x.safetensors',
+    'a/../../x.safetensors',
+    '..\\x.safetensors',
+    'c:x.safetensors',
+    '..',
+    '',
+  ]
+
+  const cases: Record<string, [content: Record<string, Uint8Array>, code: string, words: RegExp]> = {
+    'a missing shard': [without('model-00003-of-00005.safetensors'), 'MissingFile', /model-00003-of-00005/],
+    'a missing config': [without('config.json'), 'NoConfig', /config\.json/],
+    'a missing index': [without(indexFile), 'NoWeights', /model-00001.*index\.json/s],
+    'no weights at all': [{ 'config.json': json({}) }, 'NoWeights', /neither/],
+    'weights in a pickle': [{ 'config.json': json({}), 'pytorch_model.bin': json(0) }, 'NoWeights', /pickle/],
+    'an adapter folder': [{ 'adapter_config.json': json({}) }, 'NoWeights', /adapter/],
+    'an index that is no JSON': [
+      { ...llama, [indexFile]: json({}).subarray(1) },
+      'InvalidJson',
+      /index\.json/,
+    ],
+    'an index without weight_map': [{ ...llama, [indexFile]: json({}) }, 'InvalidIndex', /weight_map/],
+    'an index with a file that is no name': [
+      withIndex((map) => (map['lm_head.weight'] = 3)),
+      'InvalidIndex',
+      /"lm_head.weight"/,
+    ],
+    'an index naming an absent tensor': [
+      withIndex((map) => (map.ghost = 'model-00001-of-00005.safetensors')),
+      'MissingTensor',
+      /"ghost".*model-00001/,
+    ],
+    'an index naming the wrong shard': [
+      withIndex((map) => (map[inSecond] = 'model-00001-of-00005.safetensors')),
+      'MissingTensor',
+      /down_proj.*model-00001.*model-00002.* does/,
+    ],
+    'an index without a tensor that a shard holds': [
+      withIndex((map) => delete map[inSecond]),
+      'UnexpectedTensor',
+      /model-00002.*down_proj/,
+    ],
+    'a tensor in two shards': [
+      { ...llama, 'model-00002-of-00005.safetensors': llama['model-00001-of-00005.safetensors'] },
+      'DuplicateTensor',
+      /model-00002.*also in model-00001/,
+    ],
+    'a truncated shard': [
+      {
+        ...llama,
+        'model-00002-of-00005.safetensors': llama['model-00002-of-00005.safetensors'].slice(0, -1),
+      },
+      'OutOfRange',
+      /model-00002.*tensor/,
+    ],
+    'a config that is a list': [{ ...llama, 'config.json': json([]) }, 'InvalidJson', /config\.json.*object/],
+    ...Object.fromEntries(
+      escapes.map((path) => [
+        `a shard path ${JSON.stringify(path)}`,
+        [withIndex((map) => (map['lm_head.weight'] = path)), 'PathLeavesFolder', /"lm_head.weight"/] as [
+          Record<string, Uint8Array>,
+          string,
+          RegExp,
+        ],
+      ]),
+    ),
+  }
+  for (const [what, [content, code, words]] of Object.entries(cases))
+    it(what, async () => {
+      for (const [file, bytes] of Object.entries(content)) writeFileSync(join(folder, file), bytes)
+      for (const [opened, name] of [
+        [openBytes(content, 'memory'), 'memory'],
+        [open(folder), folder],
+      ] as const) {
+        const error = await opened.then(
+          () => undefined,
+          (e: unknown) => e,
+        )
+        expect(error).toBeInstanceOf(CheckpointError)
+        expect((error as CheckpointError).code).toBe(code)
+        expect((error as Error).message.startsWith(name)).toBe(true)
+        expect((error as Error).message).toMatch(words)
+      }
+    })
+
+  it('a link that leads out of the folder', async () => {
+    const inside = join(folder, 'model')
+    mkdirSync(inside)
+    cpSync(goldenFolder('gpt2', 'config.json'), join(inside, 'config.json'))
+    cpSync(goldenFolder('gpt2', 'model.safetensors'), join(folder, 'secret.safetensors'))
+    symlinkSync('../secret.safetensors', join(inside, 'model.safetensors'))
+    await expect(open(inside)).rejects.toMatchObject({ code: 'PathLeavesFolder' })
+  })
+
+  it('a folder where a file should be', async () => {
+    mkdirSync(join(folder, 'model.safetensors'))
+    await expect(open(folder)).rejects.toMatchObject({ code: 'NotAFile' })
+  })
+})
+
+describe('open', () => {
+  it('takes a single file, by a link too', async () => {
+    symlinkSync(goldenFolder('gpt2', 'golden.safetensors'), join(folder, 'link.safetensors'))
+    await using checkpoint = await open(join(folder, 'link.safetensors'))
+    expect((await checkpoint.read('losses')).shape).toEqual([6])
+    expect(checkpoint.config).toEqual({})
+  })
+
+  it('finds a hub id in the cache, whose snapshots link to blobs', async () => {
+    const model = join(folder, 'models--org--tiny')
+    const commit = 'c'.repeat(40)
+    mkdirSync(join(model, 'snapshots', commit), { recursive: true })
+    mkdirSync(join(model, 'blobs'))
+    mkdirSync(join(model, 'refs'))
+    writeFileSync(join(model, 'refs', 'main'), commit)
+    for (const file of ['config.json', 'model.safetensors']) {
+      cpSync(goldenFolder('gpt2', file), join(model, 'blobs', `blob-${file}`))
+      symlinkSync(`../../blobs/blob-${file}`, join(model, 'snapshots', commit, file))
+    }
+    for (const id of ['org/tiny', 'org/tiny@main', `org/tiny@${commit}`]) {
+      await using checkpoint = await open(id, { cache: folder })
+      expect(checkpoint.config.model_type).toBe('gpt2')
+    }
+    await expect(open('org/tiny@v2', { cache: folder })).rejects.toThrow(/weft pull org\/tiny@v2/)
+  })
+
+  it('says what to do about a name that is nowhere', async () => {
+    await expect(open('org/absent', { cache: folder })).rejects.toThrow(/weft pull org\/absent/)
+    await expect(open('./no/such/folder', { cache: folder })).rejects.toThrow(/no such folder or file/)
+    await expect(open('org/absent', { cache: folder, revision: '../../x' })).rejects.toThrow(CheckpointError)
+  })
+})
+
+describe('checkNames', () => {
+  const tensors = { a: [2], b: [3] }
+  const checkpoint = {
+    folder: 'dir',
+    names: () => Object.keys(tensors),
+    has: (name: string) => name in tensors,
+    info: (name: string) => ({
+      name,
+      dtype: 'F32' as const,
+      shape: tensors[name as 'a'],
+      file: 'model.safetensors',
+      offset: 0,
+      length: 0,
+    }),
+  }
+  it('passes exactly what is expected', () => {
+    checkNames(
+      [
+        { name: 'a', shape: [2] },
+        { name: 'b', shape: [3] },
+      ],
+      checkpoint,
+    )
+    checkNames([{ name: 'a', shape: [2] }], checkpoint, { allow: [/^b$/] })
+  })
+  it('lists missing, unexpected and wrongly shaped tensors, with files, in one error', () => {
+    let message = ''
+    try {
+      checkNames(
+        [
+          { name: 'a', shape: [2, 1] },
+          { name: 'bb', shape: [3] },
+        ],
+        checkpoint,
+      )
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'TensorMismatch', exitCode: 3 })
+      message = (error as Error).message
+    }
+    expect(message).toMatch(/^dir: /)
+    expect(message).toMatch(/1 missing:\s+bb \(nearest unexpected: b\)/)
+    expect(message).toMatch(/1 unexpected:\s+b in model\.safetensors/)
+    expect(message).toMatch(/a in model\.safetensors: \[2\], expected \[2, 1\]/)
+  })
+})
+
+it('the part for browsers bundles without node modules', async () => {
+  const { errors } = await build({
+    entryPoints: [new URL('./web.ts', import.meta.url).pathname],
+    bundle: true,
+    write: false,
+    platform: 'browser',
+    format: 'esm',
+    logLevel: 'silent',
+  })
+  expect(errors).toEqual([])
+})
