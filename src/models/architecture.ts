@@ -1,0 +1,82 @@
+/** @file What a model file exports, and the table of its weights that loading, merging, alignment and pruning read. */
+import type { Shape, Tensor } from '../tensor/index.js'
+import type { Positions } from './positions.js'
+import type { Layout, Weights } from './weights.js'
+
+/** Consecutive runs of `unit` indices of one axis that belong together, and may be permuted or dropped with every axis of the group. */
+export interface AxisGroup {
+  /** As 'residual', 'layers.0.heads', 'layers.0.hidden'. */
+  readonly group: string
+  readonly unit: number
+}
+
+/** A logical part of a fused matrix, along its output axis. */
+export interface FusedPart {
+  readonly name: string
+  readonly size: number
+}
+
+/** One tensor of a checkpoint. */
+export interface WeightSpec {
+  readonly name: string
+  readonly shape: Shape
+  /** buffer: not trained (running statistics). */
+  readonly kind: 'linear' | 'embedding' | 'conv' | 'norm' | 'bias' | 'parameter' | 'buffer'
+  /** Of a linear's weight. Default 'out-in'. */
+  readonly layout?: Layout
+  /** The name whose tensor this one is: it may be absent from the file, and is not stored twice. */
+  readonly tied?: string
+  /** The logical parts of a fused matrix (GPT-2's c_attn: q, k, v). */
+  readonly parts?: readonly FusedPart[]
+  /** The group of each axis; undefined where the axis belongs to none. */
+  readonly axes: readonly (AxisGroup | undefined)[]
+}
+
+/** What a model is given. Everything is optional but what its task needs. */
+export interface ModelInputs {
+  /** Token ids: [batch, time] int32 or int64. */
+  readonly ids?: Tensor
+  /** In place of ids: [batch, time, width]. */
+  readonly embeddings?: Tensor
+  /** 1 for tokens, 0 for padding: [batch, time] int. */
+  readonly mask?: Tensor
+  /** Segment ids (BERT): [batch, time] int. */
+  readonly types?: Tensor
+  /** Decoder token ids (T5): [batch, time] int. */
+  readonly decoderIds?: Tensor
+  /** Images: [batch, channels, height, width]. */
+  readonly pixels?: Tensor
+  /** Where the tokens stand; default 0, 1, 2, ... in every row. */
+  readonly at?: Positions
+}
+
+export interface ModelOutputs {
+  /** [batch, time, vocabulary], or [batch, classes]. */
+  readonly logits: Tensor
+  /** What enters the first block (embeddings, with the model's scaling), what leaves each block, and last after the final norm. */
+  readonly hidden: readonly Tensor[]
+}
+
+export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image'
+
+/** The keys and values that cached generation keeps for one attention module. */
+export interface CacheSpec {
+  /** Full name, as `extend` is given it. */
+  readonly module: string
+  readonly heads: number
+  readonly size: number
+}
+
+/** One file of this folder. `C` is its configuration, read from config.json. */
+export interface Architecture<C = unknown> {
+  readonly name: string
+  /** The values of config.json's `model_type` that it covers. */
+  readonly modelTypes: readonly string[]
+  /** Throws CheckpointError naming the key that is missing or unusable. */
+  readConfig(json: Readonly<Record<string, unknown>>): C
+  task(c: C): Task
+  table(c: C): readonly WeightSpec[]
+  forward(w: Weights, inputs: ModelInputs, c: C): ModelOutputs
+  /** Of the modules that cached generation needs; absent where there is none. */
+  cache?(c: C): readonly CacheSpec[]
+}

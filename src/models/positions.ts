@@ -1,0 +1,41 @@
+/** @file Where the tokens of a batch stand: their positions, which keys they may see, and what a cache already holds. */
+import { range, type Tensor } from '../tensor/index.js'
+
+/** Joins the keys and values of a module's new tokens to those of the tokens before. k, v: [batch, keyHeads, time, size]. */
+export type Extend = (module: string, k: Tensor, v: Tensor) => { readonly k: Tensor; readonly v: Tensor }
+
+export interface Positions {
+  /** Position of each token: [batch or 1, time] int32. */
+  readonly ids: Tensor
+  /** Position of each key, cached ones first: [batch or 1, keys] int32. */
+  readonly keys: Tensor
+  /** Which keys are there at all (padding is not): [batch, keys] bool. Default all. */
+  readonly valid?: Tensor
+  /** Whether a token sees only keys at its own position and before. */
+  readonly causal: boolean
+  readonly extend?: Extend
+}
+
+/** Tokens 0 to time - 1 in every row, padded rows too. mask: [batch, time] int, 0 where padded. */
+export const positionsFrom = (
+  time: number,
+  { causal, mask }: { causal: boolean; mask?: Tensor },
+): Positions => {
+  const ids = range(0, time).unsqueeze(0)
+  return { ids, keys: ids, valid: mask?.notEqual(0), causal }
+}
+
+/**
+ * Which keys each token sees: bool, broadcastable to [batch, heads, time, keys]; undefined for all. With a `window`, only
+ * the last `window` positions up to the token's own.
+ */
+export const visible = ({ ids, keys, valid, causal }: Positions, window?: number): Tensor | undefined => {
+  const distance = ids.unsqueeze(-1).sub(keys.unsqueeze(-2))
+  let seen = causal ? distance.greaterEqual(0) : undefined
+  if (window !== undefined) {
+    const near = distance.less(window)
+    seen = seen ? seen.and(near) : near
+  }
+  if (valid) seen = seen ? seen.and(valid.unsqueeze(-2)) : valid.unsqueeze(-2)
+  return seen?.unsqueeze(1)
+}

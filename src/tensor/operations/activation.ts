@@ -1,0 +1,76 @@
+/** @file Activations and the softmax family. Any shape; the softmaxes work along one axis. */
+import { fused } from '../control.js'
+import { WeftError, nearest } from '../../errors.js'
+import { stopGradient } from '../create.js'
+import { normalAxis } from '../shape.js'
+import type { Tensor } from '../tensor.js'
+
+/** max(x, 0); its gradient at 0 is 0. */
+export const relu = (x: Tensor): Tensor => x.maximum(0)
+
+/** x Φ(x) (Hendrycks & Gimpel 2016), exactly by erf, or with `tanh` by its approximation. */
+export const gelu = (x: Tensor, { tanh = false }: { tanh?: boolean } = {}): Tensor => {
+  if (!tanh) return x.mul(x.mul(Math.SQRT1_2).erf().add(1)).mul(0.5)
+  const inner = x
+    .square()
+    .mul(x)
+    .mul(0.044715)
+    .add(x)
+    .mul(Math.sqrt(2 / Math.PI))
+  return x.mul(inner.tanh().add(1)).mul(0.5)
+}
+
+/** x σ(x). */
+export const silu = (x: Tensor): Tensor => x.mul(x.sigmoid())
+
+/** The activations by the names that config.json uses. */
+export const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
+  relu,
+  gelu,
+  gelu_new: (x) => gelu(x, { tanh: true }),
+  gelu_pytorch_tanh: (x) => gelu(x, { tanh: true }),
+  quick_gelu: (x) => x.mul(x.mul(1.702).sigmoid()),
+  silu,
+  swish: silu,
+  tanh: (x) => x.tanh(),
+  sigmoid: (x) => x.sigmoid(),
+  linear: (x) => x,
+}
+
+/** The activation that config.json calls `name`. Throws UnknownActivation. */
+export const activation = (name: string): ((x: Tensor) => Tensor) => {
+  const f = Object.hasOwn(activations, name) ? activations[name] : undefined
+  if (f) return f
+  throw new WeftError('UnknownActivation', `no activation is called '${name}'`, {
+    hint: `Nearest: ${nearest(name, Object.keys(activations)).join(', ')}.`,
+  })
+}
+
+/** exp(x) over its sum along `axis`. */
+export const softmax = (x: Tensor, axis = -1): Tensor => {
+  const at = normalAxis('softmax', axis, x.rank)
+  const e = x.sub(x.max(at, { keep: true })).exp()
+  return fused('Softmax', [x], [e.div(e.sum(at, { keep: true }))], {
+    options: { axis: at },
+    gradient: ([g], _, [y]) => [y.mul(g!.sub(g!.mul(y).sum(at, { keep: true })))],
+    batch: ([t]) => [softmax(t, at + 1)],
+  })[0]
+}
+
+/** log softmax(x) along `axis`, without overflow. */
+export const logSoftmax = (x: Tensor, axis = -1): Tensor => {
+  const at = normalAxis('logSoftmax', axis, x.rank)
+  return fused('LogSoftmax', [x], [x.sub(logSumExp(x, at, { keep: true }))], {
+    options: { axis: at },
+    gradient: ([g], _, [y]) => [g!.sub(y.exp().mul(g!.sum(at, { keep: true })))],
+    batch: ([t]) => [logSoftmax(t, at + 1)],
+  })[0]
+}
+
+/** log Σ exp(x) along `axis`, without overflow. */
+export const logSumExp = (x: Tensor, axis = -1, { keep = false }: { keep?: boolean } = {}): Tensor => {
+  const at = normalAxis('logSumExp', axis, x.rank)
+  const top = stopGradient(x.max(at, { keep: true }))
+  const out = x.sub(top).exp().sum(at, { keep: true }).log().add(top)
+  return keep ? out : out.squeeze(at)
+}

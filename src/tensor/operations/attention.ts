@@ -1,0 +1,80 @@
+/** @file Scaled dot-product attention, and rotary position embedding. */
+import { concat, where } from '../create.js'
+import { ShapeError, show } from '../shape.js'
+import type { Tensor } from '../tensor.js'
+import { logSumExp, softmax } from './activation.js'
+
+export interface AttentionOptions {
+  /** Which keys a query sees: bool, broadcastable to [batch, heads, time, keys]. Default all. */
+  readonly mask?: Tensor
+  /** Added to the scores: broadcastable to [batch, heads, time, keys]. */
+  readonly bias?: Tensor
+  /** Multiplies q kᵀ. Default 1 / sqrt(size). */
+  readonly scale?: number
+  /** Scores s become c tanh(s / c) before mask and bias (Gemma 2). */
+  readonly softcap?: number
+}
+
+/** Each part is computed only if it is used. */
+export interface Attended {
+  /** [batch, heads, time, size of v]. */
+  readonly output: Tensor
+  /** [batch, heads, time, keys]. */
+  readonly probabilities: Tensor
+  /** Of the scores over the keys: [batch, heads, time]. */
+  readonly logSumExp: Tensor
+}
+
+/** What a hidden score is set to: finite, so that a row without any key stays finite. */
+const HIDDEN = -1e30
+
+const regroup = (t: Tensor, heads: number, rows: number): Tensor =>
+  t.reshape([t.shape[0], heads, rows, t.shape[t.rank - 1]])
+
+/**
+ * softmax(q kᵀ scale) v (Vaswani et al. 2017), with fewer key-value heads than query heads if these divide them
+ * (grouped-query attention: query head h uses key head floor(h / (heads / keyHeads))).
+ * q: [batch, heads, time, size], k: [batch, keyHeads, keys, size], v: [batch, keyHeads, keys, sizeV]. Throws ShapeError.
+ */
+export const attention = (
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  { mask, bias, scale, softcap }: AttentionOptions = {},
+): Attended => {
+  const [batch, heads, time, size] = q.shape
+  const [, keyHeads, keys] = k.shape
+  if (
+    q.rank !== 4 ||
+    k.rank !== 4 ||
+    v.rank !== 4 ||
+    heads % keyHeads ||
+    k.shape[3] !== size ||
+    v.shape[1] !== keyHeads ||
+    v.shape[2] !== keys
+  )
+    throw new ShapeError('attention', `q ${show(q.shape)}, k ${show(k.shape)}, v ${show(v.shape)} do not fit`)
+  const rows = (heads / keyHeads) * time
+  let scores = regroup(q.mul(scale ?? 1 / Math.sqrt(size)), keyHeads, rows)
+    .matmul(k.t())
+    .reshape([batch, heads, time, keys])
+  if (softcap !== undefined)
+    scores = scores
+      .mul(1 / softcap)
+      .tanh()
+      .mul(softcap)
+  if (bias) scores = scores.add(bias)
+  if (mask) scores = where(mask, scores, HIDDEN)
+  const probabilities = softmax(scores, -1)
+  const output = regroup(probabilities, keyHeads, rows).matmul(v).reshape([batch, heads, time, v.shape[3]])
+  return { output, probabilities, logSumExp: logSumExp(scores, -1) }
+}
+
+/**
+ * Rotary position embedding (Su et al. 2021), the halves of the last axis forming the pairs, as Hugging Face lays it out.
+ * x: [batch, heads, time, size]; cos, sin: broadcastable to [batch, 1, time, size].
+ */
+export const rotary = (x: Tensor, cos: Tensor, sin: Tensor): Tensor => {
+  const [first, second] = x.split(2, -1)
+  return x.mul(cos).add(concat([second.neg(), first], -1).mul(sin))
+}

@@ -1,0 +1,77 @@
+/** @file Losses over logits, and dropout. */
+import { randomBytes, tensor, where } from '../create.js'
+import { ShapeError, show } from '../shape.js'
+import type { Tensor } from '../tensor.js'
+import { logSoftmax, softmax } from './activation.js'
+
+export interface CrossEntropyOptions {
+  /** Labels of this value do not count. Default -100. */
+  readonly ignored?: number
+  /** 'mean' over the labels that count (0 when none does), 'sum', or 'none': one value a label, 0 where ignored. */
+  readonly reduction?: 'mean' | 'sum' | 'none'
+}
+
+/** -log softmax(logits)[label]. logits: [..., classes], labels: [...] int32 or int64. Throws ShapeError. */
+export const crossEntropy = (
+  logits: Tensor,
+  labels: Tensor,
+  { ignored = -100, reduction = 'mean' }: CrossEntropyOptions = {},
+): Tensor => {
+  if (labels.rank !== logits.rank - 1 || labels.shape.some((d, i) => d !== logits.shape[i]))
+    throw new ShapeError(
+      'crossEntropy',
+      `logits ${show(logits.shape)} and labels ${show(labels.shape)}: one label for each row of logits expected`,
+    )
+  const counts = labels.notEqual(ignored)
+  const at = where(counts, labels, 0).unsqueeze(-1)
+  const losses = logSoftmax(logits).gatherElements(at).squeeze(-1).neg()
+  const kept = where(counts, losses, 0)
+  if (reduction === 'none') return kept
+  return reduction === 'sum' ? kept.sum() : kept.sum().div(counts.cast(logits.dtype).sum().maximum(1))
+}
+
+/** KL(softmax(p) || softmax(q)) along the last axis, one value a row. p, q: logits [..., classes] -> [...]. */
+export const klDivergence = (p: Tensor, q: Tensor): Tensor =>
+  softmax(p)
+    .mul(logSoftmax(p).sub(logSoftmax(q)))
+    .sum(-1)
+
+/** Mean of (a - b)². */
+export const meanSquaredError = (a: Tensor, b: Tensor): Tensor => a.sub(b).square().mean()
+
+/** Numbers the streams of random bytes that one trace draws from, in the order of the draws. */
+export class RandomStreams {
+  private next = 0
+  /** Uniform bytes (uint8) of the run's seed and step. */
+  bytes(shape: readonly number[]): Tensor {
+    return randomBytes(shape, this.next++)
+  }
+}
+
+/**
+ * Each element zeroed with probability p, the others divided by 1 - p (Srivastava et al. 2014). One host-drawn byte an
+ * element decides, so p is rounded to 256ths. Without `random` (evaluation) x itself. Throws ShapeError when p is not in [0, 1).
+ */
+export const dropout = (x: Tensor, p: number, random?: RandomStreams): Tensor => {
+  if (!(p >= 0 && p < 1)) throw new ShapeError('dropout', `p = ${p} is not in [0, 1)`)
+  const threshold = Math.round(256 * p)
+  if (!random || threshold === 0) return x
+  const kept = random.bytes(x.shape).cast('int32').greaterEqual(threshold)
+  return where(kept, x.mul(256 / (256 - threshold)), 0)
+}
+
+/** 1 at `ids`, 0 elsewhere. ids: [...] -> [..., depth]. */
+export const oneHot = (ids: Tensor, depth: number, dtype: Tensor['dtype'] = 'float32'): Tensor =>
+  ids
+    .unsqueeze(-1)
+    .equal(
+      tensor(
+        Array.from({ length: depth }, (_, i) => i),
+        [depth],
+        ids.dtype,
+      ),
+    )
+    .cast(dtype)
+
+/** Rows `ids` of `table`. table: [count, width], ids: [...] -> [..., width]. */
+export const embedding = (table: Tensor, ids: Tensor): Tensor => table.gather(ids, 0)
