@@ -35,7 +35,13 @@ export const readConfig = (file: string): ConfigFile => {
 /** Parses the text of a config file; `file` is only named in errors. */
 export const parseConfig = (text: string, file: string): ConfigFile => {
   const lineCounter = new LineCounter()
-  const document = parseDocument(text, { version: '1.2', schema: 'core', lineCounter, prettyErrors: false })
+  const document = parseDocument(text, {
+    version: '1.2',
+    schema: 'core',
+    lineCounter,
+    prettyErrors: false,
+    logLevel: 'error',
+  })
   const at = (offset: number): string => {
     const { line, col } = lineCounter.linePos(offset)
     return `${file}:${line}:${col}`

@@ -1,12 +1,13 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { CheckpointError } from '../errors.js'
 import { common, flag } from './options.js'
 import { run } from './program.js'
-import type { World } from './program.js'
+import type { World } from './context.js'
 import { action } from './verb.js'
 import type { Verb } from './verb.js'
 
@@ -163,6 +164,37 @@ describe('refusals', () => {
     expect({ code, out }).toEqual({ code: 2, out: '' })
   })
 
+  it('any words give an exit code, and words on stderr when it is not 0', async () => {
+    const known = fc.constantFrom(
+      'fit',
+      'adapt',
+      'lora',
+      'broken',
+      'help',
+      '--rank',
+      '--targets',
+      '-v',
+      '-q',
+      '--json',
+      '--',
+      '-',
+      '4',
+      'm',
+      '--no-shuffle',
+      '-h',
+      '--device=cpu',
+    )
+    const argv = fc.array(fc.oneof({ weight: 4, arbitrary: known }, fc.string()), { maxLength: 6 })
+    await fc.assert(
+      fc.asyncProperty(argv, async (words) => {
+        const { code, err } = await weft(words)
+        expect([0, 2, 3]).toContain(code)
+        if (code) expect(err).not.toBe('')
+      }),
+      { numRuns: 500 },
+    )
+  })
+
   it('a variable with a bad value is named', async () => {
     expect((await weft(['fit', 'm'], { env: { WEFT_DEVICE: 'gpu' } })).err).toMatch(
       /^BadValue: WEFT_DEVICE: expected one of/,
@@ -179,7 +211,7 @@ describe('refusals', () => {
     const calm = await weft(['crash'])
     expect(calm.code).toBe(1)
     expect(calm.err).toBe('TypeError: boom\n  Run again with -v to see where this came from.\n')
-    expect((await weft(['crash', '-v'])).err).toMatch(/TypeError: boom\n.*\n {4}at /)
+    expect((await weft(['crash', '-v'])).err).toMatch(/^TypeError: boom\n {4}at /)
     expect((await weft(['crash'], { env: { WEFT_LOG: 'debug' } })).err).toMatch(/\n {4}at /)
   })
 

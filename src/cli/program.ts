@@ -6,17 +6,10 @@ import { Argument, Command, CommanderError, Option } from 'commander'
 import { readFileSync } from 'node:fs'
 import { UsageError, WeftError, exitCodes, nearest } from '../errors.js'
 import type { ZodObject } from 'zod'
-import { progressDisplay } from './progress.js'
-import type { Action, Context, Environment, Family, Output, Verb } from './verb.js'
+import { contextOf } from './context.js'
+import type { World } from './context.js'
+import type { Action, Environment, Family, Verb } from './verb.js'
 import { verbs as allVerbs } from './verbs.js'
-
-/** What surrounds the program. `signal` aborts with the signal's name (`SIGINT`, `SIGTERM`) as its reason. */
-export interface World {
-  stdout: Output
-  stderr: Output
-  env: Environment
-  signal: AbortSignal
-}
 
 /** Runs `weft ...argv` and gives the exit code. Never throws. */
 export const run = async (
@@ -53,10 +46,20 @@ const complain = (error: unknown, argv: readonly string[], { stderr, env }: Worl
     return exitCode
   }
   const verbose = env.WEFT_LOG === 'debug' || argv.some((word) => /^-v+$|^--verbose$/.test(word))
-  const stack = error instanceof Error && verbose ? `\n${error.stack}` : ''
+  const stack = error instanceof Error && verbose ? trace(error) : ''
   const hint = known || verbose ? '' : '\n  Run again with -v to see where this came from.'
   stderr.write(`${name}: ${message}${hint}${stack}\n`)
   return exitCode
+}
+
+/** Where an error and its causes came from, without repeating what they say. */
+const trace = (error: Error): string => {
+  const lines = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '))
+  const cause =
+    error.cause instanceof Error
+      ? `\nCaused by ${error.cause.name}: ${error.cause.message}${trace(error.cause)}`
+      : ''
+  return `\n${lines.join('\n')}${cause}`
 }
 
 /** The program, in which the verb that `argv` names is complete and every other one is only named. */
@@ -236,37 +239,6 @@ const readOptions = async (
   ])
   const config = typeof file === 'string' ? readConfig(file) : undefined
   return resolveOptions(schema, Object.fromEntries(byKey) as Record<string, unknown>, env, config)
-}
-
-const contextOf = (
-  flags: Record<string, unknown>,
-  world: World,
-): { context: Context; finish: () => void } => {
-  const { stdout, stderr, env, signal } = world
-  const json = flags.json === true
-  const quiet = flags.quiet === true || (!flags.verbose && env.WEFT_LOG === 'error')
-  const debug = Boolean(flags.verbose) || (!flags.quiet && env.WEFT_LOG === 'debug')
-  const display = progressDisplay(stderr, { json, quiet, env })
-  const say = (shown: boolean, text: string): void => {
-    if (!shown) return
-    display.clear()
-    stderr.write(`${json ? JSON.stringify({ status: 'log', text }) : text}\n`)
-  }
-  const context: Context = {
-    stdout,
-    stderr,
-    env,
-    signal,
-    json,
-    result: (value, text) => {
-      display.clear()
-      stdout.write(`${json ? JSON.stringify(value, null, 2) : text(value)}\n`)
-    },
-    info: (text) => say(!quiet, text),
-    debug: (text) => say(debug, text),
-    progress: display.report,
-  }
-  return { context, finish: display.clear }
 }
 
 /** The version in package.json, which stands two folders above both the source and the built file. */

@@ -24,6 +24,8 @@ export interface Context {
   signal: AbortSignal
   /** `--json`: results and events are JSON. */
   json: boolean
+  /** Where runs are written when no `--out` is given: WEFT_HOME, else `runs`. */
+  home: string
   /** Prints the result on stdout: as JSON with `--json`, else as `text` says. */
   result<T>(value: T, text: (value: T) => string): void
   /** Prints a line on stderr, unless `-q`. */
