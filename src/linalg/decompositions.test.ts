@@ -189,6 +189,17 @@ describe('cholesky', () => {
     )
   })
 
+  it('goes over the edges of its blocks, and names a pivot beyond the first', () => {
+    for (const n of [31, 32, 33, 80]) {
+      const g = gaussian(n, n + 10, n)
+      const a = multiply(g, g, { transposeB: true })
+      const l = cholesky(a)
+      expect(distance(multiply(l, l, { transposeB: true }), a)).toBeLessThanOrEqual(tolerance(a))
+      a.data[(n - 1) * n + n - 1] = 0
+      expect(() => cholesky(a)).toThrow(`pivot ${n - 1} is -`)
+    }
+  })
+
   it('names the first pivot that is not positive', () => {
     const indefinite = matrixOf([
       [4, 2, 0],

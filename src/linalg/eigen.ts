@@ -3,6 +3,7 @@ import { NotConvergedError } from './errors.js'
 import { accumulate, columnOf, type Reflection, reflect } from './householder.js'
 import { checkSymmetric, type Matrix, matrix, scaled, transpose } from './matrix.js'
 import { rotateRows, rotationFor, wilkinsonShift } from './rotations.js'
+import { dot } from './vector.js'
 
 /** A = V diag(values) V^T. */
 export interface SymmetricEigen {
@@ -46,9 +47,7 @@ const tridiagonalise = (data: Float64Array, n: number): Tridiagonal => {
     const w = new Float64Array(v.length)
     let product = 0
     for (let i = 0; i < v.length; i++) {
-      let sum = 0
-      for (let j = 0, at = (top + i) * n + top; j < v.length; j++) sum += data[at + j] * v[j]
-      w[i] = tau * sum
+      w[i] = tau * dot(data, (top + i) * n + top, v, 0, v.length)
       product += w[i] * v[i]
     }
     for (let i = 0; i < v.length; i++) w[i] -= (tau / 2) * product * v[i]

@@ -3,6 +3,7 @@
  *
  * Source: Golub and Van Loan, Matrix Computations (4th ed.), section 5.1.
  */
+import { addRows, dot } from './vector.js'
 
 /** A reflection that takes the vector it was made from to a multiple of the first unit vector. */
 export interface Reflection {
@@ -55,10 +56,7 @@ export const reflectLeft = (
   if (tau === 0) return
   const width = cols - left
   const sums = new Float64Array(width)
-  for (let i = 0; i < v.length; i++) {
-    const factor = v[i]
-    for (let j = 0, at = (top + i) * cols + left; j < width; j++) sums[j] += factor * data[at + j]
-  }
+  addRows(sums, v, data.subarray(top * cols + left), cols)
   for (let i = 0; i < v.length; i++) {
     const factor = tau * v[i]
     for (let j = 0, at = (top + i) * cols + left; j < width; j++) data[at + j] -= factor * sums[j]
@@ -75,9 +73,7 @@ export const reflectRight = (
 ): void => {
   if (tau === 0) return
   for (let at = top * cols + left; at < data.length; at += cols) {
-    let sum = 0
-    for (let j = 0; j < v.length; j++) sum += data[at + j] * v[j]
-    const factor = tau * sum
+    const factor = tau * dot(data, at, v, 0, v.length)
     for (let j = 0; j < v.length; j++) data[at + j] -= factor * v[j]
   }
 }

@@ -1,6 +1,7 @@
 /** @file Matrix products on the host, for where no engine is at hand and for the small products around one. */
 import { MatrixShapeError } from './errors.js'
 import { type Matrix, matrix } from './matrix.js'
+import { addRows } from './vector.js'
 
 /** A dense row-major matrix of either precision. */
 export interface Dense {
@@ -36,32 +37,6 @@ const pack = (
     for (let i = 0, from = (left + j) * cols + top; i < height; i++) out[i * width + j] = data[from + i]
 }
 
-/** c[from .. from + width) += the row of `a` at `row` times the block `b`, four of its rows at a time. */
-const addRow = (
-  c: Float64Array,
-  from: number,
-  a: Float64Array,
-  row: number,
-  b: Float64Array,
-  depth: number,
-  width: number,
-): void => {
-  let k = 0
-  for (; k + 3 < depth; k += 4) {
-    const [a0, a1, a2, a3] = [a[row + k], a[row + k + 1], a[row + k + 2], a[row + k + 3]]
-    const b0 = k * width
-    const b1 = b0 + width
-    const b2 = b1 + width
-    const b3 = b2 + width
-    for (let j = 0; j < width; j++)
-      c[from + j] += a0 * b[b0 + j] + a1 * b[b1 + j] + a2 * b[b2 + j] + a3 * b[b3 + j]
-  }
-  for (; k < depth; k++) {
-    const factor = a[row + k]
-    for (let j = 0, at = k * width; j < width; j++) c[from + j] += factor * b[at + j]
-  }
-}
-
 /**
  * op(A) op(B) in float64, whatever the operands are stored in. a: [m, k] (or [k, m] with transposeA), b: [k, n] (or
  * [n, k] with transposeB); returns [m, n]. Throws MatrixShapeError.
@@ -85,8 +60,15 @@ export const multiply = (
       for (let top = 0; top < m; top += tall) {
         const height = Math.min(tall, m - top)
         pack(blockA, a, transposeA, [top, k], [height, depth])
-        for (let i = 0; i < height; i++)
-          addRow(out.data, (top + i) * n + left, blockA, i * depth, blockB, depth, width)
+        for (let i = 0; i < height; i++) {
+          const at = (top + i) * n + left
+          addRows(
+            out.data.subarray(at, at + width),
+            blockA.subarray(i * depth, (i + 1) * depth),
+            blockB,
+            width,
+          )
+        }
       }
     }
   }

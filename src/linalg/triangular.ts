@@ -1,6 +1,7 @@
 /** @file Triangular systems. */
 import { MatrixShapeError, NotSquareError, SingularError } from './errors.js'
 import { checkFinite, type Matrix, matrix } from './matrix.js'
+import { addRows } from './vector.js'
 
 export interface TriangularOptions {
   /** Which triangle of the matrix is read. */
@@ -32,12 +33,12 @@ export const solveTriangular = (
   for (let step = 0; step < n; step++) {
     const i = forward ? step : n - 1 - step
     const [from, to] = forward ? [0, i] : [i + 1, n]
-    for (let k = from; k < to; k++) {
-      const factor = a.data[i * rowStride + k * colStride]
-      for (let j = 0; j < width; j++) x[i * width + j] -= factor * x[k * width + j]
-    }
+    const row = x.subarray(i * width, (i + 1) * width)
+    const factors = new Float64Array(to - from)
+    for (let k = from; k < to; k++) factors[k - from] = -a.data[i * rowStride + k * colStride]
+    addRows(row, factors, x.subarray(from * width), width)
     const pivot = a.data[i * n + i]
-    for (let j = 0; j < width; j++) x[i * width + j] /= pivot
+    for (let j = 0; j < width; j++) row[j] /= pivot
   }
   return matrix(n, width, x)
 }
