@@ -8,10 +8,10 @@ import type { Row } from './row.js'
 const here = new URL('.', import.meta.url)
 const helpers = ['main', 'row']
 
-/** A benchmark is a file of this folder that exports `bench`. */
+/** A benchmark is a file of this folder that exports `bench`; one whose name begins with `_` only helps others. */
 const names = async (): Promise<string[]> =>
   (await readdir(here))
-    .filter((file) => /^[\w-]+\.ts$/.test(file))
+    .filter((file) => /^[a-z][\w-]*\.ts$/.test(file))
     .map((file) => file.slice(0, -3))
     .filter((name) => !helpers.includes(name))
 
@@ -31,4 +31,8 @@ if (stranger) {
   console.error(`No benchmark ${stranger}. Nearest: ${nearest(stranger, known).join(', ')}.`)
   process.exit(2)
 }
-for (const name of wanted.length ? wanted : known) await runOne(name)
+for (const name of wanted.length ? wanted : known)
+  await runOne(name).catch((error: unknown) => {
+    console.error(`\n${name} failed:`, error)
+    process.exitCode = 1
+  })

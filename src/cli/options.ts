@@ -141,14 +141,20 @@ const readList = (schema: ZodType, given: string[]): unknown => {
     )
   }
   const list = branches.find((b) => typeOf(b) === 'array')
-  // Where a string is allowed too, one that is not plain names (a pattern, `all-linear`) stays a string.
-  const plain = given.every((text) => /^[\w.,/ ]+$/.test(text))
-  if (!list || (kinds.includes('string') && given.length === 1 && !plain))
-    return given.length === 1 ? given[0] : given
+  // Where a string is allowed too, a single one that is no plain name (a pattern, `all-linear`) stays a string.
+  const single =
+    given.length === 1 &&
+    kinds.includes('string') &&
+    !/^[\w.]+$/.test(given[0]) &&
+    pieces(given[0]).length === 1
+  if (!list || single) return given.length === 1 ? given[0] : given
   const { element } = definition(unwrap(list).inner)
-  const pieces = plain ? given.flatMap((text) => text.split(',')).map((text) => text.trim()) : given
-  return pieces.map((text) => read(element!, text))
+  return given.flatMap(pieces).map((text) => read(element!, text))
 }
+
+/** `a,b` are two; text with anything but names, paths and numbers between its commas is one. */
+const pieces = (text: string): string[] =>
+  /^[\w./:+-]+(,[\w./:+-]+)+$/.test(text) ? text.split(',') : [text]
 
 /**
  * The options of one call, checked, defaults filled in. `flags` holds the text of the flags given, by key.

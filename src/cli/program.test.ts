@@ -17,6 +17,8 @@ const options = z.object({
   rank: flag(z.number().int().positive().default(8), 'rank of the update', { short: 'r' }),
   learningRate: flag(z.number().positive().default(1e-3), 'step size'),
   targets: flag(z.union([z.array(z.string()), z.string()]).default(['q_proj']), 'modules to adapt'),
+  betas: z.array(z.number()).optional(),
+  stop: z.array(z.string()).optional(),
   rankPattern: flag(z.record(z.string(), z.number()).optional(), 'rank by module'),
   shuffle: flag(z.boolean().default(true), 'shuffle the data'),
   optimizer: z.object({ name: z.enum(['adamw', 'sgd']), betas: z.array(z.number()).optional() }).optional(),
@@ -259,6 +261,11 @@ describe('options', () => {
   ])('%j gives the list or the pattern', async (flags, targets) => {
     await weft(['fit', 'm', ...flags])
     expect(seen?.options.targets).toEqual(targets)
+  })
+
+  it('lists have commas or repeat their flag; text with a comma in it is one', async () => {
+    await weft(['fit', 'm', '--betas', '0.9,1e-4', '--betas=-1', '--stop', 'Yes, no', '--stop', '\n\n'])
+    expect(seen?.options).toMatchObject({ betas: [0.9, 1e-4, -1], stop: ['Yes, no', '\n\n'] })
   })
 
   it('maps are repeated key=value', async () => {

@@ -45,6 +45,7 @@ interface Definition {
   entries?: Record<string, string | number>
   values?: unknown[]
   shape?: Record<string, ZodType>
+  catchall?: ZodType
   defaultValue?: unknown
 }
 
@@ -96,7 +97,7 @@ export const unknownKeys = (
         (best, found, i) => (i && best.length <= found.length ? best : found),
         [],
       )
-  if (d.type !== 'object') return []
+  if (d.type !== 'object' || (d.catchall && definition(d.catchall).type !== 'never')) return []
   const shape = d.shape!
   return entries.flatMap(([key, v]) =>
     Object.hasOwn(shape, key)
