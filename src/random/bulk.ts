@@ -31,18 +31,6 @@ const overBlocks = <T extends Uint32Array | Float32Array>(
   }
 }
 
-/** Fills `out` with words of the sequence: word w of the place is word w mod 4 of block floor(w / 4). */
-export const fillWords = (out: Uint32Array, key: Key, place: Place = {}): void => {
-  const start = startOf(place, 4, out.length)
-  const lead = Math.min((4 - start.skip) % 4, out.length)
-  const whole = (out.length - lead) & ~3
-  if (lead) copyFrom(out.subarray(0, lead), key, start)
-  const next = { ...start, block: start.block + (start.skip ? 1 : 0), skip: 0 }
-  overBlocks(out.subarray(lead, lead + whole), key, next, 4, kernels().words)
-  if (lead + whole < out.length)
-    copyFrom(out.subarray(lead + whole), key, { ...next, block: next.block + whole / 4 })
-}
-
 /** Part of one block. */
 const copyFrom = (out: Uint32Array, key: Key, start: Start): void => {
   const block = new Uint32Array(4)
@@ -50,10 +38,25 @@ const copyFrom = (out: Uint32Array, key: Key, start: Start): void => {
   out.set(block.subarray(start.skip, start.skip + out.length))
 }
 
+/** Fills `out` with words of the sequence: word w of the place is word w mod 4 of block floor(w / 4). */
+export const fillWords = (out: Uint32Array, key: Key, place: Place = {}): void => {
+  const start = startOf(place, 4, out.length)
+  const lead = Math.min((4 - start.skip) % 4, out.length)
+  const whole = out.length - lead - ((out.length - lead) % 4)
+  if (lead) copyFrom(out.subarray(0, lead), key, start)
+  const next = { ...start, block: start.block + (start.skip ? 1 : 0), skip: 0 }
+  overBlocks(out.subarray(lead, lead + whole), key, next, 4, kernels().words)
+  if (lead + whole < out.length)
+    copyFrom(out.subarray(lead + whole), key, { ...next, block: next.block + whole / 4 })
+}
+
 /** Words drawn at once by the functions that turn words into something else: 16 KiB stay in a core's cache. */
 const batch = 4096
 
-/** Calls `use(words, at, count)` for the words that `count` elements, `perWord` a word, are made of. */
+/**
+ * Calls `use` for batches of the words that `count` elements, `perWord` a word, are made of. Of each batch, `skip`
+ * elements come before those wanted; the rest go to `at` and on.
+ */
 const overWords = (
   count: number,
   key: Key,
@@ -74,11 +77,14 @@ const overWords = (
   }
 }
 
-/** Fills `out` with bytes: byte b of the place is byte b mod 4 (lowest first) of word floor(b / 4). */
+/**
+ * Fills `out` with bytes: byte b of the place is byte b mod 4 (lowest first) of word floor(b / 4). Machines are taken to
+ * be little-endian, as all that run WebAssembly engines for tensors are.
+ */
 export const fillBytes = (out: Uint8Array, key: Key, place: Place = {}): void =>
-  overWords(out.length, key, place, 4, (words, skip, at, count) => {
-    for (let i = 0; i < count; i++) out[at + i] = words[(skip + i) >>> 2] >>> (((skip + i) & 3) * 8)
-  })
+  overWords(out.length, key, place, 4, (words, skip, at, count) =>
+    out.set(new Uint8Array(words.buffer, skip, count), at),
+  )
 
 /**
  * Fills `out` with uniform float32 numbers of 24 random bits, one word each. `unit`: multiples of 2^-24 in [0, 1).
