@@ -2,7 +2,7 @@
  * @file The gradient table: for each primitive, the cotangents of its inputs from those of its outputs. A primitive that
  * is absent has no gradient. Cotangents that nobody asks for are never lowered, so rules need not look at who needs what.
  */
-import { scalar, where, zeros } from './create.js'
+import { concat, scalar, where, zeros } from './create.js'
 import type { ConvAttributes, Primitive } from './primitives.js'
 import type { Shape } from './shape.js'
 import { apply, type Node, type Tensor } from './tensor.js'
@@ -173,6 +173,12 @@ export const gradientRules: { readonly [P in Primitive]?: Rule<P> } = {
       inputs.map((x) => x.shape[axis]),
       axis,
     ),
+  split: (_, { attributes: { axis }, outputs }, cotangents) => [
+    concat(
+      outputs.map((o, i) => cotangents[i] ?? zeros(o.shape, o.dtype)),
+      axis,
+    ),
+  ],
   gather: gatherRule,
   gatherElements: (g, { inputs: [x, ids], attributes: { axis } }) => [
     zeros(x.shape, x.dtype).scatter(ids, g, { axis, add: true }),

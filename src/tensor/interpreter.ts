@@ -263,6 +263,11 @@ const kernels: Kernels = {
       ]
     })
   },
+  split: ([x], { attributes: { axis, sizes } }) =>
+    sizes.map((size, i) => {
+      const start = sizes.slice(0, i).reduce((n, s) => n + s, 0)
+      return lines(x, axis, size, (line) => line.subarray(start, start + size))
+    }),
   gather,
   gatherElements: ([x, ids], { attributes: { axis } }) => {
     const strides = stridesOf(x.shape)

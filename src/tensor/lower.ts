@@ -415,6 +415,8 @@ const rules: { readonly [P in Primitive]: Rule<P> } = {
     ]),
   pad: (e, [x], { attributes: { before, after } }) => e.op('Pad', [x, e.ints([...before, ...after])]),
   concat: (e, inputs, { attributes: { axis } }) => e.op('Concat', inputs, { axis }),
+  split: (e, [x], { attributes: { axis, sizes } }) =>
+    e.add('Split', [x, e.ints(sizes)], { attributes: { axis }, outputs: sizes.length }),
   gather: (e, inputs, { attributes: { axis } }) => e.op('Gather', inputs, { axis }),
   gatherElements: (e, inputs, { attributes: { axis } }) => e.op('GatherElements', inputs, { axis }),
   scatterElements: (e, inputs, { attributes: { axis, add } }) =>

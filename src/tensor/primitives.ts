@@ -109,6 +109,8 @@ export type Attributes = {
   flip: { readonly axes: readonly number[] }
   pad: { readonly before: readonly number[]; readonly after: readonly number[] }
   concat: { readonly axis: number }
+  /** Consecutive parts of `sizes` along `axis`, one output each. */
+  split: { readonly axis: number; readonly sizes: readonly number[] }
   gather: { readonly axis: number }
   gatherElements: { readonly axis: number }
   scatterElements: { readonly axis: number; readonly add: boolean }
@@ -388,6 +390,8 @@ export const infer: { readonly [P in Primitive]: Infer<P> } = {
       x.shape.map((d, i) => d + before[i] + after[i]),
     ),
   concat: inferConcat,
+  split: ([x], { axis, sizes }) =>
+    sizes.map((size) => ({ shape: x.shape.map((d, i) => (i === axis ? size : d)), dtype: x.dtype })),
   gather: ([x, ids], { axis }) => {
     integerIds('gather', ids)
     return like(x, [...x.shape.slice(0, axis), ...ids.shape, ...x.shape.slice(axis + 1)])

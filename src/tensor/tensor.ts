@@ -379,8 +379,7 @@ export class Tensor {
     const parts = typeof sizes === 'number' ? new Array<number>(sizes).fill(this.shape[at] / sizes) : sizes
     if (parts.reduce((n, p) => n + p, 0) !== this.shape[at] || !parts.every(Number.isInteger))
       throw new ShapeError('split', `parts [${parts}] do not make axis ${axis} of ${show(this.shape)}`)
-    let start = 0
-    return parts.map((p) => this.slice(at, start, (start += p)))
+    return parts.length === 1 ? [this] : [...apply('split', [this], { axis: at, sizes: parts })]
   }
   /** Reversed along `axes`. */
   flip(axes: Axes): Tensor {
