@@ -1,8 +1,8 @@
 /** @file Requests to a model hub: redirects, access, patience with passing failures, downloads that resume. */
-import { open, stat } from 'node:fs/promises'
+import { open, stat, truncate } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RemoteError } from '../errors.js'
-import { type JsonObject, parseJsonObject } from './json.js'
+import { decodeText, type JsonObject, parseJsonObject } from './json.js'
 
 export interface Hub {
   /** Without a slash at the end. */
@@ -10,8 +10,28 @@ export interface Hub {
   readonly token?: string
   readonly signal?: AbortSignal
   readonly retries: number
-  /** Milliseconds. */
+  /** Milliseconds before the first repetition. */
   readonly backoff: number
+  /** Milliseconds of silence after which a connection counts as cut. */
+  readonly stall: number
+}
+
+/** Cuts a connection on which nothing comes. */
+class Watch {
+  private readonly controller = new AbortController()
+  private timer?: NodeJS.Timeout
+  readonly signal: AbortSignal
+  constructor(private readonly hub: Hub) {
+    this.signal = hub.signal ? AbortSignal.any([hub.signal, this.controller.signal]) : this.controller.signal
+  }
+  arm(): void {
+    this.disarm()
+    const silent = new Error(`nothing came for ${this.hub.stall / 1000} s`)
+    this.timer = setTimeout(() => this.controller.abort(silent), this.hub.stall)
+  }
+  disarm(): void {
+    clearTimeout(this.timer)
+  }
 }
 
 /** A file as the hub's listing announces it. */
@@ -35,8 +55,10 @@ class PassingError extends RemoteError {
   }
 }
 
-interface Answer {
+/** An answer whose headers have come. */
+export interface Answer {
   readonly response: Response
+  readonly watch: Watch
   /** Of the file itself, not of the storage that a redirect led to; without quotes. */
   readonly etag?: string
   /** Of the whole file, in bytes. */
@@ -45,6 +67,7 @@ interface Answer {
 
 const longestWait = 60_000
 const mostRedirects = 10
+const largestListing = 64 << 20
 
 const refusal = (status: number, url: string): RemoteError => {
   const fail = (code: string, message: string, hint?: string): RemoteError =>
@@ -95,28 +118,30 @@ const get = async (hub: Hub, url: string, headers: Record<string, string> = {}):
   let at = new URL(url)
   let etag: string | undefined
   let size: number | undefined
+  const watch = new Watch(hub)
   for (let hop = 0; hop < mostRedirects; hop++) {
     const authorization: Record<string, string> =
       hub.token && at.origin === origin ? { authorization: `Bearer ${hub.token}` } : {}
+    watch.arm()
     const response = await fetch(at, {
       redirect: 'manual',
-      signal: hub.signal,
+      signal: watch.signal,
       headers: { 'accept-encoding': 'identity', ...headers, ...authorization },
-    }).catch((cause: unknown) => {
-      hub.signal?.throwIfAborted()
-      const { cause: reason, message } = cause as Error
-      throw new PassingError(
-        `${at.origin}: no connection: ${reason instanceof Error ? reason.message : message}.`,
-        0,
-        cause,
-      )
     })
+      .catch((cause: unknown) => {
+        hub.signal?.throwIfAborted()
+        const { cause: reason, message } = cause as Error
+        const why = reason instanceof Error ? reason.message : message
+        throw new PassingError(`${at.origin}: no connection: ${why}.`, 0, cause)
+      })
+      .finally(() => watch.disarm())
     etag ??= cleanEtag(response.headers.get('x-linked-etag'))
     size ??= count(response.headers.get('x-linked-size'))
     const location = response.headers.get('location')
     if (response.status < 300 || response.status >= 400 || !location)
       return {
         response,
+        watch,
         etag: etag ?? cleanEtag(response.headers.get('etag')),
         size: size ?? wholeSize(response),
       }
@@ -155,33 +180,50 @@ const cutOff = (hub: Hub, url: string, cause: unknown): PassingError => {
   return new PassingError(`${url}: the connection was cut: ${(cause as Error).message}.`, 0, cause)
 }
 
+/** The body in pieces. A connection that breaks or falls silent is a PassingError. */
+async function* pieces(hub: Hub, url: string, { response, watch }: Answer): AsyncGenerator<Uint8Array> {
+  const reader = response.body?.getReader()
+  try {
+    while (reader) {
+      watch.arm()
+      const { done, value } = await reader
+        .read()
+        .catch((cause: unknown) => {
+          throw cutOff(hub, url, cause)
+        })
+        .finally(() => watch.disarm())
+      if (done) return
+      yield value
+    }
+  } finally {
+    await reader?.cancel().catch(() => undefined)
+  }
+}
+
 /** The JSON object at `url`. */
 export const hubJson = (hub: Hub, url: string): Promise<JsonObject> =>
   patiently(hub, async () => {
-    const { response } = await getChecked(hub, url)
-    const text = await response.text().catch((cause: unknown) => {
-      throw cutOff(hub, url, cause)
-    })
+    const parts: Uint8Array[] = []
+    let size = 0
+    for await (const part of pieces(hub, url, await getChecked(hub, url))) {
+      parts.push(part)
+      size += part.length
+      if (size > largestListing)
+        throw new RemoteError('BadAnswer', `${url}: more than ${largestListing} bytes of JSON.`)
+    }
     try {
-      return parseJsonObject(text, url)
+      return parseJsonObject(decodeText(Buffer.concat(parts), url), url)
     } catch (cause) {
       throw new RemoteError('BadAnswer', (cause as Error).message, { cause })
     }
   })
 
-/** The answer to a download that has begun: its tag and size are known, its body waits. */
-export interface Start {
-  readonly etag?: string
-  readonly size?: number
-  readonly response: Response
-  cancel(): Promise<void>
-}
+/** The answer to a download: its tag and size are known, its body waits. */
+export const startDownload = (hub: Hub, url: string): Promise<Answer> =>
+  patiently(hub, () => getChecked(hub, url))
 
-export const startDownload = (hub: Hub, url: string): Promise<Start> =>
-  patiently(hub, async () => {
-    const answer = await getChecked(hub, url)
-    return { ...answer, cancel: async () => answer.response.body?.cancel() }
-  })
+/** Gives up on an answer whose body is not wanted. */
+export const cancel = async ({ response }: Answer): Promise<void> => response.body?.cancel()
 
 const sizeOfFile = async (path: string): Promise<number> =>
   (await stat(path).catch(() => undefined))?.size ?? 0
@@ -201,68 +243,61 @@ const positionOf = (response: Response, have: number, url: string): number => {
 export const download = (
   hub: Hub,
   url: string,
-  start: Start,
+  start: Answer,
   partial: string,
   size: number | undefined,
   report: (loaded: number, total: number) => void,
 ): Promise<void> => {
-  let begun: Start | undefined = start
+  let begun: Answer | undefined = start
   let furthest = 0
   return patiently(hub, async (progressed) => {
     const first = begun
     begun = undefined
     const have = await sizeOfFile(partial)
-    if (have > 0) await first?.cancel()
+    if (first && have > 0) await cancel(first)
     if (have > 0 && have === size) return
     const resume = have > 0 && (size === undefined || have < size)
-    const { response, etag } =
+    const answer =
       first && have === 0 ? first : await getChecked(hub, url, resume ? { range: `bytes=${have}-` } : {})
-    if (etag !== start.etag)
+    if (answer.response.status === 416) {
+      await truncate(partial)
+      throw cutOff(hub, url, new Error('the server cannot go on from where the last one stopped'))
+    }
+    if (answer.etag !== start.etag)
       throw new RemoteError('Changed', `${url}: the file changed on the server meanwhile; pull again.`)
-    // 416 to a resumed request: the partial file is no beginning of this one.
-    const usable = response.status !== 416
-    await append(
-      partial,
-      usable ? positionOf(response, have, url) : 0,
-      usable ? response.body : null,
-      (loaded) => {
-        if (size !== undefined && loaded > size)
-          throw new RemoteError('Corrupted', `${url}: more than the announced ${size} bytes.`)
-        // A server that cannot resume and always cuts at the same byte makes no progress.
-        if (loaded > furthest) progressed()
-        furthest = Math.max(furthest, loaded)
-        report(loaded, size ?? 0)
-      },
-    ).catch((cause: unknown) => {
-      throw cause instanceof RemoteError || isDiskError(cause) ? cause : cutOff(hub, url, cause)
+    const position = positionOf(answer.response, have, url)
+    const loaded = await append(partial, position, pieces(hub, url, answer), (loaded) => {
+      if (size !== undefined && loaded > size)
+        throw new RemoteError('Corrupted', `${url}: more than the announced ${size} bytes.`)
+      // A server that cannot resume and always cuts at the same byte makes no progress.
+      if (loaded > furthest) progressed()
+      furthest = Math.max(furthest, loaded)
+      report(loaded, size ?? 0)
     })
-    const loaded = await sizeOfFile(partial)
-    if (!usable || (size !== undefined && loaded < size))
-      throw cutOff(hub, url, new Error(`${loaded} bytes of ${size} arrived`))
+    if (size !== undefined && loaded < size)
+      throw cutOff(hub, url, new Error(`${loaded} of ${size} bytes arrived`))
   })
 }
 
-const isDiskError = (error: unknown): boolean =>
-  /^(ENOSPC|EIO|EROFS|EACCES|EDQUOT|EFBIG)$/.test((error as NodeJS.ErrnoException).code ?? '')
-
-/** Writes `body` from `position` on, cuts the file there, and brings it to the disk. */
+/** Writes `body` from `position` on, cuts the file there, and brings it to the disk. Returns its length. */
 const append = async (
   path: string,
   position: number,
-  body: ReadableStream<Uint8Array> | null,
+  body: AsyncIterable<Uint8Array>,
   report: (loaded: number) => void,
-): Promise<void> => {
+): Promise<number> => {
   const handle = await open(path, 'a')
   let at = position
   try {
     await handle.truncate(position)
-    for await (const chunk of body ?? []) {
-      await handle.appendFile(chunk)
-      at += chunk.length
+    for await (const piece of body) {
+      await handle.appendFile(piece)
+      at += piece.length
       report(at)
     }
   } finally {
     await handle.sync()
     await handle.close()
   }
+  return at
 }

@@ -5,7 +5,7 @@ import { copyFile, mkdir, rename, rm, stat, symlink } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { RemoteError, UsageError } from '../errors.js'
 import { writeFileAtomic } from './atomic.js'
-import { download, type Hub, hubJson, type RemoteFile, startDownload } from './hub.js'
+import { cancel, download, type Hub, hubJson, type RemoteFile, startDownload } from './hub.js'
 import {
   type Environment,
   findCached,
@@ -48,6 +48,8 @@ export interface PullOptions {
   readonly retries?: number
   /** Milliseconds before the first repetition, doubled with each; 500. `Retry-After` wins when it is longer. */
   readonly backoff?: number
+  /** Milliseconds of silence after which a connection counts as cut; 60,000. */
+  readonly stall?: number
   readonly env?: Environment
 }
 
@@ -137,7 +139,7 @@ const fetchFile = async (
   const etag = start.etag ?? file.sha256 ?? createHash('sha256').update(url).digest('hex').slice(0, 40)
   const announced = { ...file, size: start.size ?? file.size }
   const blob = join(folder, 'blobs', etag)
-  if (await exists(blob)) await start.cancel()
+  if (await exists(blob)) await cancel(start)
   else {
     const partial = `${blob}.incomplete`
     await mkdir(dirname(blob), { recursive: true })
@@ -166,6 +168,7 @@ const hubOf = (options: PullOptions, env: Environment): Hub => ({
   signal: options.signal,
   retries: options.retries ?? 5,
   backoff: options.backoff ?? 500,
+  stall: options.stall ?? 60_000,
 })
 
 /**
