@@ -1,30 +1,13 @@
 /** @file Lowers a graph to ONNX: one rule a primitive, each a node or a few. */
-import { reachable } from './control.js'
 import type { Device } from './device.js'
-import { byteLength, type DType, isFloat } from './dtype.js'
+import { isFloat } from './dtype.js'
+import { Emitter, type Inputs, type Rule, type Rules } from './emitter.js'
 import { kernels } from './kernels.js'
-import {
-  encodeGraph,
-  type OnnxAttribute,
-  type OnnxGraph,
-  type OnnxNode,
-  type OnnxTensor,
-  type OnnxValueInfo,
-  onnxType,
-} from './onnx.js'
-import type { FusedAttributes, Primitive, Subgraph } from './primitives.js'
+import { encodeGraph, type OnnxAttribute, type OnnxGraph } from './onnx.js'
+import type { Primitive, Subgraph } from './primitives.js'
 import { type Shape, ShapeError } from './shape.js'
-import type { MemorySource, Source } from './source.js'
-import type { Node, Tensor } from './tensor.js'
+import type { Tensor } from './tensor.js'
 import { value, type Value } from './value.js'
-
-type Inputs = readonly string[]
-type Rule<P extends Primitive> = (e: Emitter, inputs: Inputs, node: Node<P>) => string | readonly string[]
-type Extra = {
-  readonly domain?: string
-  readonly attributes?: Record<string, OnnxAttribute>
-  readonly outputs?: number
-}
 
 /** What a lowered graph needs beside its bytes. */
 export interface Lowered {
@@ -35,188 +18,6 @@ export interface Lowered {
   /** Arrays bound by reference, by the name that stands for their file. */
   readonly memory: ReadonlyMap<string, Value>
   readonly opset: number
-}
-
-/** How each array in memory is named in every program, so that equal programs have equal bytes. */
-const memoryNames = new WeakMap<MemorySource, string>()
-let memoryCount = 0
-const memoryName = (source: MemorySource): string => {
-  const known = memoryNames.get(source)
-  if (known) return known
-  const name = `weft-memory-${memoryCount++}`
-  memoryNames.set(source, name)
-  return name
-}
-
-const bytesOf = (v: Value): Uint8Array => new Uint8Array(v.data.buffer, v.data.byteOffset, v.data.byteLength)
-
-class Emitter {
-  readonly nodes: OnnxNode[] = []
-  readonly initializers: OnnxTensor[] = []
-  readonly inputs = new Map<string, Tensor>()
-  readonly inputInfo: OnnxValueInfo[] = []
-  readonly memory: Map<string, Value>
-  private readonly names = new Map<Tensor, string>()
-  private readonly constants = new Map<string, string>()
-  private readonly counter: { next: number; opset: number }
-
-  constructor(
-    readonly device: Device,
-    private readonly given: ReadonlySet<Tensor>,
-    parent?: Emitter,
-  ) {
-    this.counter = parent?.counter ?? { next: 0, opset: 21 }
-    this.memory = parent?.memory ?? new Map()
-  }
-
-  get opset(): number {
-    return this.counter.opset
-  }
-
-  fresh(): string {
-    return `t${this.counter.next++}`
-  }
-
-  /** Appends a node and names its outputs. */
-  add(type: string, inputs: Inputs, { domain, attributes, outputs = 1 }: Extra = {}): readonly string[] {
-    const names = Array.from({ length: outputs }, () => this.fresh())
-    this.nodes.push({ type, domain, inputs, outputs: names, attributes })
-    return names
-  }
-
-  op(type: string, inputs: Inputs, attributes?: Record<string, OnnxAttribute>): string {
-    return this.add(type, inputs, { attributes })[0]
-  }
-
-  /** A constant; small equal ones are one. */
-  constant(v: Value, type = onnxType[v.dtype]): string {
-    const bytes = bytesOf(v)
-    const key = bytes.length <= 256 ? `${type}:${v.shape}:${bytes.join()}` : undefined
-    const known = key && this.constants.get(key)
-    if (known) return known
-    const name = this.fresh()
-    this.initializers.push({ name, type, shape: v.shape, bytes })
-    if (key) this.constants.set(key, name)
-    return name
-  }
-
-  ints(numbers: readonly number[]): string {
-    return this.constant(value(BigInt64Array.from(numbers, BigInt), [numbers.length], 'int64'))
-  }
-
-  cast(x: string, to: DType | 'uint32'): string {
-    return this.op('Cast', [x], { to: onnxType[to] })
-  }
-
-  /** The name of `t`, which becomes an input of the graph here if it is given. */
-  name(t: Tensor): string {
-    const name = this.names.get(t) ?? (this.given.has(t) ? this.input(t) : undefined)
-    if (name === undefined)
-      throw new ShapeError('compile', `a tensor of another trace is used here (${t.node.op})`)
-    this.names.set(t, name)
-    return name
-  }
-
-  set(t: Tensor, name: string): void {
-    this.names.set(t, name)
-  }
-
-  private has(t: Tensor): boolean {
-    return this.names.has(t) || this.given.has(t)
-  }
-
-  /** An input of the graph. float16 and bfloat16 come as their bits, int4 as packed bytes. */
-  input(t: Tensor): string {
-    const name = this.fresh()
-    this.inputs.set(name, t)
-    const packed = t.dtype === 'int4' ? [byteLength('int4', t.size)] : t.shape
-    const asBits = t.dtype === 'bfloat16'
-    this.inputInfo.push({ name, type: asBits ? onnxType.uint16 : onnxType[t.dtype], shape: packed })
-    if (!asBits) return name
-    this.counter.opset = 26
-    return this.op('BitCast', [name], { to: onnxType.bfloat16 })
-  }
-
-  bound(source: Source): string {
-    const name = this.fresh()
-    const shape =
-      source.dtype === 'int4'
-        ? [
-            byteLength(
-              'int4',
-              source.shape.reduce((n, d) => n * d, 1),
-            ),
-          ]
-        : source.shape
-    const file = source.kind === 'file'
-    const location = file ? source.path.replace(/^([A-Za-z]:)?[\\/]+/, '') : memoryName(source)
-    if (!file) this.memory.set(location, source.value)
-    const external = {
-      location,
-      offset: file ? source.offset : 0,
-      length: file ? source.length : source.value.data.byteLength,
-    }
-    this.initializers.push({ name, type: onnxType[source.dtype], shape, external })
-    return name
-  }
-
-  /** Emits everything that `outputs` need and that is not named yet. */
-  emit(outputs: readonly Tensor[]): void {
-    const from = (n: Node): readonly Tensor[] => this.sources(n).filter((t) => !this.has(t))
-    for (const node of reachable(
-      outputs.filter((t) => !this.has(t)),
-      from,
-    )) {
-      const rule = rules[node.op] as Rule<Primitive>
-      const names = [
-        rule(
-          this,
-          this.sources(node).map((t) => this.name(t)),
-          node,
-        ),
-      ].flat()
-      node.outputs.forEach((t, i) => this.set(t, names[i]))
-    }
-  }
-
-  /** What a node is computed from on this device: a fused value's inputs where there is a kernel, else its body. */
-  sources(node: Node): readonly Tensor[] {
-    return node.op === 'fused' && !this.hasKernel(node as Node<'fused'>)
-      ? (node.attributes as FusedAttributes).body
-      : node.inputs
-  }
-
-  hasKernel({ inputs, attributes }: Node<'fused'>): boolean {
-    const kernel = kernels[attributes.kernel]
-    return (
-      kernel !== undefined &&
-      kernel.devices.includes(this.device) &&
-      (kernel.dtypes ?? ['float32']).includes(inputs[0].dtype)
-    )
-  }
-
-  /** Names for the graph's outputs: distinct, and none of them an input or a constant. */
-  finish(outputs: readonly Tensor[]): string[] {
-    const used = new Set([...this.inputs.keys(), ...this.initializers.map((t) => t.name)])
-    return outputs.map((t) => {
-      const own = this.name(t)
-      const name =
-        used.has(own) || !this.nodes.some((n) => n.outputs.includes(own)) ? this.op('Identity', [own]) : own
-      used.add(name)
-      return name
-    })
-  }
-
-  graph(outputs: readonly Tensor[], names: readonly string[]): OnnxGraph {
-    const info = outputs.map((t, i) => ({ name: names[i], type: onnxType[t.dtype], shape: t.shape }))
-    return {
-      name: 'g',
-      nodes: this.nodes,
-      inputs: this.inputInfo,
-      outputs: info,
-      initializers: this.initializers,
-    }
-  }
 }
 
 const simple =
@@ -294,7 +95,7 @@ const barrier: Rule<'barrier'> = (e, [x, until], { inputs: [, u] }) => {
 }
 
 const branchGraph = (e: Emitter, { parameters, outputs }: Subgraph, operands: Inputs): OnnxAttribute => {
-  const inner = new Emitter(e.device, new Set(), e)
+  const inner = new Emitter(e.device, rules, new Set(), e)
   parameters.forEach((p, i) => inner.set(p, operands[i]))
   inner.emit(outputs)
   return { graph: encodeGraph(inner.graph(outputs, inner.finish(outputs))) }
@@ -315,19 +116,9 @@ const cond: Rule<'cond'> = (
 
 const fused: Rule<'fused'> = (e, inputs, node) => {
   if (!e.hasKernel(node)) return inputs
-  const { kernel, options } = node.attributes
-  const attributes = Object.fromEntries(
-    Object.entries(options).map(([k, v]) => [
-      k,
-      typeof v === 'number' && !Number.isInteger(v)
-        ? { float: v }
-        : k === 'epsilon'
-          ? { float: v as number }
-          : v,
-    ]),
-  )
+  const { kernel, options: attributes } = node.attributes
   return e.add(kernel, inputs, {
-    domain: kernels[kernel].domain || undefined,
+    domain: kernels[kernel].domain,
     attributes,
     outputs: node.outputs.length,
   })
@@ -339,7 +130,7 @@ const floatOrInt =
     isFloat(n.inputs[0].dtype) ? float(e, i, n) : int(e, i, n)
 
 /** One rule a primitive: the ONNX nodes that compute it. */
-const rules: { readonly [P in Primitive]: Rule<P> } = {
+const rules: Rules = {
   input: (e, _, { outputs: [t] }) => e.input(t),
   random: (e, _, { outputs: [t] }) => e.input(t),
   constant: (e, _, { attributes: { value: v } }) => e.constant(v),
@@ -438,7 +229,7 @@ const rules: { readonly [P in Primitive]: Rule<P> } = {
 
 /** The graph of `outputs`, in which the tensors of `given` are inputs like any leaf. */
 export const lower = (outputs: readonly Tensor[], given: ReadonlySet<Tensor>, device: Device): Lowered => {
-  const e = new Emitter(device, given)
+  const e = new Emitter(device, rules, given)
   e.emit(outputs)
   const names = e.finish(outputs)
   return {

@@ -19,7 +19,8 @@ export const onnxType: Record<DType | 'uint16' | 'uint32', number> = {
   int4: 2,
 }
 
-export type OnnxAttribute = number | string | readonly number[] | { float: number } | { graph: Uint8Array }
+export type OnnxAttribute =
+  number | string | readonly number[] | { readonly float: number } | { readonly graph: Uint8Array }
 
 export interface OnnxNode {
   readonly type: string

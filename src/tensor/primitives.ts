@@ -65,7 +65,8 @@ export type CustomGradient = (
  */
 export interface FusedAttributes {
   readonly kernel: string
-  readonly options: Readonly<Record<string, number | string | readonly number[]>>
+  /** The kernel's attributes: integers, texts, lists of integers, or floats, which say so. */
+  readonly options: Readonly<Record<string, number | string | readonly number[] | { readonly float: number }>>
   readonly body: readonly Tensor[]
   /** By default the body is differentiated. It must use the tensors it is given, not ones it captured. */
   readonly gradient?: CustomGradient

@@ -31,7 +31,7 @@ export const layerNorm = (
   const inverse = scalar(1, x.dtype).div(x.sub(mean).square().mean(-1, { keep: true }).add(epsilon).sqrt())
   const y = x.sub(mean).mul(inverse).mul(w).add(b)
   return fused('LayerNormalization', [x, w, b], [y, mean, inverse], {
-    options: { axis: -1, epsilon },
+    options: { axis: -1, epsilon: { float: epsilon } },
     gradient: layerNormGradient,
   })[0]
 }
@@ -69,7 +69,7 @@ export const rmsNorm = (x: Tensor, weight: Tensor, { epsilon = 1e-6 }: { epsilon
   requireWidth('rmsNorm', x, weight)
   const inverse = scalar(1, x.dtype).div(x.square().mean(-1, { keep: true }).add(epsilon).sqrt())
   return fused('SimplifiedLayerNormalization', [x, weight], [x.mul(inverse).mul(weight), inverse], {
-    options: { axis: -1, epsilon },
+    options: { axis: -1, epsilon: { float: epsilon } },
     gradient: rmsNormGradient,
   })[0]
 }

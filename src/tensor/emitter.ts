@@ -1,0 +1,218 @@
+/** @file The growing ONNX graph that lowering writes into: names, constants, inputs, bound files. */
+import { reachable } from './control.js'
+import type { Device } from './device.js'
+import { byteLength, type DType } from './dtype.js'
+import { kernels } from './kernels.js'
+import {
+  type OnnxAttribute,
+  type OnnxGraph,
+  type OnnxNode,
+  type OnnxTensor,
+  type OnnxValueInfo,
+  onnxType,
+} from './onnx.js'
+import type { FusedAttributes, Primitive } from './primitives.js'
+import { ShapeError } from './shape.js'
+import type { MemorySource, Source } from './source.js'
+import type { Node, Tensor } from './tensor.js'
+import { value, type Value } from './value.js'
+
+export type Inputs = readonly string[]
+export type Rules = { readonly [P in Primitive]: Rule<P> }
+/** The ONNX nodes of one primitive: they are added to `e`, and the names of the outputs given back. */
+export type Rule<P extends Primitive> = (
+  e: Emitter,
+  inputs: Inputs,
+  node: Node<P>,
+) => string | readonly string[]
+type Extra = {
+  readonly domain?: string
+  readonly attributes?: Record<string, OnnxAttribute>
+  readonly outputs?: number
+}
+
+/** How each array in memory is named in every program, so that equal programs have equal bytes. */
+const memoryNames = new WeakMap<MemorySource, string>()
+let memoryCount = 0
+const memoryName = (source: MemorySource): string => {
+  const known = memoryNames.get(source)
+  if (known) return known
+  const name = `weft-memory-${memoryCount++}`
+  memoryNames.set(source, name)
+  return name
+}
+
+const bytesOf = (v: Value): Uint8Array => new Uint8Array(v.data.buffer, v.data.byteOffset, v.data.byteLength)
+
+export class Emitter {
+  readonly nodes: OnnxNode[] = []
+  readonly initializers: OnnxTensor[] = []
+  readonly inputs = new Map<string, Tensor>()
+  readonly inputInfo: OnnxValueInfo[] = []
+  readonly memory: Map<string, Value>
+  private readonly produced = new Set<string>()
+  private readonly names = new Map<Tensor, string>()
+  private readonly constants = new Map<string, string>()
+  private readonly counter: { next: number; opset: number }
+
+  constructor(
+    readonly device: Device,
+    private readonly rules: Rules,
+    private readonly given: ReadonlySet<Tensor>,
+    parent?: Emitter,
+  ) {
+    this.counter = parent?.counter ?? { next: 0, opset: 21 }
+    this.memory = parent?.memory ?? new Map()
+  }
+
+  get opset(): number {
+    return this.counter.opset
+  }
+
+  fresh(): string {
+    return `t${this.counter.next++}`
+  }
+
+  /** Appends a node and names its outputs. */
+  add(type: string, inputs: Inputs, { domain, attributes, outputs = 1 }: Extra = {}): readonly string[] {
+    const names = Array.from({ length: outputs }, () => this.fresh())
+    this.nodes.push({ type, domain, inputs, outputs: names, attributes })
+    for (const name of names) this.produced.add(name)
+    return names
+  }
+
+  op(type: string, inputs: Inputs, attributes?: Record<string, OnnxAttribute>): string {
+    return this.add(type, inputs, { attributes })[0]
+  }
+
+  /** A constant; small equal ones are one. */
+  constant(v: Value, type = onnxType[v.dtype]): string {
+    const bytes = bytesOf(v)
+    const key = bytes.length <= 256 ? `${type}:${v.shape}:${bytes.join()}` : undefined
+    const known = key && this.constants.get(key)
+    if (known) return known
+    const name = this.fresh()
+    this.initializers.push({ name, type, shape: v.shape, bytes })
+    if (key) this.constants.set(key, name)
+    return name
+  }
+
+  ints(numbers: readonly number[]): string {
+    return this.constant(value(BigInt64Array.from(numbers, BigInt), [numbers.length], 'int64'))
+  }
+
+  cast(x: string, to: DType | 'uint32'): string {
+    return this.op('Cast', [x], { to: onnxType[to] })
+  }
+
+  /** The name of `t`, which becomes an input of the graph here if it is given. */
+  name(t: Tensor): string {
+    const name = this.names.get(t) ?? (this.given.has(t) ? this.input(t) : undefined)
+    if (name === undefined)
+      throw new ShapeError('compile', `a tensor of another trace is used here (${t.node.op})`)
+    this.names.set(t, name)
+    return name
+  }
+
+  /** Makes `name` stand for `t`. */
+  set(t: Tensor, name: string): void {
+    this.names.set(t, name)
+  }
+
+  private has(t: Tensor): boolean {
+    return this.names.has(t) || this.given.has(t)
+  }
+
+  /** An input of the graph. float16 and bfloat16 come as their bits, int4 as packed bytes. */
+  input(t: Tensor): string {
+    const name = this.fresh()
+    this.inputs.set(name, t)
+    const packed = t.dtype === 'int4' ? [byteLength('int4', t.size)] : t.shape
+    const asBits = t.dtype === 'bfloat16'
+    this.inputInfo.push({ name, type: asBits ? onnxType.uint16 : onnxType[t.dtype], shape: packed })
+    if (!asBits) return name
+    this.counter.opset = 26
+    return this.op('BitCast', [name], { to: onnxType.bfloat16 })
+  }
+
+  bound(source: Source): string {
+    const name = this.fresh()
+    const shape =
+      source.dtype === 'int4'
+        ? [
+            byteLength(
+              'int4',
+              source.shape.reduce((n, d) => n * d, 1),
+            ),
+          ]
+        : source.shape
+    const file = source.kind === 'file'
+    const location = file ? source.path.replace(/^([A-Za-z]:)?[\\/]+/, '') : memoryName(source)
+    if (!file) this.memory.set(location, source.value)
+    const external = {
+      location,
+      offset: file ? source.offset : 0,
+      length: file ? source.length : source.value.data.byteLength,
+    }
+    this.initializers.push({ name, type: onnxType[source.dtype], shape, external })
+    return name
+  }
+
+  /** Emits everything that `outputs` need and that is not named yet. */
+  emit(outputs: readonly Tensor[]): void {
+    const from = (n: Node): readonly Tensor[] => this.sources(n).filter((t) => !this.has(t))
+    for (const node of reachable(
+      outputs.filter((t) => !this.has(t)),
+      from,
+    )) {
+      const rule = this.rules[node.op] as Rule<Primitive>
+      const names = [
+        rule(
+          this,
+          this.sources(node).map((t) => this.name(t)),
+          node,
+        ),
+      ].flat()
+      node.outputs.forEach((t, i) => this.set(t, names[i]))
+    }
+  }
+
+  /** What a node is computed from on this device: a fused value's inputs where there is a kernel, else its body. */
+  sources(node: Node): readonly Tensor[] {
+    return node.op === 'fused' && !this.hasKernel(node as Node<'fused'>)
+      ? (node.attributes as FusedAttributes).body
+      : node.inputs
+  }
+
+  hasKernel({ inputs, attributes }: Node<'fused'>): boolean {
+    const kernel = kernels[attributes.kernel]
+    return (
+      kernel !== undefined &&
+      kernel.devices.includes(this.device) &&
+      (kernel.dtypes ?? ['float32']).includes(inputs[0].dtype)
+    )
+  }
+
+  /** Names for the graph's outputs: distinct, and each the output of a node of this graph. */
+  finish(outputs: readonly Tensor[]): string[] {
+    const used = new Set<string>()
+    return outputs.map((t) => {
+      const own = this.name(t)
+      const name = used.has(own) || !this.produced.has(own) ? this.op('Identity', [own]) : own
+      used.add(name)
+      return name
+    })
+  }
+
+  /** The graph so far, with `outputs` under their `names`. */
+  graph(outputs: readonly Tensor[], names: readonly string[]): OnnxGraph {
+    const info = outputs.map((t, i) => ({ name: names[i], type: onnxType[t.dtype], shape: t.shape }))
+    return {
+      name: 'g',
+      nodes: this.nodes,
+      inputs: this.inputInfo,
+      outputs: info,
+      initializers: this.initializers,
+    }
+  }
+}
