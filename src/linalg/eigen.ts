@@ -79,11 +79,12 @@ const qrStep = (d: Float64Array, e: Float64Array, p: number, q: number, vectors:
   }
 }
 
-/** Diagonalises T, deflating from its end. */
+/** Diagonalises T, deflating from its end where what is dropped is rounding to the largest entry. */
 const diagonalise = (d: Float64Array, e: Float64Array, vectors: Float64Array): void => {
   const limit = 60 * d.length
-  const negligible = (k: number): boolean =>
-    Math.abs(e[k]) <= Number.EPSILON * (Math.abs(d[k]) + Math.abs(d[k + 1])) + 1e-290
+  let largest = 0
+  for (const entries of [d, e]) for (const x of entries) largest = Math.max(largest, Math.abs(x))
+  const negligible = (k: number): boolean => Math.abs(e[k]) <= Number.EPSILON * largest
   let steps = 0
   for (let q = d.length - 1; q > 0;) {
     if (negligible(q - 1)) {

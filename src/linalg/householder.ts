@@ -15,27 +15,26 @@ export interface Reflection {
   readonly beta: number
 }
 
-/** Euclidean norm without overflow or harmful underflow. */
-export const norm = (x: Float64Array, from = 0): number => {
-  let largest = 0
-  for (let i = from; i < x.length; i++) largest = Math.max(largest, Math.abs(x[i]))
-  if (largest === 0) return 0
-  let sum = 0
-  for (let i = from; i < x.length; i++) sum += (x[i] / largest) ** 2
-  return largest * Math.sqrt(sum)
-}
-
-/** The reflection for `x`, which is overwritten by v. */
+/**
+ * The reflection for `x`, which is overwritten by v. It is made from x over its largest entry, so that it is orthogonal
+ * to rounding also where squares, or x itself, leave the range of normal numbers.
+ */
 export const reflect = (x: Float64Array): Reflection => {
-  const alpha = x[0]
-  const rest = norm(x, 1)
-  x[0] = 1
-  if (rest === 0) return { v: x, tau: 0, beta: alpha }
-  const length = Math.hypot(alpha, rest)
+  let largest = 0
+  for (let i = 0; i < x.length; i++) largest = Math.max(largest, Math.abs(x[i]))
+  const alpha = largest && x[0] / largest
+  let squares = 0
+  for (let i = 1; i < x.length; i++) squares += (largest && x[i] / largest) ** 2
+  if (squares === 0) {
+    const beta = x[0]
+    x.fill(0)[0] = 1
+    return { v: x, tau: 0, beta }
+  }
+  const length = Math.sqrt(alpha * alpha + squares)
   const beta = alpha > 0 ? -length : length
-  const divisor = alpha - beta
-  for (let i = 1; i < x.length; i++) x[i] /= divisor
-  return { v: x, tau: (beta - alpha) / beta, beta }
+  for (let i = 1; i < x.length; i++) x[i] = x[i] / largest / (alpha - beta)
+  x[0] = 1
+  return { v: x, tau: (beta - alpha) / beta, beta: beta * largest }
 }
 
 /** Entries [top .., column] of a matrix with rows of `cols`. */
