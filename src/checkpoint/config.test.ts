@@ -30,6 +30,12 @@ it('reads a bare rope_theta, with a null rope_scaling, as the default rope', () 
   })
 })
 
+it('reads a rope_theta that stands beside rope_parameters', () => {
+  expect(normaliseConfig({ rope_theta: 5e5, rope_parameters: { rope_type: 'default' } })).toEqual({
+    rope_parameters: { rope_type: 'default', rope_theta: 5e5 },
+  })
+})
+
 it('adds nothing to a config without rope, and changes nothing in its argument', () => {
   const bert = Object.freeze({ model_type: 'bert', hidden_act: 'gelu' })
   expect(normaliseConfig(bert)).toEqual(bert)

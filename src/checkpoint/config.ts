@@ -4,15 +4,14 @@ import { isJsonObject, type JsonObject } from './json.js'
 /** Older spellings of rope's settings (`rope_theta`, `rope_scaling` with `type`) as one `rope_parameters`. */
 const ropeParameters = (config: JsonObject): JsonObject | undefined => {
   const { rope_parameters: now, rope_scaling: scaling, rope_theta: theta } = config
-  if (isJsonObject(now)) return now
-  if (!isJsonObject(scaling))
-    return typeof theta === 'number' ? { rope_type: 'default', rope_theta: theta } : undefined
-  const { type, rope_type: ropeType, ...rest } = scaling
-  return {
-    ...(typeof theta === 'number' && { rope_theta: theta }),
-    ...rest,
-    rope_type: ropeType ?? type ?? 'default',
+  const base: JsonObject = typeof theta === 'number' ? { rope_theta: theta } : {}
+  if (isJsonObject(now)) {
+    const byLayer = Object.values(now).some(isJsonObject)
+    return byLayer ? now : { ...base, ...now }
   }
+  if (!isJsonObject(scaling)) return 'rope_theta' in base ? { ...base, rope_type: 'default' } : undefined
+  const { type, rope_type: ropeType, ...rest } = scaling
+  return { ...base, ...rest, rope_type: ropeType ?? type ?? 'default' }
 }
 
 /**

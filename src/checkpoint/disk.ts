@@ -42,28 +42,37 @@ class DiskFile implements RandomAccess {
 const roots = (folder: string): string[] =>
   basename(dirname(folder)) === 'snapshots' ? [folder, join(dirname(dirname(folder)), 'blobs')] : [folder]
 
+/** Refusals of the file system as CheckpointErrors that name what was asked for. */
+const onDisk = async <T>(shown: string, work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work()
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR')
+      throw new CheckpointError('MissingFile', `${shown}: no such file.`, { cause })
+    throw new CheckpointError('ReadFailed', `${shown}: ${message}.`, { cause })
+  }
+}
+
 /** The real path of `file` in `folder`. Throws CheckpointError when it is absent or a link leads out of the folder. */
 export const pathInside = async (folder: string, file: string): Promise<string> => {
   const shown = join(folder, file)
-  try {
-    const root = await realpath(folder)
-    const path = await realpath(resolve(root, file))
-    if (roots(root).some((allowed) => path.startsWith(allowed + sep))) return path
-  } catch (cause) {
-    throw new CheckpointError('MissingFile', `${shown}: no such file.`, { cause })
-  }
+  const root = await onDisk(folder, () => realpath(folder))
+  const path = await onDisk(shown, () => realpath(resolve(root, file)))
+  if (roots(root).some((allowed) => path.startsWith(allowed + sep))) return path
   throw new CheckpointError('PathLeavesFolder', `${shown}: it leads out of its folder.`)
 }
 
 /** The files of a folder on disk. */
 export const diskFiles = (folder: string): Files => ({
   folder,
-  list: () => readdir(folder),
+  list: () => onDisk(folder, () => readdir(folder)),
   open: async (file) => {
-    const path = await pathInside(folder, file)
     const shown = join(folder, file)
-    const status = await stat(path)
+    const path = await pathInside(folder, file)
+    const status = await onDisk(shown, () => stat(path))
+    // Asked before opening: opening a pipe would wait for its other end.
     if (!status.isFile()) throw new CheckpointError('NotAFile', `${shown}: not a regular file.`)
-    return new DiskFile(await openHandle(path), status.size, path)
+    return new DiskFile(await onDisk(shown, () => openHandle(path)), status.size, path)
   },
 })

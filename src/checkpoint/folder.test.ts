@@ -252,6 +252,14 @@ describe('a broken folder is one CheckpointError:', () => {
     await expect(open(inside)).rejects.toMatchObject({ code: 'PathLeavesFolder' })
   })
 
+  it('a link that leads nowhere, or in a circle', async () => {
+    symlinkSync('nowhere', join(folder, 'model.safetensors'))
+    await expect(open(folder)).rejects.toMatchObject({ code: 'MissingFile' })
+    rmSync(join(folder, 'model.safetensors'))
+    symlinkSync('model.safetensors', join(folder, 'model.safetensors'))
+    await expect(open(folder)).rejects.toMatchObject({ code: 'ReadFailed', exitCode: 3 })
+  })
+
   it('a folder where a file should be', async () => {
     mkdirSync(join(folder, 'model.safetensors'))
     await expect(open(folder)).rejects.toMatchObject({ code: 'NotAFile' })

@@ -123,6 +123,15 @@ describe('pull', () => {
       progress: 100,
     })
     expect(events.at(-1)).toEqual({ status: 'ready', name: 'org/tiny', folder })
+    expect(events.map(({ status }) => status)).not.toContain('progress_total')
+  })
+
+  it('reports progress over all files where the hub announces their sizes', async () => {
+    hub.announced = (file) => ({ size: hub.files.get(file)!.length })
+    const totals: number[] = []
+    await get({ onProgress: (event) => event.status === 'progress_total' && totals.push(event.progress) })
+    expect(totals).toEqual([...totals].sort((a, b) => a - b))
+    expect(totals.at(-1)).toBe(100)
   })
 
   it('sends the token to the endpoint, never to the storage it redirects to', async () => {
@@ -359,6 +368,8 @@ it('by default the files of a Transformers model are taken, and no second copy o
     'config.json',
     'model-00001-of-00002.safetensors',
     'tokenizer.model',
+    'model.safetensors',
+    'model.safetensors.index.json',
     'merges.txt',
     'chat_template.jinja',
     'LICENSE',
@@ -368,6 +379,10 @@ it('by default the files of a Transformers model are taken, and no second copy o
     'pytorch_model.bin',
     'onnx/model.onnx',
     'consolidated.safetensors',
+    'model.fp16.safetensors',
+    'model.fp16-00001-of-00002.safetensors',
+    'model.fp16.safetensors.index.json',
+
     'original/params.json',
     '.gitattributes',
     'model.gguf',

@@ -16,13 +16,23 @@ import {
 } from './hub-cache.js'
 import { isJsonObject, type Json } from './json.js'
 
-/** What happens during a pull, in the words of transformers.js. `loaded` and `total` are bytes, `progress` percent. */
+/**
+ * What happens during a pull, in the words of transformers.js. `loaded` and `total` are bytes, `progress` percent;
+ * `progress_total` counts all files, and comes only from hubs that announce their sizes beforehand.
+ */
 export type PullEvent =
   | { readonly status: 'initiate' | 'download' | 'done'; readonly name: string; readonly file: string }
   | {
       readonly status: 'progress'
       readonly name: string
       readonly file: string
+      readonly loaded: number
+      readonly total: number
+      readonly progress: number
+    }
+  | {
+      readonly status: 'progress_total'
+      readonly name: string
       readonly loaded: number
       readonly total: number
       readonly progress: number
@@ -53,10 +63,13 @@ export interface PullOptions {
   readonly env?: Environment
 }
 
-/** Top-level files of a Transformers model; a second copy of the weights in another layout is left out. */
+/** A second copy of the weights: Mistral's own layout, or another precision (model.fp16.safetensors). */
+const isSecondCopy = (file: string): boolean =>
+  /^consolidated|^model\.[a-z0-9_]+(-\d+-of-\d+)?\.safetensors/.test(file)
+
+/** Top-level files of a Transformers model or a PEFT adapter, without second copies of the weights. */
 export const isModelFile = (file: string): boolean =>
-  /^[^/]+\.(safetensors|json|txt|model|jinja|md)$|^LICEN[CS]E[^/]*$/.test(file) &&
-  !file.startsWith('consolidated')
+  /^[^/]+\.(safetensors|json|txt|model|jinja|md)$|^LICEN[CS]E[^/]*$/.test(file) && !isSecondCopy(file)
 
 /** A name from the network becomes a path: only plain relative ones may. */
 const isSafePath = (file: string): boolean =>
@@ -162,6 +175,12 @@ const offlineSnapshot = async (id: string, revision: string, cache: string): Pro
   )
 }
 
+const share = (loaded: number, total: number): { loaded: number; total: number; progress: number } => ({
+  loaded,
+  total,
+  progress: total ? (100 * loaded) / total : 100,
+})
+
 const hubOf = (options: PullOptions, env: Environment): Hub => ({
   endpoint: (options.endpoint ?? env.HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),
   token: options.token ?? env.HF_TOKEN,
@@ -200,23 +219,22 @@ export const pull = async (model: string, options: PullOptions = {}): Promise<st
   const wanted = files.filter(({ name }) => (options.files ?? isModelFile)(name))
   if (wanted.length === 0)
     throw new RemoteError('NoFiles', `${id}@${revision}: none of its ${files.length} files is one to fetch.`)
-  for (const file of wanted) {
+  const sizes = wanted.map(({ size }) => size ?? NaN)
+  const all = sizes.reduce((sum, size) => sum + size, 0)
+  let before = 0
+  for (const [i, file] of wanted.entries()) {
     const event = { name: id, file: file.name }
     report({ status: 'initiate', ...event })
     const target = join(snapshot, ...file.name.split('/'))
     if (!(await exists(target))) {
       const url = `${hub.endpoint}/${id}/resolve/${commit}/${file.name.split('/').map(encodeURIComponent).join('/')}`
       report({ status: 'download', ...event })
-      await fetchFile(hub, url, file, folder, target, (loaded, total) =>
-        report({
-          status: 'progress',
-          ...event,
-          loaded,
-          total,
-          progress: total ? (100 * loaded) / total : 100,
-        }),
-      )
+      await fetchFile(hub, url, file, folder, target, (loaded, total) => {
+        report({ status: 'progress', ...event, ...share(loaded, total) })
+        if (all > 0) report({ status: 'progress_total', name: id, ...share(before + loaded, all) })
+      })
     }
+    before += sizes[i]
     report({ status: 'done', ...event })
   }
   if (revision !== commit) await writeFileAtomic(join(folder, 'refs', revision), commit)
