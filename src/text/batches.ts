@@ -57,11 +57,6 @@ async function* grouped<T>(items: AsyncIterable<T>, size: number, dropLast: bool
   if (group.length > 0 && !dropLast) yield group
 }
 
-async function* skipFirst<T>(items: AsyncIterable<T>, count: number): AsyncGenerator<T> {
-  let i = 0
-  for await (const item of items) if (i++ >= count) yield item
-}
-
 /** Full rows cut from the examples laid end to end; the last row may be shorter. */
 async function* packRows(source: AsyncIterable<Example>, length: number): AsyncGenerator<Example> {
   let row: Example = { ids: [], labels: [] }
@@ -137,21 +132,44 @@ export interface BatchesOptions extends Omit<RowOptions, 'pad'>, Pick<ExampleOpt
   startAt?: number
 }
 
-/** The examples of epochs 0, 1, ... one after the other. Throws CheckpointError when an epoch has none. */
+interface EpochOptions extends Pick<BatchesOptions, 'seed' | 'epochs'>, ExampleOptions {
+  /** How much of the sequence to leave out, as `measure` counts it. */
+  skip: number
+  measure: (example: Example) => number
+}
+
+const after = ({ ids, labels }: Example, start: number): Example => ({
+  ids: ids.slice(start),
+  labels: labels.slice(start),
+})
+
+/**
+ * The examples of epochs 0, 1, ... one after the other. All epochs measure the same, so that those left out whole are
+ * not read once one has been. Throws CheckpointError when an epoch has no example.
+ */
 async function* epochs(
   dataset: Dataset,
   tokenizer: Tokenizer,
-  { seed, epochs: count = 1, ...options }: Pick<BatchesOptions, 'seed' | 'epochs'> & ExampleOptions,
+  options: EpochOptions,
 ): AsyncGenerator<Example> {
+  const { seed, epochs: count = 1, measure } = options
+  let left = options.skip
+  let whole = Infinity
   for (let epoch = 0; epoch < count; epoch++) {
+    if (left >= whole) {
+      left -= whole
+      continue
+    }
     const records = seed === undefined ? dataset : dataset.pick(epochOrder(await dataset.size(), seed, epoch))
     const source = examples(records, tokenizer, options)
-    let any = false
+    whole = 0
     for await (const example of source) {
-      any = true
-      yield example
+      const size = measure(example)
+      whole += size
+      if (left < size) yield left > 0 ? after(example, left) : example
+      left = Math.max(0, left - size)
     }
-    if (!any)
+    if (whole === 0)
       throw new CheckpointError(
         'EmptyDataset',
         `${dataset.name}: nothing to learn from: ${source.dropped} records without a token that counts, ${dataset.skipped} malformed ones skipped`,
@@ -161,26 +179,26 @@ async function* epochs(
 
 /**
  * Batches of a dataset over epochs. The sequence is a function of the dataset, the tokenizer and the options alone;
- * batches and packed rows run on over the end of an epoch. `startAt` replays the tokenising of what it leaves out, so
- * that it is exact whatever was truncated, dropped or packed.
+ * batches and packed rows run on over the end of an epoch. `startAt` is exact whatever was truncated, dropped or
+ * packed; it tokenises what it leaves out, but at most one epoch and a part of another.
  */
 export async function* batches(
   dataset: Dataset,
   tokenizer: Tokenizer,
   options: BatchesOptions,
 ): AsyncGenerator<Batch> {
-  const { packing = false, length, seed, startAt = 0, multiple = 64, appendEos } = options
-  checkSize('batch', options.batch)
+  const { packing = false, batch, length, startAt = 0, multiple = 64 } = options
+  checkSize('batch', batch)
   checkSize('length', length)
   checkSize('multiple', multiple)
   const rowOptions = { ...options, pad: tokenizer.pad ?? tokenizer.eos ?? 0 }
   const source = epochs(dataset, tokenizer, {
-    seed,
-    epochs: options.epochs,
-    appendEos,
+    ...options,
     length: packing ? undefined : length,
+    skip: startAt * batch * (packing ? length : 1),
+    measure: packing ? ({ ids }) => ids.length : () => 1,
   })
   const groups = groupings[packing ? 'packed' : 'padded'](source, rowOptions)
-  for await (const rows of skipFirst(groups, startAt))
+  for await (const rows of groups)
     yield toBatch(rows, packing ? length : paddedTime(rows, length, multiple), rowOptions)
 }

@@ -55,6 +55,28 @@ describe('jsonl', () => {
     }
   })
 
+  test('reads no more than it needs: a chunk for the first record, the line alone for a picked one', async () => {
+    const blob = new Blob(Array.from({ length: 4000 }, (_, i) => `${line(`${i} ${'x'.repeat(2000)}`)}\n`))
+    const read: number[] = []
+    const slice = blob.slice.bind(blob)
+    blob.slice = (from, to) => {
+      const part = slice(from, to)
+      read.push(part.size)
+      return part
+    }
+    const dataset = jsonl(blob)
+    for await (const record of dataset) {
+      expect(record).toMatchObject({ text: expect.stringMatching(/^0 x/) as string })
+      break
+    }
+    expect(read).toEqual([2 ** 20])
+    await dataset.size()
+    expect(Math.max(...read)).toBe(2 ** 20)
+    read.length = 0
+    await all(dataset.pick([3999, 17]))
+    expect(Math.max(...read)).toBeLessThan(2100)
+  })
+
   test('reads the four kinds of record, and answers as index, letter or choice', async () => {
     const choices = ['red', 'blue']
     const records = [
@@ -107,6 +129,47 @@ describe('jsonl', () => {
     await expect(all(jsonl(path))).rejects.toThrow(`${path}:1: not valid UTF-8`)
   })
 
+  test('any bytes give records or say which line is malformed, in both ways of reading', async () => {
+    const piece = fc.oneof(
+      fc.constantFrom(
+        '\n',
+        '\r\n',
+        '{',
+        '}',
+        '"text"',
+        ':',
+        '"a"',
+        '{"text":"ok"}',
+        ' ',
+        '[]',
+        'null',
+        '\uFEFF',
+      ),
+      fc.string({ maxLength: 4 }),
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 20 }), async (pieces) => {
+        const content = pieces.join('')
+        const dataset = jsonl(new Blob([content]), { skipMalformed: true })
+        const inOrder = await all(dataset)
+        const size = await dataset.size()
+        expect(await all(dataset.pick(Array.from({ length: size }, (_, i) => i)))).toEqual(inOrder)
+        expect(inOrder.length + dataset.skipped).toBe(size)
+        const blank = /^[ \t\r]*$/
+        expect(size).toBe(
+          content
+            .replace(/^\uFEFF/, '')
+            .split('\n')
+            .filter((l) => !blank.test(l)).length,
+        )
+        const strict = await all(jsonl(new Blob([content]))).catch((error: unknown) => error)
+        if (dataset.skipped > 0) expect(strict).toMatchObject({ code: 'MalformedRecord' })
+        else expect(strict).toEqual(inOrder)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
   test('a missing file is refused by name', async () => {
     await expect(all(jsonl(join(folder, 'absent')))).rejects.toMatchObject({
       code: 'NoSuchFile',
@@ -128,7 +191,7 @@ test('a split shares no record, loses none, and depends on the seed alone', asyn
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 2, max: 60 }),
-      fc.double({ min: 0.01, max: 0.99 }),
+      fc.double({ min: 0.01, max: 0.99, noNaN: true }),
       async (n, share) => {
         const { train, evaluation } = await split(numbered(n), share, 5)
         const parts = [...(await texts(train)), ...(await texts(evaluation))]
@@ -258,7 +321,8 @@ describe('batches', () => {
         (await all(batches(dataset, tokenizer, { ...options, startAt }))).map(rows)
       const whole = await from(0)
       expect(whole.length).toBeGreaterThan(11)
-      for (const k of [1, 5, 11, whole.length]) expect(await from(k)).toEqual(whole.slice(k))
+      for (const k of [1, 3, 5, 8, 11, whole.length, whole.length + 9])
+        expect(await from(k)).toEqual(whole.slice(k))
     },
   )
 

@@ -1,13 +1,14 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { encode as encodePng } from 'fast-png'
 import jpeg from 'jpeg-js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { toNumbers } from '../tensor/value.js'
 import { imageBatches, imageFolder } from './image-folder.js'
 import { centerCrop, decodeImage, type Image, resizeImage } from './image.js'
-import { preprocess } from './preprocess.js'
+import { openPreprocessor, preprocess } from './preprocess.js'
 
 const image = (width: number, height: number, at: (x: number, y: number) => number[]): Image => ({
   width,
@@ -63,6 +64,32 @@ describe('decoding', () => {
         expect.objectContaining({ code: 'BrokenImage', exitCode: 3 }),
       )
   })
+})
+
+test('an image with any bytes replaced or cut off is refused as such, or decodes', () => {
+  const pixels = Uint8Array.from({ length: 12 * 10 * 4 }, (_, i) => (i * 37) % 256)
+  const files = [
+    encodePng({ width: 12, height: 10, data: pixels, channels: 4 }),
+    Uint8Array.from(jpeg.encode({ width: 12, height: 10, data: pixels }, 60).data),
+  ]
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...files),
+      fc.array(fc.tuple(fc.nat(2000), fc.nat(255)), { maxLength: 4 }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      (file, changes, kept) => {
+        const broken = Uint8Array.from(file.slice(0, Math.ceil(kept * file.length)))
+        for (const [at, byte] of changes) if (broken.length > 0) broken[at % broken.length] = byte
+        try {
+          const { width, height, data } = decodeImage(broken)
+          expect(data).toHaveLength(width * height * 3)
+        } catch (error) {
+          expect(error).toMatchObject({ exitCode: 3 })
+        }
+      },
+    ),
+    { numRuns: 500 },
+  )
 })
 
 describe('resizing', () => {
@@ -128,6 +155,19 @@ describe('preprocessing', () => {
     expect(() => preprocess(gradient, { do_center_crop: true })).toThrow('"crop_size"')
     expect(() => preprocess(gradient, { image_mean: [1] })).toThrow('"image_mean"')
   })
+})
+
+test('a preprocessor config is read from its folder, or refused by path', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'weft-preprocessor-'))
+  try {
+    await expect(openPreprocessor(folder)).rejects.toMatchObject({ code: 'NoPreprocessor', exitCode: 3 })
+    await writeFile(join(folder, 'preprocessor_config.json'), '{"size": 3}')
+    expect(preprocess(gradient, await openPreprocessor(folder)).shape).toEqual([3, 3, 3])
+    await writeFile(join(folder, 'preprocessor_config.json'), '[]')
+    await expect(openPreprocessor(folder)).rejects.toThrow('preprocessor_config.json')
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })
 
 describe('an image folder', () => {

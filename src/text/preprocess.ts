@@ -1,6 +1,7 @@
 /** @file Images to tensors, by preprocessor_config.json. */
 import { CheckpointError } from '../errors.js'
 import { type Value, value } from '../tensor/value.js'
+import { isObject, readJson } from './files.js'
 import { centerCrop, type Image, resizeImage } from './image.js'
 
 /** A size as Hugging Face's processors write it. A number stands for a square, or for the shortest edge. */
@@ -113,4 +114,13 @@ export const preprocess = (image: Image, config: PreprocessorConfig = {}): Value
   for (let c = 0; c < 3; c++)
     for (let i = 0; i < area; i++) pixels[c * area + i] = (data[i * 3 + c] * factor - mean[c]) / deviation[c]
   return value(pixels, [3, height, width], 'float32')
+}
+
+/** The preprocessor_config.json of a folder (Node). Throws CheckpointError when it is missing or broken. */
+export const openPreprocessor = async (folder: string): Promise<PreprocessorConfig> => {
+  const path = `${folder}/preprocessor_config.json`
+  const json = await readJson(path, 'BadPreprocessor')
+  if (json === undefined) throw new CheckpointError('NoPreprocessor', `${path}: no such file`)
+  if (!isObject(json)) throw new CheckpointError('BadPreprocessor', `${path}: expected a JSON object`)
+  return json
 }

@@ -1,5 +1,6 @@
 /** @file What a line of a dataset can be, and the check that it is one of these. */
 import { CheckpointError } from '../errors.js'
+import { isObject } from './files.js'
 import type { Message } from './tokenizer.js'
 
 /** Plain text: every token counts in the loss. */
@@ -39,9 +40,6 @@ const kindOf = (x: unknown): string => (x === null ? 'null' : Array.isArray(x) ?
 
 const string = (value: unknown, field: string): string =>
   typeof value === 'string' ? value : wrong(`"${field}" must be a string and is ${kindOf(value)}`)
-
-const isObject = (x: unknown): x is Record<string, unknown> =>
-  typeof x === 'object' && x !== null && !Array.isArray(x)
 
 const message = (value: unknown, i: number): Message => {
   if (!isObject(value)) return wrong(`"messages[${i}]" must be an object and is ${kindOf(value)}`)

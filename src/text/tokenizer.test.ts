@@ -107,6 +107,8 @@ describe('a folder', () => {
     ['{}', 'no object "model"'],
     ['{"model": {"type": "BPE"}}', 'model.vocab'],
     ['{"model": {"type": "BPE", "vocab": {"a": 0}}}', 'merges'],
+    ['{"model": {"type": "BPE", "vocab": {"a": 4e9}, "merges": []}}', '"a" the id 4000000000'],
+    ['{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": [{}]}', 'added_tokens[0]'],
     ['{"model": {"type": "Odd", "vocab": {"a": 0}}}', 'Odd'],
     ['{"model": {"type": "WordPiece", "vocab": {}}, "pre_tokenizer": {"type": "Odd"}}', 'Odd'],
   ])('with the tokenizer.json %s is refused with file and cause', async (text, cause) => {
@@ -133,6 +135,36 @@ describe('a folder', () => {
     await writeFile(join(folder, 'chat_template.jinja'), '{{ messages[0].content }}!')
     expect((await openTokenizer(folder)).render([{ role: 'user', content: 'two' }])).toBe('two!')
   })
+})
+
+test('a tokenizer.json with any one part replaced is refused as such, or works', async () => {
+  const originals = await Promise.all(names.map((name) => readGolden(name, 'tokenizer.json')))
+  const odd = fc.constantFrom<unknown>(null, true, -1, 1e300, '', 'x', [], {}, [[]], { type: 'x' }, '(')
+  const mutate = (json: unknown, picks: number[], into: unknown): unknown => {
+    if (picks.length === 0 || typeof json !== 'object' || json === null || Object.keys(json).length === 0)
+      return into
+    const copy = (Array.isArray(json) ? [...(json as unknown[])] : { ...json }) as Record<string, unknown>
+    const keys = Object.keys(copy)
+    const key = keys[picks[0] % keys.length]
+    copy[key] = mutate(copy[key], picks.slice(1), into)
+    return copy
+  }
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...originals),
+      fc.array(fc.nat(100000), { minLength: 1, maxLength: 4 }),
+      odd,
+      (json, picks, into) => {
+        try {
+          const tokenizer = tokenizerFromJson(mutate(json, picks, into))
+          tokenizer.decode(tokenizer.encode('The cat sees two apples. naïve 🙂'))
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'BrokenTokenizer' })
+        }
+      },
+    ),
+    { numRuns: 1000 },
+  )
 })
 
 const chatml =

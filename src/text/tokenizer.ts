@@ -2,6 +2,7 @@
 import { Template } from '@huggingface/jinja'
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers'
 import { CheckpointError, WeftError } from '../errors.js'
+import { isObject, readJson, readText } from './files.js'
 import { assistantSpans, countedTokens } from './spans.js'
 
 /** A message of a conversation, as chat templates read it. */
@@ -59,9 +60,6 @@ export interface Tokenizer {
   chatWithMask(messages: readonly Message[], options?: ChatOptions): MaskedTokens
 }
 
-const isObject = (x: unknown): x is Record<string, unknown> =>
-  typeof x === 'object' && x !== null && !Array.isArray(x)
-
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** A special token is written as a string, or as an object with its `content`. */
@@ -69,6 +67,30 @@ const tokenText = (x: unknown): string | undefined =>
   typeof x === 'string' ? x : isObject(x) && typeof x.content === 'string' ? x.content : undefined
 
 const modelTypes = ['BPE', 'WordPiece', 'Unigram']
+/** Ids are places in a list, so an id far beyond any vocabulary would take memory for all before it. */
+const idLimit = 2 ** 24
+
+const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0 && (id as number) < idLimit
+
+const isScored = (entry: unknown): boolean =>
+  Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number'
+
+/** What is wrong with a vocabulary: an object of ids, or a unigram model's list of tokens with their scores. */
+const vocabularyFault = (vocab: unknown): string | undefined => {
+  if (Array.isArray(vocab)) {
+    const at = vocab.findIndex((entry) => !isScored(entry))
+    return at < 0 ? undefined : `its "model.vocab[${at}]" is no pair of a token and a score`
+  }
+  if (!isObject(vocab)) return 'its "model.vocab" is neither an object nor a list'
+  const odd = Object.entries(vocab).find(([, id]) => !isId(id))
+  return odd && `its "model.vocab" gives ${JSON.stringify(odd[0])} the id ${JSON.stringify(odd[1])}`
+}
+
+const addedFault = (added: unknown): string | undefined => {
+  if (!Array.isArray(added)) return 'its "added_tokens" is not a list'
+  const at = added.findIndex((t) => !(isObject(t) && typeof t.content === 'string' && isId(t.id)))
+  return at < 0 ? undefined : `its "added_tokens[${at}]" has no "content" and "id" that make sense`
+}
 
 const checkJson = (json: unknown, name: string): Record<string, unknown> => {
   const wrong = (what: string): CheckpointError =>
@@ -79,10 +101,9 @@ const checkJson = (json: unknown, name: string): Record<string, unknown> => {
     throw wrong(`expected a JSON object, found ${Array.isArray(json) ? 'a list' : typeof json}`)
   if (!isObject(json.model)) throw wrong('it has no object "model"')
   const { vocab, merges } = json.model
-  if (!isObject(vocab) && !Array.isArray(vocab))
-    throw wrong('its "model.vocab" is neither an object nor a list')
-  if (json.added_tokens != null && !Array.isArray(json.added_tokens))
-    throw wrong('its "added_tokens" is not a list')
+  const fault = vocabularyFault(vocab) ?? addedFault(json.added_tokens ?? [])
+  if (fault !== undefined) throw wrong(fault)
+  if (json.model.unk_id != null && !isId(json.model.unk_id)) throw wrong('its "model.unk_id" is no token id')
   // Old files leave the type out; the fields tell.
   const type = json.model.type ?? (merges ? 'BPE' : Array.isArray(vocab) ? 'Unigram' : 'WordPiece')
   if (!modelTypes.includes(String(type)))
@@ -128,6 +149,7 @@ class HuggingFaceTokenizer implements Tokenizer {
   constructor(
     private readonly library: LibraryTokenizer,
     private readonly config: TokenizerConfig,
+    private readonly name: string,
   ) {
     let highest = -1
     for (const id of library.get_vocab().values()) if (id > highest) highest = id
@@ -153,7 +175,7 @@ class HuggingFaceTokenizer implements Tokenizer {
   }
 
   encode(text: string, { special = true }: { special?: boolean } = {}): number[] {
-    const { ids } = this.library.encode(text, { add_special_tokens: special })
+    const { ids } = this.guarded(() => this.library.encode(text, { add_special_tokens: special }))
     // A character that the vocabulary lacks, without an unknown token, has no id: it is dropped, as the reference does.
     return ids.filter((id: number | null | undefined) => id != null)
   }
@@ -161,10 +183,17 @@ class HuggingFaceTokenizer implements Tokenizer {
   decode(ids: ArrayLike<number>, { skipSpecial = true }: { skipSpecial?: boolean } = {}): string {
     const known = Array.from(ids).filter((id) => this.token(id) !== undefined)
     if (known.length === 0) return ''
-    return this.library.decode(known, {
-      skip_special_tokens: skipSpecial,
-      clean_up_tokenization_spaces: false,
-    })
+    const options = { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false }
+    return this.guarded(() => this.library.decode(known, options))
+  }
+
+  /** The library finds some faults of a tokenizer.json only when it is used. */
+  private guarded<T>(use: () => T): T {
+    try {
+      return use()
+    } catch (cause) {
+      throw new CheckpointError('BrokenTokenizer', `${this.name}: ${messageOf(cause)}`, { cause })
+    }
   }
 
   token(id: number): string | undefined {
@@ -238,34 +267,14 @@ export const tokenizerFromJson = (
   const plain = Object.fromEntries(named) as TokenizerConfig
   try {
     const library = new LibraryTokenizer(checked, { ...plain, clean_up_tokenization_spaces: false })
-    return new HuggingFaceTokenizer(library, plain)
+    return new HuggingFaceTokenizer(library, plain, name)
   } catch (cause) {
     throw new CheckpointError('BrokenTokenizer', `${name}: ${messageOf(cause)}`, { cause })
   }
 }
 
-const readText = async (path: string): Promise<string | undefined> => {
-  const { readFile } = await import('node:fs/promises')
-  try {
-    return await readFile(path, 'utf8')
-  } catch (cause) {
-    if (['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '')) return undefined
-    throw new CheckpointError('UnreadableFile', `${path}: ${messageOf(cause)}`, { cause })
-  }
-}
-
-const readJson = async (path: string): Promise<unknown> => {
-  const text = await readText(path)
-  if (text === undefined) return undefined
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new CheckpointError('BrokenTokenizer', `${path}: not valid JSON: ${messageOf(cause)}`, { cause })
-  }
-}
-
 const readConfig = async (folder: string, file: string): Promise<Record<string, unknown>> => {
-  const json = (await readJson(`${folder}/${file}`)) ?? {}
+  const json = (await readJson(`${folder}/${file}`, 'BrokenTokenizer')) ?? {}
   if (isObject(json)) return json
   throw new CheckpointError('BrokenTokenizer', `${folder}/${file}: expected a JSON object`)
 }
@@ -278,7 +287,7 @@ const readConfig = async (folder: string, file: string): Promise<Record<string, 
  */
 export const openTokenizer = async (folder: string): Promise<Tokenizer> => {
   const path = `${folder}/tokenizer.json`
-  const json = await readJson(path)
+  const json = await readJson(path, 'BrokenTokenizer')
   if (json === undefined)
     throw new CheckpointError('NoTokenizer', `${path}: no such file`, {
       hint: 'Weft reads tokenizer.json. For a folder with tokenizer.model or vocab.txt alone, load the tokenizer in Transformers and save it with save_pretrained.',
