@@ -146,6 +146,11 @@ const get = async (hub: Hub, url: string, headers: Record<string, string> = {}):
         size: size ?? wholeSize(response),
       }
     await response.body?.cancel()
+    if (!URL.canParse(location, at))
+      throw new RemoteError(
+        'BadAnswer',
+        `${url}: a redirect to ${JSON.stringify(location)}, which is no address.`,
+      )
     at = new URL(location, at)
   }
   throw new RemoteError('TooManyRedirects', `${url}: more than ${mostRedirects} redirects.`)

@@ -290,6 +290,15 @@ describe('a server that fails', () => {
     expect(existsSync(join(blobs(), sha256(weights())))).toBe(false)
   })
 
+  it.each([-1, 1])('with a file whose size is not the announced one (%d) is refused', async (more) => {
+    hub.announced = (file) => (file === 'config.json' ? { size: hub.files.get(file)!.length + more } : {})
+    expect(await failing(get())).toMatchObject({
+      code: 'Corrupted',
+      message: expect.stringMatching(/config\.json.*bytes, announced were/) as string,
+    })
+    expect(existsSync(join(cache, 'models--org--tiny', 'snapshots'))).toBe(false)
+  })
+
   it('with a small file that is not the announced git object is refused', async () => {
     hub.announced = (file) =>
       file === 'config.json'
@@ -347,10 +356,12 @@ it('an aborted pull stops at once, and keeps what came', async () => {
   expect(readFileSync(join(blobs(), `${sha256(weights())}.incomplete`)).length).toBe(10_000)
 })
 
-it('what is no model id or revision is a UsageError before any request', async () => {
+it('what is no model id, revision or endpoint is a UsageError before any request', async () => {
   for (const id of ['', '../x', 'a/b/c', 'org/', 'org/..', 'a--b/c', 'org/x@', 'https://host/x'])
     expect(await failing(get({}, id)), id).toBeInstanceOf(UsageError)
   expect(await failing(get({ revision: '../main' }))).toBeInstanceOf(UsageError)
+  for (const endpoint of ['huggingface.co', 'file:///etc', 'http://'])
+    expect(await failing(get({ endpoint })), endpoint).toBeInstanceOf(UsageError)
   expect(hub.requests).toEqual([])
 })
 

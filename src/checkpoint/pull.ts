@@ -117,8 +117,8 @@ const verify = async (path: string, file: RemoteFile, etag: string, url: string)
     if (file.size !== undefined && size !== file.size) return `${size} bytes, announced were ${file.size}`
     if (sha256 && (await hashFile(path, 'sha256')) !== sha256) return `the SHA-256 is not ${sha256}`
     // A file outside LFS is named by git: the SHA-1 of "blob <size>", a zero byte and the content.
-    if (file.gitBlob && file.gitBlob === etag && (await hashFile(path, 'sha1', `blob ${size}\0`)) !== etag)
-      return `the git object is not ${etag}`
+    if (file.gitBlob && (await hashFile(path, 'sha1', `blob ${size}\0`)) !== file.gitBlob)
+      return `the git object is not ${file.gitBlob}`
     return undefined
   }
   const wrong = await mismatch()
@@ -150,14 +150,13 @@ const fetchFile = async (
 ): Promise<void> => {
   const start = await startDownload(hub, url)
   const etag = start.etag ?? file.sha256 ?? createHash('sha256').update(url).digest('hex').slice(0, 40)
-  const announced = { ...file, size: start.size ?? file.size }
   const blob = join(folder, 'blobs', etag)
   if (await exists(blob)) await cancel(start)
   else {
     const partial = `${blob}.incomplete`
     await mkdir(dirname(blob), { recursive: true })
-    await download(hub, url, start, partial, announced.size, report)
-    await verify(partial, announced, etag, url)
+    await download(hub, url, start, partial, start.size ?? file.size, report)
+    await verify(partial, file, etag, url)
     await rename(partial, blob)
   }
   await place(blob, target)
@@ -181,14 +180,21 @@ const share = (loaded: number, total: number): { loaded: number; total: number; 
   progress: total ? (100 * loaded) / total : 100,
 })
 
-const hubOf = (options: PullOptions, env: Environment): Hub => ({
-  endpoint: (options.endpoint ?? env.HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),
-  token: options.token ?? env.HF_TOKEN,
-  signal: options.signal,
-  retries: options.retries ?? 5,
-  backoff: options.backoff ?? 500,
-  stall: options.stall ?? 60_000,
-})
+const hubOf = (options: PullOptions, env: Environment): Hub => {
+  const endpoint = (options.endpoint || env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '')
+  if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol))
+    throw new UsageError('BadEndpoint', `${JSON.stringify(endpoint)} is no address of a hub.`, {
+      hint: 'Expected HF_ENDPOINT to begin with https:// or http://.',
+    })
+  return {
+    endpoint,
+    token: options.token ?? env.HF_TOKEN,
+    signal: options.signal,
+    retries: options.retries ?? 5,
+    backoff: options.backoff ?? 500,
+    stall: options.stall ?? 60_000,
+  }
+}
 
 /**
  * Fetches the model `id` (`org/name`, maybe `@revision`) into the Hugging Face cache and returns the folder of its

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { CheckpointError } from '../errors.js'
-import { openBytes } from './folder.js'
+import { openBytes, readHeader } from './folder.js'
 import { layOut, safetensorsDTypes, tensorBytes, type TensorPlan } from './safetensors.js'
 
 /** A file with this JSON as its header (padded by `pad` spaces) and this much data. */
@@ -177,6 +177,23 @@ describe('a broken file is one CheckpointError that names file, tensor and cause
       expect((error as Error).message).toMatch(/^some\/model\.safetensors: /)
       expect((error as Error).message).toMatch(words)
     })
+})
+
+it('a header is never allocated beyond what the file holds', async () => {
+  for (const declared of [0n, 50n, 92n, 93n, 1_000n, 99_999_999n, 2n ** 32n, 2n ** 63n, 2n ** 64n - 1n]) {
+    const bytes = prefix(declared, 92)
+    let largest = 0
+    const source = {
+      size: bytes.length,
+      read: async (into: Uint8Array, offset: number) => {
+        largest = Math.max(largest, into.length)
+        into.set(bytes.subarray(offset, offset + into.length))
+      },
+      close: async () => {},
+    }
+    await expect(readHeader(source, 'f')).rejects.toThrow(CheckpointError)
+    expect(largest).toBeLessThanOrEqual(92)
+  }
 })
 
 it('empty and scalar tensors, and a file of none, are legal', async () => {
