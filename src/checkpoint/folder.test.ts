@@ -110,11 +110,11 @@ describe('reading', () => {
 
   it('into a reused buffer returns a view of it, and refuses one that is too small', async () => {
     await using checkpoint = await open(goldenFolder('llama'))
-    const buffer = new Uint8Array(1 << 16)
+    const buffer = new Uint8Array(checkpoint.info('lm_head.weight').length + 100)
     const bytes = await checkpoint.readRaw('lm_head.weight', buffer)
     expect(bytes.buffer).toBe(buffer.buffer)
     await expect(checkpoint.readRaw('lm_head.weight', new Uint8Array(10))).rejects.toThrow(
-      /"lm_head.weight" takes 12288 bytes/,
+      /"lm_head.weight" takes \d+ bytes/,
     )
   })
 
@@ -156,7 +156,9 @@ describe('a broken folder is one CheckpointError:', () => {
   }
   const without = (...files: string[]): Record<string, Uint8Array> =>
     Object.fromEntries(Object.entries(llama).filter(([file]) => !files.includes(file)))
-  const inSecond = 'model.layers.0.mlp.down_proj.weight'
+  const shards = [...new Set(Object.values(index.weight_map))].sort()
+  const [first, second, third] = shards
+  const inSecond = Object.keys(index.weight_map).find((tensor) => index.weight_map[tensor] === second)!
   const escapes = [
     '../model-00001-of-00005.safetensors',
     '/etc/x.safetensors',
@@ -168,9 +170,9 @@ describe('a broken folder is one CheckpointError:', () => {
   ]
 
   const cases: Record<string, [content: Record<string, Uint8Array>, code: string, words: RegExp]> = {
-    'a missing shard': [without('model-00003-of-00005.safetensors'), 'MissingFile', /model-00003-of-00005/],
+    'a missing shard': [without(third), 'MissingFile', new RegExp(third)],
     'a missing config': [without('config.json'), 'NoConfig', /config\.json/],
-    'a missing index': [without(indexFile), 'NoWeights', /model-00001.*index\.json/s],
+    'a missing index': [without(indexFile), 'NoWeights', new RegExp(`${first}.*index\\.json`, 's')],
     'no weights at all': [{ 'config.json': json({}) }, 'NoWeights', /neither/],
     'weights in a pickle': [{ 'config.json': json({}), 'pytorch_model.bin': json(0) }, 'NoWeights', /pickle/],
     'an adapter folder': [{ 'adapter_config.json': json({}) }, 'NoWeights', /adapter/],
@@ -186,32 +188,32 @@ describe('a broken folder is one CheckpointError:', () => {
       /"lm_head.weight"/,
     ],
     'an index naming an absent tensor': [
-      withIndex((map) => (map.ghost = 'model-00001-of-00005.safetensors')),
+      withIndex((map) => (map.ghost = first)),
       'MissingTensor',
-      /"ghost".*model-00001/,
+      new RegExp(`"ghost".*${first}`),
     ],
     'an index naming the wrong shard': [
-      withIndex((map) => (map[inSecond] = 'model-00001-of-00005.safetensors')),
+      withIndex((map) => (map[inSecond] = first)),
       'MissingTensor',
-      /down_proj.*model-00001.*model-00002.* does/,
+      new RegExp(`${inSecond}.*${first}.*${second}.* does`),
     ],
     'an index without a tensor that a shard holds': [
       withIndex((map) => delete map[inSecond]),
       'UnexpectedTensor',
-      /model-00002.*down_proj/,
+      new RegExp(`${second}.*${inSecond}`),
     ],
     'a tensor in two shards': [
-      { ...llama, 'model-00002-of-00005.safetensors': llama['model-00001-of-00005.safetensors'] },
+      { ...llama, [second]: llama[first] },
       'DuplicateTensor',
-      /model-00002.*also in model-00001/,
+      new RegExp(`${second}.*also in ${first}`),
     ],
     'a truncated shard': [
       {
         ...llama,
-        'model-00002-of-00005.safetensors': llama['model-00002-of-00005.safetensors'].slice(0, -1),
+        [second]: llama[second].slice(0, -1),
       },
       'OutOfRange',
-      /model-00002.*tensor/,
+      new RegExp(`${second}.*tensor`),
     ],
     'a config that is a list': [{ ...llama, 'config.json': json([]) }, 'InvalidJson', /config\.json.*object/],
     ...Object.fromEntries(
