@@ -13,7 +13,11 @@ export interface Span {
 interface Turn {
   role: string
   content: unknown
+  tool_calls?: unknown
 }
+
+/** The chat template on some messages, with or without the opening of the next assistant's turn. */
+type Render<T> = (messages: readonly T[], addGenerationPrompt: boolean) => string
 
 /** How many leading elements `a` and `b` share. */
 const commonPrefix = (a: readonly number[], b: readonly number[]): number => {
@@ -49,51 +53,75 @@ const endOfMark = (text: string, from: number, marks: readonly string[]): number
   return found === undefined ? from : start + found.length
 }
 
+const hidden = (i: number): CheckpointError =>
+  new CheckpointError(
+    'ChatTemplateHidesTurn',
+    `the chat template does not show what the assistant says in message ${i}`,
+    { hint: 'Leave that message out, or use records with "prompt" and "completion".' },
+  )
+
 /**
- * The spans of `text` (the rendered `messages`) that assistants wrote, each with the special token that ends the turn
- * (one of `marks`). The template is rendered once more with a marker in place of each assistant's content, which shows
- * the literal text around the contents; so a template that trims or rewrites earlier turns is followed too. Throws
- * CheckpointError when the template does not show an assistant's content.
+ * The turns `spoken`, whose content is a string. The template is rendered once more with a marker in place of each,
+ * which shows the literal text around them; so a template that trims or rewrites earlier turns is followed too.
  */
-export const assistantSpans = <T extends Turn>(
+const spokenSpans = <T extends Turn>(
   messages: readonly T[],
+  spoken: readonly number[],
   text: string,
-  render: (messages: readonly T[], addGenerationPrompt: boolean) => string,
+  render: Render<T>,
   marks: readonly string[],
 ): Span[] => {
-  const spoken = messages.flatMap((m, i) =>
-    m.role === 'assistant' && typeof m.content === 'string' ? [i] : [],
-  )
   const marked = render(
     messages.map((m, i) => (spoken.includes(i) ? { ...m, content: marker(i) } : m)),
     false,
   )
-  const spans: Span[] = []
   let [seen, at] = [0, 0]
-  for (const [k, i] of spoken.entries()) {
+  return spoken.map((i, k) => {
     const start = marked.indexOf(marker(i), seen)
     const literal = marked.slice(seen, start)
-    const from = start < 0 ? -1 : text.indexOf(literal, at)
-    if (from < 0)
-      throw new CheckpointError(
-        'ChatTemplateHidesTurn',
-        `the chat template does not show the content of message ${i}`,
-        {
-          hint: 'Leave that message out, or use records with "prompt" and "completion".',
-        },
-      )
+    const found = start < 0 ? -1 : text.indexOf(literal, at)
+    if (found < 0) throw hidden(i)
     seen = start + marker(i).length
     const next = spoken[k + 1]
     const after = marked.slice(seen, next === undefined ? undefined : marked.indexOf(marker(next), seen))
-    const begin = from + literal.length
-    const end = endOfContent(text, begin, String(messages[i].content), after)
+    const begin = found + literal.length
+    at = endOfContent(text, begin, String(messages[i].content), after)
     // What generation is prompted with is given; white space between it and the content is the model's to write.
     const prompt = i === 0 ? undefined : render(messages.slice(0, i), true)
     const given = prompt !== undefined && isGiven(text, prompt, begin) ? prompt.length : begin
-    spans.push({ from: given, to: endOfMark(text, end, marks) })
-    at = end
-  }
-  return spans
+    return { from: given, to: endOfMark(text, at, marks) }
+  })
+}
+
+/** A turn with tool calls or several parts: all that its message adds to the text after the generation prompt. */
+const wholeSpan = <T extends Turn>(
+  messages: readonly T[],
+  i: number,
+  text: string,
+  render: Render<T>,
+): Span => {
+  const prompt = i === 0 ? '' : render(messages.slice(0, i), true)
+  const turn = render(messages.slice(0, i + 1), false)
+  if (!text.startsWith(turn) || !turn.startsWith(prompt)) throw hidden(i)
+  return { from: prompt.length, to: turn.trimEnd().length }
+}
+
+/**
+ * The spans of `text` (the rendered `messages`) that assistants wrote, each with the special token that ends the turn
+ * (one of `marks`). Throws CheckpointError when the template does not show one.
+ */
+export const assistantSpans = <T extends Turn>(
+  messages: readonly T[],
+  text: string,
+  render: Render<T>,
+  marks: readonly string[],
+): Span[] => {
+  const turns = [...messages.keys()].filter((i) => messages[i].role === 'assistant')
+  const isSpoken = (i: number): boolean =>
+    typeof messages[i].content === 'string' && messages[i].tool_calls == null
+  const spoken = turns.filter(isSpoken)
+  const others = turns.filter((i) => !isSpoken(i)).map((i) => wholeSpan(messages, i, text, render))
+  return [...(spoken.length > 0 ? spokenSpans(messages, spoken, text, render, marks) : []), ...others]
 }
 
 /** Whether `text` is `prompt` up to `begin`, white space aside. */

@@ -227,6 +227,23 @@ describe('chat', () => {
     )
   })
 
+  test('the loss counts tool calls and contents in parts', () => {
+    const template =
+      "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.content is string %}{{ m.content }}" +
+      '{% elif m.content %}{{ m.content[0].text }}{% endif %}{% for t in m.tool_calls or [] %}call {{ t.name }}{% endfor %}' +
+      "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    const mixed: Message[] = [
+      { role: 'user', content: 'hello' },
+      { role: 'assistant', content: null, tool_calls: [{ name: 'clock' }] },
+      { role: 'tool', content: 'noon' },
+      { role: 'assistant', content: [{ type: 'text', text: 'it is noon' }] },
+      { role: 'user', content: 'so' },
+      { role: 'assistant', content: 'eat' },
+    ]
+    const parts = counted(withTemplate(template), mixed)
+    expect(parts).toBe('call clock<|im_end|>it is noon<|im_end|>eat<|im_end|>')
+  })
+
   test('a template among several is chosen by name', () => {
     const tokenizer = tokenizerFromJson(trainBytePairs([], { vocabularySize: 256 }), {
       chat_template: [
@@ -247,7 +264,7 @@ describe('chat', () => {
     const bare = tokenizerFromJson(trainBytePairs([], { vocabularySize: 256 }))
     expect(() => bare.chat(turns)).toThrow('no chat template')
     expect(() => withTemplate('{{ messages | length }}').chatWithMask(turns)).toThrow(
-      'does not show the content',
+      'does not show what the assistant says',
     )
   })
 })
