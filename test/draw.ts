@@ -61,13 +61,22 @@ export class Draw {
     return this.large ? Math.ceil(manyElements / width) : few
   }
 
+  /** The length of an axis that work runs along: low to high, long in a large case. */
+  width(low: number, high: number): number {
+    const few = this.int(low, high)
+    return this.large ? 128 : few
+  }
+
   shape(minimum = 1, maximum = 3): number[] {
-    const rest = Array.from({ length: this.int(minimum, maximum) - 1 }, () => this.int(1, 4))
+    const least = this.large ? Math.max(minimum, 2) : minimum
+    const rest = Array.from({ length: this.int(least, maximum) - 1 }, () => this.width(1, 4))
     return [this.rows(sizeOf(rest)) + (this.large ? 0 : this.int(0, 1)), ...rest]
   }
 
+  /** An axis of `shape`; not the long one of a large case, if there are others. */
   axis(shape: Shape): number {
-    return this.int(0, shape.length - 1)
+    const any = this.int(0, shape.length - 1)
+    return this.large ? shape.length - 1 : any
   }
 
   /** At least one axis. */

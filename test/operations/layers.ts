@@ -69,10 +69,10 @@ const convolution = (name: string, spatial: 1 | 2, transposed: boolean): Operati
 const attentionCase = (
   d: Draw,
 ): { inputs: Case['inputs']; heads: number; time: number; keys: number; batch: number } => {
-  const [groups, keyHeads, size] = [d.int(1, 2), d.int(1, 2), d.int(1, 4)]
-  const [time, keys] = [d.int(1, 4), d.int(1, 4)]
+  const [groups, keyHeads, size] = [d.int(1, 2), d.int(1, 2), d.width(1, 4)]
+  const [time, keys] = [d.width(1, 4), d.width(1, 4)]
   const heads = groups * keyHeads
-  const batch = d.rows(heads * time * Math.max(size, keys))
+  const batch = d.rows(heads * time * (size + 2 * keys))
   return {
     inputs: [
       d.values([batch, heads, time, size]),
@@ -91,18 +91,18 @@ export const layers: readonly Operation[] = [
   along('logSoftmax', logSoftmax),
   along('logSumExp', logSumExp),
   layer('layerNorm', (d) => {
-    const width = d.int(2, 5)
+    const width = d.width(2, 5)
     return {
       inputs: [d.values([d.rows(width), width]), d.values([width]), d.values([width])],
       f: (x, weight, bias) => layerNorm(x, { weight, bias, epsilon: 0.1 }),
     }
   }),
   layer('layerNorm of any rank, plain', (d) => {
-    const x = d.values([d.rows(8), 2, 4])
+    const x = d.values([d.rows(256), 2, d.width(4, 4)])
     return { inputs: [x], f: (t) => layerNorm(t, { epsilon: 0.1 }) }
   }),
   layer('rmsNorm', (d) => {
-    const width = d.int(2, 5)
+    const width = d.width(2, 5)
     return {
       inputs: [d.values([d.rows(2 * width), 2, width]), d.values([width])],
       f: (x, weight) => rmsNorm(x, weight, { epsilon: 0.1 }),
