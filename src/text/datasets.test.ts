@@ -248,6 +248,24 @@ describe('examples', () => {
     expect(countedText({ prompt: ' rec', completion: 'ord' })).toBe(' record</s>')
   })
 
+  test('have the ids of the whole text, and count nothing that the prompt holds alone before it', () => {
+    const text = fc.string({ unit: fc.constantFrom('r', 'e', 'c', 'o', 'd', ' ', 'b', '.'), maxLength: 12 })
+    fc.assert(
+      fc.property(text, text, (prompt, completion) => {
+        const { ids, labels } = toExample({ prompt, completion }, tokenizer)
+        expect(ids).toEqual([...plain(prompt + completion), eos])
+        const first = labels.findIndex((l) => l !== ignored)
+        expect(labels.slice(first)).toEqual(ids.slice(first))
+        expect(prompt.startsWith(tokenizer.decode(ids.slice(0, first)))).toBe(true)
+        if (prompt.endsWith(' ') || completion.startsWith(' ')) return
+        const word = /[^ ]*$/.exec(prompt)?.[0] ?? ''
+        expect(prompt.length - tokenizer.decode(ids.slice(0, first)).length).toBeLessThanOrEqual(
+          word.length + 1,
+        )
+      }),
+    )
+  })
+
   test('of a choice record, one a choice, count the choices', () => {
     const made = choiceExamples({ prompt: 'the', choices: ['red', 'blue'], answer: 1 }, tokenizer)
     expect(made.map((e) => tokenizer.decode(e.labels.filter((l) => l !== ignored)))).toEqual([

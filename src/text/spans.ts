@@ -28,7 +28,8 @@ const commonPrefix = (a: readonly number[], b: readonly number[]): number => {
 
 /**
  * The ids of the whole `text`, and for each whether it lies in one of `spans`. A token that straddles the start of a
- * span is counted (the model has to produce it), one that straddles its end is not.
+ * span is counted (the model has to produce it), one that straddles its end is not. Where a span starts inside a
+ * word that tokenises differently without its end, the word's earlier tokens may count too.
  */
 export const countedTokens = (
   encode: (text: string) => number[],
