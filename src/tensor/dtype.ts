@@ -59,7 +59,8 @@ export const allocate = (dtype: DType, count: number): TypedArray =>
 /** The bytes from `offset` on, seen as `count` elements of `dtype`; copied only where alignment demands it. */
 export const viewBytes = (bytes: Uint8Array, dtype: DType, count: number): TypedArray => {
   const array = arrays[dtype]
-  const aligned = bytes.byteOffset % array.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice()
+  // Not bytes.slice(): on a Node Buffer that is a view, and stays where it was.
+  const aligned = bytes.byteOffset % array.BYTES_PER_ELEMENT === 0 ? bytes : Uint8Array.from(bytes)
   return new array(aligned.buffer as ArrayBuffer, aligned.byteOffset, arrayLength(dtype, count))
 }
 
