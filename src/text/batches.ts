@@ -6,13 +6,13 @@ import { type Example, examples, type ExampleOptions, ignored } from './examples
 import type { Tokenizer } from './tokenizer.js'
 
 /** Rows padded on the right. All three: [batch, time], int64 unless asked otherwise. */
-export interface Batch {
+export type Batch = Readonly<{
   ids: Value
   /** 1 for tokens, 0 for padding. */
   attentionMask: Value
   /** The ids that the loss counts, not shifted; -100 elsewhere. */
   labels: Value
-}
+}>
 
 export interface RowOptions {
   /** Rows in a batch. */

@@ -91,10 +91,7 @@ export const imageFolder = async (
 }
 
 /** pixels: float32 [batch, 3, height, width]; labels: int64 [batch]. */
-export interface ImageBatch {
-  pixels: Value
-  labels: Value
-}
+export type ImageBatch = Readonly<{ pixels: Value; labels: Value }>
 
 export interface ImageBatchesOptions {
   batch: number
