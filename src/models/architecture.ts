@@ -48,12 +48,14 @@ export interface ModelInputs {
   readonly pixels?: Tensor
   /** Where the tokens stand; default 0, 1, 2, ... in every row. */
   readonly at?: Positions
+  /** The tokens whose logits are wanted: [batch, n] int, for logits [batch, n, vocabulary]. Default all. */
+  readonly logitsAt?: Tensor
 }
 
 export interface ModelOutputs {
   /** [batch, time, vocabulary], or [batch, classes]. */
   readonly logits: Tensor
-  /** What enters the first block (embeddings, with the model's scaling), what leaves each block, and last after the final norm. */
+  /** What enters each block (the first: embeddings, with the model's scaling), and last what leaves the final norm. */
   readonly hidden: readonly Tensor[]
 }
 
@@ -77,6 +79,16 @@ export interface Architecture<C = unknown> {
   task(c: C): Task
   table(c: C): readonly WeightSpec[]
   forward(w: Weights, inputs: ModelInputs, c: C): ModelOutputs
+  /** Tensors that some checkpoints hold and no model needs: masks, position numbers, rotary tables. */
+  readonly harmless?: readonly RegExp[]
+  /** What some checkpoints leave out at the beginning of every name, as GPT-2's 'transformer.'. */
+  readonly prefix?: string
   /** Of the modules that cached generation needs; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]
+}
+
+/** How each linear module's weight is stored, by the table. */
+export const layoutsOf = (table: readonly WeightSpec[]): ((module: string) => Layout) => {
+  const transposed = new Set(table.filter(({ layout }) => layout === 'in-out').map(({ name }) => name))
+  return (module) => (transposed.has(`${module}.weight`) ? 'in-out' : 'out-in')
 }

@@ -13,6 +13,8 @@ export interface Positions {
   readonly valid?: Tensor
   /** Whether a token sees only keys at its own position and before. */
   readonly causal: boolean
+  /** Every position is below it. Default: the model's own maximum. */
+  readonly limit?: number
   readonly extend?: Extend
 }
 
@@ -22,7 +24,7 @@ export const positionsFrom = (
   { causal, mask }: { causal: boolean; mask?: Tensor },
 ): Positions => {
   const ids = range(0, time).unsqueeze(0)
-  return { ids, keys: ids, valid: mask?.notEqual(0), causal }
+  return { ids, keys: ids, valid: mask?.notEqual(0), causal, limit: time }
 }
 
 /**

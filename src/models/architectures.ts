@@ -1,0 +1,25 @@
+/** @file The list of architectures, and the choice by config.json. */
+import { CheckpointError, nearest } from '../errors.js'
+import type { Architecture } from './architecture.js'
+import { gpt2 } from './gpt2.js'
+import { llama } from './llama.js'
+
+/** Every architecture; a new one is a line here. */
+export const architectures: readonly Architecture[] = [llama, gpt2]
+
+/** The architecture of a config.json by its `model_type`. Throws CheckpointError listing the known types. */
+export const architectureFor = (config: Readonly<Record<string, unknown>>): Architecture => {
+  const type = config.model_type
+  const found = architectures.find((a) => a.modelTypes.includes(String(type)))
+  if (found) return found
+  const known = architectures.flatMap((a) => a.modelTypes)
+  throw new CheckpointError(
+    'UnknownArchitecture',
+    type === undefined
+      ? 'config.json has no model_type, so the architecture is unknown.'
+      : `config.json: model_type ${JSON.stringify(type)} is no architecture that Weft has.`,
+    {
+      hint: `Known: ${known.join(', ')}.${type === undefined ? '' : ` Nearest: ${nearest(String(type), known, 1)[0]}.`}`,
+    },
+  )
+}

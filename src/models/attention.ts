@@ -1,0 +1,36 @@
+/** @file What the attention modules of all architectures share: heads, and the core that the seam's `attend` is given. */
+import { attention, type AttentionOptions, type Tensor } from '../tensor/index.js'
+import { visible } from './positions.js'
+import type { AttentionCore } from './weights.js'
+
+/** x: [batch, time, heads * size] -> [batch, heads, time, size]. */
+export const splitHeads = (x: Tensor, heads: number): Tensor =>
+  x.reshape([x.shape[0], x.shape[1], heads, -1]).transpose([0, 2, 1, 3])
+
+/** x: [batch, heads, time, size] -> [batch, time, heads * size]. */
+export const mergeHeads = (x: Tensor): Tensor =>
+  x.transpose([0, 2, 1, 3]).reshape([x.shape[0], x.shape[2], x.shape[1] * x.shape[3]])
+
+export interface CoreOptions extends Pick<AttentionOptions, 'scale' | 'softcap'> {
+  /** A token sees itself and the `window` - 1 tokens before. Default: all before. */
+  readonly window?: number
+  /** Dropout of the probabilities. Default none. */
+  readonly drop?: (probabilities: Tensor) => Tensor
+}
+
+/** Scaled dot-product attention over the keys that each token sees, as `attend` takes it. */
+export const attentionCore =
+  ({ window, drop, ...options }: CoreOptions = {}): AttentionCore =>
+  ({ q, k, v, bias, at }) => {
+    const { output, probabilities } = attention(q, k, v, { ...options, bias, mask: visible(at, window) })
+    if (!drop) return { output, probabilities }
+    const dropped = drop(probabilities)
+    const [batch, heads, time, keys] = dropped.shape
+    const keyHeads = v.shape[1]
+    const grouped = dropped.reshape([batch, keyHeads, (heads / keyHeads) * time, keys]).matmul(v)
+    return { output: grouped.reshape([batch, heads, time, v.shape[3]]), probabilities: dropped }
+  }
+
+/** The rows `at` (int, [batch, n]) of x: [batch, time, width] -> [batch, n, width]. */
+export const rowsAt = (x: Tensor, at: Tensor): Tensor =>
+  x.gatherElements(at.unsqueeze(-1).expand([...at.shape, x.shape[2]]), 1)

@@ -1,0 +1,4 @@
+/** @file placeholder */
+export interface CacheOptions {}
+export interface Decoder {}
+export const decoder = (): void => {}

@@ -1,0 +1,12 @@
+/** @file The models: the seam, the architectures, and opening a checkpoint as one of them. */
+export * from './architecture.js'
+export * from './architectures.js'
+export * from './attention.js'
+export { type CacheOptions, type Decoder, decoder } from './cache.js'
+export { ConfigReader } from './config.js'
+export * as gpt2 from './gpt2.js'
+export * as llama from './llama.js'
+export type * from './model.js'
+export { openModel, type OpenModelOptions } from './open.js'
+export * from './positions.js'
+export * from './weights.js'

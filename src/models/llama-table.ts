@@ -1,0 +1,89 @@
+/** @file The weights of the llama family: names, shapes, ties, and which axes belong together. */
+import type { AxisGroup, WeightSpec } from './architecture.js'
+import type { LlamaConfig, LlamaLayer } from './llama.js'
+
+const residual: AxisGroup = { group: 'residual', unit: 1 }
+
+/** A linear module: its weight [out, in], and its bias if it has one. */
+const linear = (
+  name: string,
+  [out, inside]: readonly [number, number],
+  [outAxis, inAxis]: readonly [AxisGroup | undefined, AxisGroup | undefined],
+  bias = false,
+): WeightSpec[] => [
+  { name: `${name}.weight`, shape: [out, inside], kind: 'linear', axes: [outAxis, inAxis] },
+  ...(bias ? [{ name: `${name}.bias`, shape: [out], kind: 'bias', axes: [outAxis] } as const] : []),
+]
+
+const norm = (name: string, size: number, axis?: AxisGroup): WeightSpec => ({
+  name: `${name}.weight`,
+  shape: [size],
+  kind: 'norm',
+  axes: [axis],
+})
+
+/** Query heads that share a key head belong together, so every axis of the group counts key heads. */
+const attention = (name: string, at: string, c: LlamaConfig, l: LlamaLayer): WeightSpec[] => {
+  const { qkv, output } = c.biases
+  const group = `${at}.heads`
+  const queries = { group, unit: (l.heads / l.keyHeads) * l.size }
+  const keys = { group, unit: l.size }
+  const [q, k] = [l.heads * l.size, l.keyHeads * l.size]
+  return [
+    ...linear(`${name}.q_proj`, [q, c.width], [queries, residual], qkv),
+    ...linear(`${name}.k_proj`, [k, c.width], [keys, residual], qkv),
+    ...linear(`${name}.v_proj`, [k, c.width], [keys, residual], qkv),
+    ...linear(`${name}.o_proj`, [c.width, q], [residual, queries], output),
+    ...(c.headNorms ? [norm(`${name}.q_norm`, l.size), norm(`${name}.k_norm`, l.size)] : []),
+  ]
+}
+
+const mlp = (
+  [gate, up, down]: readonly string[],
+  group: string,
+  c: LlamaConfig,
+  { hidden }: LlamaLayer,
+): WeightSpec[] => {
+  const units = { group, unit: 1 }
+  return [
+    ...linear(gate, [hidden, c.width], [units, residual], c.biases.mlp),
+    ...linear(up, [hidden, c.width], [units, residual], c.biases.mlp),
+    ...linear(down, [c.width, hidden], [residual, units], c.biases.mlp),
+  ]
+}
+
+const feedForward = (name: string, at: string, c: LlamaConfig, l: LlamaLayer): WeightSpec[] => {
+  if (!c.experts) {
+    const parts = ['gate_proj', 'up_proj', 'down_proj'].map((part) => `${name}.mlp.${part}`)
+    return mlp(parts, `${at}.hidden`, c, l)
+  }
+  const moe = `${name}.block_sparse_moe`
+  const each = Array.from({ length: c.experts.count }, (_, e) => {
+    const parts = ['w1', 'w3', 'w2'].map((part) => `${moe}.experts.${e}.${part}`)
+    return mlp(parts, `${at}.experts.${e}.hidden`, c, l)
+  })
+  return [...linear(`${moe}.gate`, [c.experts.count, c.width], [undefined, residual]), ...each.flat()]
+}
+
+const plainNorms = ['input_layernorm', 'post_attention_layernorm']
+const gemmaNorms = [...plainNorms, 'pre_feedforward_layernorm', 'post_feedforward_layernorm']
+
+/** Every tensor of the model that `c` describes. */
+export const llamaTable = (c: LlamaConfig): readonly WeightSpec[] => {
+  const embedding = 'model.embed_tokens.weight'
+  const blocks = c.layers.flatMap((layer, i) => {
+    const [name, at] = [`model.layers.${i}`, `layers.${i}`]
+    return [
+      ...attention(`${name}.self_attn`, at, c, layer),
+      ...feedForward(name, at, c, layer),
+      ...(c.gemma ? gemmaNorms : plainNorms).map((n) => norm(`${name}.${n}`, c.width, residual)),
+    ]
+  })
+  const [head] = linear('lm_head', [c.vocabulary, c.width], [undefined, residual])
+  return [
+    { name: embedding, shape: [c.vocabulary, c.width], kind: 'embedding', axes: [undefined, residual] },
+    ...blocks,
+    norm('model.norm', c.width, residual),
+    c.tied ? { ...head, tied: embedding } : head,
+  ]
+}

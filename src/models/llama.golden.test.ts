@@ -1,0 +1,4 @@
+import { testGolden } from '../../test/model-golden.js'
+
+for (const name of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'mistral']) testGolden(name)
+for (const name of ['gemma2', 'mixtral']) testGolden(name, { tolerance: 5e-5 })

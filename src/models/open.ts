@@ -1,0 +1,142 @@
+/** @file Opens a checkpoint as a model: strictly checked, what trains read into memory, everything else left in its file. */
+import { checkNames, type Checkpoint, type TensorInfo, valueDType } from '../checkpoint/web.js'
+import { WeftError } from '../errors.js'
+import { bound, isFloat, sameShape, type Source, type Tensor, type Value } from '../tensor/index.js'
+import { type Architecture, layoutsOf, type WeightSpec } from './architecture.js'
+import { architectureFor } from './architectures.js'
+import type { Model, Parameters } from './model.js'
+import { plainWeights } from './weights.js'
+
+export interface OpenModelOptions {
+  /** Which tensors train: all, none (the default), or those whose names it accepts. Buffers never do. */
+  readonly trainable?: boolean | ((name: string) => boolean)
+}
+
+/** The tensors of a checkpoint under the architecture's names. */
+export interface Stored {
+  readonly table: readonly WeightSpec[]
+  /** Where the tensor `name` lies. */
+  info(name: string): TensorInfo
+}
+
+/** Compares the checkpoint's tensors with the architecture's table. Throws one CheckpointError that lists every difference. */
+const check = (architecture: Architecture, table: readonly WeightSpec[], checkpoint: Checkpoint): Stored => {
+  const known = new Set(table.map(({ name }) => name))
+  const canonical = (name: string): string => {
+    const full = `${architecture.prefix}.${name}`
+    return !known.has(name) && known.has(full) ? full : name
+  }
+  const stored = new Map(checkpoint.names().map((name) => [canonical(name), name]))
+  const info = (name: string): TensorInfo => checkpoint.info(stored.get(name) ?? name)
+  const has = (name: string): boolean => stored.has(name)
+  checkNames(
+    table.filter(({ name, tied }) => tied === undefined || has(name)),
+    { folder: checkpoint.folder, names: () => [...stored.keys()], has, info },
+    { allow: architecture.harmless },
+  )
+  return { table, info }
+}
+
+/** Element types that a session reads from the file as they are. */
+const mappable: ReadonlySet<string> = new Set(['F32', 'F16', 'BF16'])
+
+const sourceOf = async (
+  checkpoint: Checkpoint,
+  { name, path, dtype, ...info }: TensorInfo,
+): Promise<Source> => {
+  const { shape, offset, length } = info
+  if (path !== undefined && mappable.has(dtype))
+    return {
+      kind: 'file',
+      dtype: valueDType[dtype],
+      shape,
+      path,
+      offset,
+      length,
+      read: () => checkpoint.read(name),
+    }
+  const value = await checkpoint.read(name, isFloat(valueDType[dtype]) ? 'float32' : undefined)
+  return { kind: 'memory', dtype: value.dtype, shape, value }
+}
+
+/** What never changes while a model trains. */
+interface Base {
+  readonly architecture: Architecture
+  readonly config: unknown
+  readonly checkpoint: Checkpoint
+  readonly stored: Stored
+  /** Of the frozen tensors. */
+  readonly sources: ReadonlyMap<string, Source>
+}
+
+/** The tensors by name in one trace: parameters as given, frozen ones bound, in float32. */
+const lookupIn = (base: Base, parameters: Parameters<Tensor>): ((name: string) => Tensor | undefined) => {
+  const owner = new Map(base.stored.table.map(({ name, tied }) => [name, tied ?? name]))
+  const made = new Map<string, Tensor>()
+  return (asked) => {
+    const name = owner.get(asked)
+    if (name === undefined) return undefined
+    const known = Object.hasOwn(parameters, name) ? parameters[name] : made.get(name)
+    if (known) return known
+    const t = bound(base.sources.get(name)!)
+    const usable = isFloat(t.dtype) ? t.cast('float32') : t
+    made.set(name, usable)
+    return usable
+  }
+}
+
+/** Throws WeftError when the values differ from the parameters in names, shapes or dtypes. */
+const checkSame = (old: Parameters<Value>, values: Parameters<Value>): void => {
+  for (const name of new Set([...Object.keys(old), ...Object.keys(values)])) {
+    const [a, b] = [old[name], values[name]] as (Value | undefined)[]
+    if (a && b && a.dtype === b.dtype && sameShape(a.shape, b.shape)) continue
+    const show = (v?: Value): string => (v ? `${v.dtype} [${v.shape}]` : 'absent')
+    throw new WeftError('ParameterMismatch', `parameter '${name}' is ${show(b)}, expected ${show(a)}`)
+  }
+}
+
+const assemble = (base: Base, parameters: Parameters<Value>): Model => ({
+  architecture: base.architecture,
+  config: base.config,
+  checkpoint: base.checkpoint,
+  parameters,
+  weights: (tensors, trace) =>
+    plainWeights(lookupIn(base, tensors), () => base.stored.table.map(({ name }) => name), {
+      layouts: layoutsOf(base.stored.table),
+      ...trace,
+    }),
+  with(values) {
+    checkSame(parameters, values)
+    return assemble(base, values)
+  },
+  async save(folder) {
+    const { saveModel } = await import('./save.js')
+    await saveModel(base.checkpoint, base.stored, parameters, folder)
+  },
+})
+
+/**
+ * The model in `checkpoint`. Tensors that train are read as float32; the others stay where they are, and programs are
+ * bound to them (float32 as it lies in the file, float16 and bfloat16 widened as they are used). The checkpoint must
+ * stay open. Throws CheckpointError for an unknown architecture, an unusable configuration, and tensors that are
+ * missing, unexpected or of another shape.
+ */
+export const openModel = async (
+  checkpoint: Checkpoint,
+  { trainable = false }: OpenModelOptions = {},
+): Promise<Model> => {
+  const architecture = architectureFor(checkpoint.config)
+  const config = architecture.readConfig(checkpoint.config)
+  const table = architecture.table(config)
+  const stored = check(architecture, table, checkpoint)
+  const trains = typeof trainable === 'function' ? trainable : (): boolean => trainable
+  const parameters: Record<string, Value> = {}
+  const sources = new Map<string, Source>()
+  for (const { name, kind, tied } of table) {
+    if (tied !== undefined) continue
+    const info = stored.info(name)
+    if (kind !== 'buffer' && trains(name)) parameters[name] = await checkpoint.read(info.name, 'float32')
+    else sources.set(name, await sourceOf(checkpoint, info))
+  }
+  return assemble({ architecture, config, checkpoint, stored, sources }, parameters)
+}
