@@ -19,6 +19,7 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   LogSoftmax: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
   LayerNormalization: { domain: '', devices: everywhere },
   SimplifiedLayerNormalization: { domain: '', devices: everywhere },
+  BatchNormalization: { domain: '', devices: everywhere },
   MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'] },
   MatMulNBits: { domain: 'com.microsoft', devices: ['cpu', 'cuda', 'wasm', 'webgpu'] },
   MatMulBnb4: { domain: 'com.microsoft', devices: ['cpu'] },
