@@ -34,6 +34,9 @@ export const defaultDevice = (): Device => {
 /** WEFT_THREADS; 0 lets ONNX Runtime take every core. */
 const threads = (): number => Number(process.env.WEFT_THREADS) || 0
 
+/** Bound files are mapped, not read. */
+export const mapsFiles = true
+
 export const openSession = async (model: Uint8Array, options: SessionOptions): Promise<Session> => {
   const ort = await load()
   const { device } = options

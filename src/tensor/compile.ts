@@ -1,5 +1,5 @@
 /** @file compile: a function of tensors, traced once, becomes a program that runs on ONNX Runtime. */
-import { openSession, type Session, defaultDevice } from '#sessions'
+import { defaultDevice, mapsFiles, openSession, type Session } from '#sessions'
 import { fillBytes, keyOf } from '../random/index.js'
 import { input } from './create.js'
 import { reachable } from './control.js'
@@ -65,6 +65,13 @@ const digest = async (bytes: Uint8Array): Promise<string> =>
     .map((b) => b.toString(16).padStart(2, '0'))
     .join('')
 
+const readSources = async (memory: Lowered['memory']): Promise<Map<string, Value>> => {
+  const read = new Map<string, Value>()
+  for (const [name, source] of memory)
+    read.set(name, source.kind === 'file' ? await source.read() : source.value)
+  return read
+}
+
 /** The session of a lowered graph: programs of equal structure and bindings share one. */
 const sessionOf = async (
   lowered: Lowered,
@@ -78,7 +85,7 @@ const sessionOf = async (
   const session = await openSession(model, {
     device,
     optimization: optimization ?? 'all',
-    memory: lowered.memory,
+    memory: await readSources(lowered.memory),
   })
   sessions.set(key, new WeakRef(session))
   return session
@@ -121,7 +128,7 @@ const stagesOf = async (
       ...outputs,
     ])
     const produces = [...wanted].filter((t) => levels.get(t.node) === level && !isHost(t) && !known.has(t))
-    const lowered = lower(produces, known, device)
+    const lowered = lower(produces, known, device, { mapsFiles })
     stages.push({
       lowered,
       produces,

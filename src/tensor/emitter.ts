@@ -12,8 +12,8 @@ import {
   onnxType,
 } from './onnx.js'
 import type { FusedAttributes, Primitive } from './primitives.js'
-import { ShapeError } from './shape.js'
-import type { MemorySource, Source } from './source.js'
+import { ShapeError, sizeOf } from './shape.js'
+import type { Source } from './source.js'
 import type { Node, Tensor } from './tensor.js'
 import { value, type Value } from './value.js'
 
@@ -31,16 +31,19 @@ type Extra = {
   readonly outputs?: number
 }
 
-/** How each array in memory is named in every program, so that equal programs have equal bytes. */
-const memoryNames = new WeakMap<MemorySource, string>()
+/** How what lies in memory is named in every program, so that equal programs have equal bytes. */
+const memoryNames = new WeakMap<Source | Value, string>()
 let memoryCount = 0
-const memoryName = (source: MemorySource): string => {
-  const known = memoryNames.get(source)
+const memoryName = (held: Source | Value): string => {
+  const known = memoryNames.get(held)
   if (known) return known
   const name = `weft-memory-${memoryCount++}`
-  memoryNames.set(source, name)
+  memoryNames.set(held, name)
   return name
 }
+
+/** Constants from this many bytes on lie beside the model, by reference: a protobuf ends at 2 GB and is copied often. */
+const largeConstant = 2 ** 20
 
 const bytesOf = (v: Value): Uint8Array => new Uint8Array(v.data.buffer, v.data.byteOffset, v.data.byteLength)
 
@@ -49,28 +52,30 @@ export class Emitter {
   readonly initializers: OnnxTensor[] = []
   readonly inputs = new Map<string, Tensor>()
   readonly inputInfo: OnnxValueInfo[] = []
-  readonly memory: Map<string, Value>
+  /** What the session is given in memory, by the name of the file it stands for. */
+  readonly memory: Map<string, Source>
   private readonly produced = new Set<string>()
   private readonly names = new Map<Tensor, string>()
   private readonly constants = new Map<string, string>()
-  private readonly counter: { next: number; opset: number }
+  private readonly shared: { next: number; opset: number; readonly mapsFiles: boolean }
 
   constructor(
     readonly device: Device,
     private readonly rules: Rules,
     private readonly given: ReadonlySet<Tensor>,
-    parent?: Emitter,
+    parent: Emitter | { readonly mapsFiles: boolean },
   ) {
-    this.counter = parent?.counter ?? { next: 0, opset: 21 }
-    this.memory = parent?.memory ?? new Map()
+    const inner = parent instanceof Emitter
+    this.shared = inner ? parent.shared : { next: 0, opset: 21, mapsFiles: parent.mapsFiles }
+    this.memory = inner ? parent.memory : new Map()
   }
 
   get opset(): number {
-    return this.counter.opset
+    return this.shared.opset
   }
 
   fresh(): string {
-    return `t${this.counter.next++}`
+    return `t${this.shared.next++}`
   }
 
   /** Appends a node and names its outputs. */
@@ -92,7 +97,12 @@ export class Emitter {
     const known = key && this.constants.get(key)
     if (known) return known
     const name = this.fresh()
-    this.initializers.push({ name, type, shape: v.shape, bytes })
+    const { dtype, shape } = v
+    const place =
+      bytes.length < largeConstant
+        ? { bytes }
+        : { external: this.hold(v, { kind: 'memory', dtype, shape, value: v }) }
+    this.initializers.push({ name, type, shape, ...place })
     if (key) this.constants.set(key, name)
     return name
   }
@@ -131,30 +141,30 @@ export class Emitter {
     const asBits = t.dtype === 'bfloat16'
     this.inputInfo.push({ name, type: asBits ? onnxType.uint16 : onnxType[t.dtype], shape: packed })
     if (!asBits) return name
-    this.counter.opset = 26
+    this.shared.opset = 26
     return this.op('BitCast', [name], { to: onnxType.bfloat16 })
+  }
+
+  /** A place in memory for `source`, named after `identity`. */
+  private hold(identity: Source | Value, source: Source): NonNullable<OnnxTensor['external']> {
+    const location = memoryName(identity)
+    this.memory.set(location, source)
+    return { location, offset: 0, length: byteLength(source.dtype, sizeOf(source.shape)) }
   }
 
   bound(source: Source): string {
     const name = this.fresh()
-    const shape =
-      source.dtype === 'int4'
-        ? [
-            byteLength(
-              'int4',
-              source.shape.reduce((n, d) => n * d, 1),
-            ),
-          ]
-        : source.shape
-    const file = source.kind === 'file'
-    const location = file ? source.path.replace(/^([A-Za-z]:)?[\\/]+/, '') : memoryName(source)
-    if (!file) this.memory.set(location, source.value)
-    const external = {
-      location,
-      offset: file ? source.offset : 0,
-      length: file ? source.length : source.value.data.byteLength,
-    }
-    this.initializers.push({ name, type: onnxType[source.dtype], shape, external })
+    const { dtype, shape } = source
+    const external =
+      source.kind === 'file' && this.shared.mapsFiles
+        ? {
+            location: source.path.replace(/^([A-Za-z]:)?[\\/]+/, ''),
+            offset: source.offset,
+            length: source.length,
+          }
+        : this.hold(source, source)
+    const packed = dtype === 'int4' ? [byteLength(dtype, sizeOf(shape))] : shape
+    this.initializers.push({ name, type: onnxType[dtype], shape: packed, external })
     return name
   }
 

@@ -7,7 +7,8 @@ import { encodeGraph, type OnnxAttribute, type OnnxGraph } from './onnx.js'
 import type { Primitive, Subgraph } from './primitives.js'
 import { type Shape, ShapeError } from './shape.js'
 import type { Tensor } from './tensor.js'
-import { value, type Value } from './value.js'
+import type { Source } from './source.js'
+import { value } from './value.js'
 
 /** What a lowered graph needs beside its bytes. */
 export interface Lowered {
@@ -16,7 +17,7 @@ export interface Lowered {
   readonly inputs: ReadonlyMap<string, Tensor>
   readonly outputs: readonly string[]
   /** Arrays bound by reference, by the name that stands for their file. */
-  readonly memory: ReadonlyMap<string, Value>
+  readonly memory: ReadonlyMap<string, Source>
   readonly opset: number
 }
 
@@ -228,8 +229,13 @@ const rules: Rules = {
 }
 
 /** The graph of `outputs`, in which the tensors of `given` are inputs like any leaf. */
-export const lower = (outputs: readonly Tensor[], given: ReadonlySet<Tensor>, device: Device): Lowered => {
-  const e = new Emitter(device, rules, given)
+export const lower = (
+  outputs: readonly Tensor[],
+  given: ReadonlySet<Tensor>,
+  device: Device,
+  { mapsFiles }: { readonly mapsFiles: boolean },
+): Lowered => {
+  const e = new Emitter(device, rules, given, { mapsFiles })
   e.emit(outputs)
   const names = e.finish(outputs)
   return {
