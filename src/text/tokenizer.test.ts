@@ -7,7 +7,13 @@ import { goldenFolder } from '../../test/golden.js'
 import { trainBytePairs } from './bpe.js'
 import { saveTokenizer, simpleChatTemplate } from './save.js'
 import { streamDecoder } from './stream.js'
-import { type Message, openTokenizer, type Tokenizer, tokenizerFromJson } from './tokenizer.js'
+import {
+  type Message,
+  openTokenizer,
+  type Tokenizer,
+  type TokenizerConfig,
+  tokenizerFromJson,
+} from './tokenizer.js'
 
 const names = ['bytelevel-bpe', 'metaspace-bpe', 'unigram', 'wordpiece']
 const readGolden = async (...parts: string[]): Promise<unknown> =>
@@ -261,6 +267,9 @@ describe('chat', () => {
     expect(() => withTemplate("{{ raise_exception('no system role') }}").render(turns)).toThrow(
       'no system role',
     )
+    const odd = { chat_template: [null, { name: 'default', template: 3 }] } as unknown as TokenizerConfig
+    const holder = tokenizerFromJson(trainBytePairs([], { vocabularySize: 256 }), odd)
+    expect(() => holder.chat(turns)).toThrow('no chat template "default"')
     const bare = tokenizerFromJson(trainBytePairs([], { vocabularySize: 256 }))
     expect(() => bare.chat(turns)).toThrow('no chat template')
     expect(() => withTemplate('{{ messages | length }}').chatWithMask(turns)).toThrow(

@@ -123,10 +123,11 @@ const checkJson = (json: unknown, name: string): Record<string, unknown> => {
 const chooseTemplate = (config: TokenizerConfig, { template, tools }: ChatOptions): string => {
   const found = config.chat_template
   if (typeof found === 'string' && template === undefined) return found
-  const named = new Map(Array.isArray(found) ? found.map((t) => [t.name, t.template] as const) : [])
+  const entries: unknown[] = Array.isArray(found) ? found : []
+  const named = new Map(entries.filter(isObject).map((t) => [String(t.name), t.template] as const))
   const wanted = template ?? (tools && named.has('tool_use') ? 'tool_use' : 'default')
   const text = named.get(wanted)
-  if (text !== undefined) return text
+  if (typeof text === 'string') return text
   const known = [...named.keys()].join(', ') || (typeof found === 'string' ? 'one without a name' : 'none')
   throw new CheckpointError(
     'NoChatTemplate',
