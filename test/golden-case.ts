@@ -1,6 +1,7 @@
 /** @file A model beside what the reference library computed with it. No test runner here: browsers use it too. */
 import type { Checkpoint } from '../src/checkpoint/web.js'
 import type { Model, ModelInputs, Parameters, Task } from '../src/models/index.js'
+import { adamW } from '../src/train/optimizer.js'
 import {
   compile,
   type CompileOptions,
@@ -12,7 +13,6 @@ import {
   type Value,
   valueAndGrad,
   valueOf,
-  zerosValue,
 } from '../src/tensor/index.js'
 
 /** The inputs and labels of the reference run. */
@@ -61,17 +61,6 @@ export const batchOf = async (
 const lossOf = (task: Task, logits: Tensor, labels: Tensor): Tensor =>
   task === 'causal' ? crossEntropy(logits.slice(1, 0, -1), labels.slice(1, 1)) : crossEntropy(logits, labels)
 
-/** AdamW as PyTorch writes it (Loshchilov & Hutter 2019), with the settings of the reference run. */
-const adamW = (p: Tensor, g: Tensor, m: Tensor, v: Tensor, step: Tensor): [Tensor, Tensor, Tensor] => {
-  const [rate, beta1, beta2, epsilon, decay] = [1e-2, 0.9, 0.999, 1e-8, 0.01]
-  const correction = (beta: number): Tensor => step.mul(Math.log(beta)).exp().neg().add(1)
-  const first = m.mul(beta1).add(g.mul(1 - beta1))
-  const second = v.mul(beta2).add(g.square().mul(1 - beta2))
-  const size = second.sqrt().div(correction(beta2).sqrt()).add(epsilon)
-  const next = p.mul(1 - rate * decay).sub(first.div(correction(beta1)).div(size).mul(rate))
-  return [next, first, second]
-}
-
 /** What the reference library computed, computed by Weft. */
 export interface Trained {
   readonly logits: Value
@@ -85,32 +74,30 @@ export interface Trained {
 /** Runs the reference run's five steps of AdamW: one program, forward, backward and update. */
 export const train = async (model: Model, batch: Batch, options: CompileOptions = {}): Promise<Trained> => {
   const task = model.architecture.task(model.config)
-  const zeros = mapTree<Value, Value, Parameters<Value>>(model.parameters, (p) => zerosValue(p.shape))
+  const optimizer = adamW({ weightDecay: 0.01 })
+  const scalars = (step: number): Record<string, Value> =>
+    mapTree<number, Value, Record<string, number>>({ ...optimizer.scalars(step, 1e-2) }, (x) =>
+      valueOf([x], []),
+    )
+  let state = { parameters: model.parameters, optimizer: optimizer.init(model.parameters) }
   const program = await compile(
-    ({ parameters, m, v, batch: { inputs, labels }, step }) => {
+    ({ parameters, optimizer: slots, batch: { inputs, labels }, scalars }) => {
       const { value: outputs, grads } = valueAndGrad((p: Parameters<Tensor>) => {
-        const { logits, hidden } = model.architecture.forward(
-          model.weights(p, {}),
-          inputs as ModelInputs,
-          model.config,
-        )
+        const w = model.weights(p, {})
+        const { logits, hidden } = model.architecture.forward(w, inputs as ModelInputs, model.config)
         return { loss: lossOf(task, logits, labels), logits, hidden }
       })(parameters)
-      const updated = Object.keys(parameters).map(
-        (name) => [name, adamW(parameters[name], grads[name], m[name], v[name], step)] as const,
-      )
-      const part = (i: number): Parameters<Tensor> => Object.fromEntries(updated.map(([n, u]) => [n, u[i]]))
-      return { ...outputs, grads, parameters: part(0), m: part(1), v: part(2) }
+      const next = optimizer.update(parameters, grads, slots, scalars)
+      return { ...outputs, grads, parameters: next.parameters, optimizer: next.state }
     },
-    { parameters: model.parameters, m: zeros, v: zeros, batch, step: valueOf([1], []) },
+    { ...state, batch, scalars: scalars(1) },
     options,
   )
-  let state = { parameters: model.parameters, m: zeros, v: zeros }
   const losses: number[] = []
   let first: Pick<Trained, 'logits' | 'hidden' | 'grads'> | undefined
   let after = model.parameters
   for (let step = 1; step <= 6; step++) {
-    const out = await program.run({ ...state, batch, step: valueOf([step], []) })
+    const out = await program.run({ ...state, batch, scalars: scalars(step) })
     first ??= { logits: out.logits, hidden: out.hidden, grads: out.grads }
     after = state.parameters
     state = out

@@ -1,7 +1,7 @@
 /** @file The tests that every architecture passes: agreement with the reference library on a checkpoint. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Checkpoint, open } from '../src/checkpoint/index.js'
-import { type Model, openModel } from '../src/models/index.js'
+import { decoder, type Model, openModel } from '../src/models/index.js'
 import {
   type Batch,
   batchOf,
@@ -95,6 +95,19 @@ export const testGolden = (name: string, { tolerance = 2e-5, losses = 2e-5 }: Go
       if (!golden.has('generated')) skip('no generation in the reference outputs')
       const ids = [...(await theirs('generated'))]
       expect(await continueUncached(model, ids.slice(0, 5), ids.length - 5)).toEqual(ids)
+    })
+
+    test('in greedy generation with cached keys and values', async ({ skip }) => {
+      if (!golden.has('generated')) skip('no generation in the reference outputs')
+      const ids = [...(await theirs('generated'))]
+      const cached = decoder(model, { capacity: ids.length })
+      const generated = ids.slice(0, 5)
+      for (let next = await cached.prefill([generated]); generated.length < ids.length;) {
+        const logits = await numbersOf(next)
+        generated.push(logits.indexOf(logits.reduce((a, b) => Math.max(a, b))))
+        if (generated.length < ids.length) next = await cached.step(generated.slice(-1))
+      }
+      expect(generated).toEqual(ids)
     })
   })
 }

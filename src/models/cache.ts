@@ -1,4 +1,87 @@
-/** @file placeholder */
-export interface CacheOptions {}
-export interface Decoder {}
-export const decoder = (): void => {}
+/** @file The keys and values of tokens already seen, on the host: programs return only the new ones, and they are written here. */
+import { type Value, value } from '../tensor/index.js'
+import type { CacheSpec } from './architecture.js'
+
+/** Keys and values of one module: [batch, heads, slots, size] each. */
+export interface KeysAndValues<T> {
+  readonly k: T
+  readonly v: T
+}
+
+/**
+ * Keys and values of `batch` rows. A token's slot is its position. Arrays grow by whole buckets, so that the programs
+ * which read them come in few sizes.
+ */
+export class KeyValueCache {
+  /** How many tokens of each row it holds. */
+  readonly lengths: Int32Array
+  private slots = 0
+  private arrays = new Map<string, KeysAndValues<Float32Array>>()
+
+  constructor(
+    private readonly specs: readonly CacheSpec[],
+    private readonly batch: number,
+  ) {
+    this.lengths = new Int32Array(batch)
+  }
+
+  /** Forgets everything, and gives the memory back. */
+  clear(): void {
+    this.lengths.fill(0)
+    this.slots = 0
+    this.arrays.clear()
+  }
+
+  /** Makes room for `slots` tokens a row. */
+  reserve(slots: number): void {
+    if (slots <= this.slots) return
+    const grown = (old: Float32Array | undefined, heads: number, size: number): Float32Array => {
+      const rows = this.batch * heads
+      const array = new Float32Array(rows * slots * size)
+      const kept = this.slots * size
+      for (let r = 0; old && r < rows; r++)
+        array.set(old.subarray(r * kept, (r + 1) * kept), r * slots * size)
+      return array
+    }
+    for (const { module, heads, size } of this.specs) {
+      const old = this.arrays.get(module)
+      this.arrays.set(module, { k: grown(old?.k, heads, size), v: grown(old?.v, heads, size) })
+    }
+    this.slots = slots
+  }
+
+  /** What the programs for `slots` tokens are given; the arrays themselves, not copies. Empty when nothing is reserved. */
+  values(): Record<string, KeysAndValues<Value>> {
+    const of = (data: Float32Array, { heads, size }: CacheSpec): Value =>
+      value(data, [this.batch, heads, this.slots, size], 'float32')
+    return Object.fromEntries(
+      this.specs.flatMap((spec) => {
+        const held = this.arrays.get(spec.module)
+        return held ? [[spec.module, { k: of(held.k, spec), v: of(held.v, spec) }]] : []
+      }),
+    )
+  }
+
+  /**
+   * Writes the first `counts[row]` new tokens of each row behind those it holds. fresh: by module, [batch, heads, time,
+   * size]. There must be room.
+   */
+  async append(
+    fresh: Readonly<Record<string, KeysAndValues<Value>>>,
+    counts: ArrayLike<number>,
+  ): Promise<void> {
+    for (const { module, heads, size } of this.specs) {
+      const held = this.arrays.get(module)!
+      for (const part of ['k', 'v'] as const) {
+        const from = (await fresh[module][part].read()) as Float32Array
+        const time = from.length / (this.batch * heads * size)
+        for (let r = 0; r < this.batch * heads; r++) {
+          const row = Math.floor(r / heads)
+          const tokens = from.subarray(r * time * size, (r * time + counts[row]) * size)
+          held[part].set(tokens, (r * this.slots + this.lengths[row]) * size)
+        }
+      }
+    }
+    for (let row = 0; row < this.batch; row++) this.lengths[row] += counts[row]
+  }
+}

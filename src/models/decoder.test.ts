@@ -1,0 +1,114 @@
+import { afterAll, describe, expect, test } from 'vitest'
+import { goldenFolder } from '../../test/golden.js'
+import { distance, numbersOf } from '../../test/golden-case.js'
+import { type Checkpoint, open } from '../checkpoint/index.js'
+import { UsageError } from '../errors.js'
+import { compile, valueOf } from '../tensor/index.js'
+import { decoder, type Model, openModel } from './index.js'
+
+const opened: Checkpoint[] = []
+const modelOf = async (name: string, trainable = false): Promise<Model> => {
+  const checkpoint = await open(goldenFolder(name))
+  opened.push(checkpoint)
+  return openModel(checkpoint, { trainable })
+}
+afterAll(() => Promise.all(opened.map((c) => c.close())))
+
+/** Logits of every position of one sequence, without a cache: [time, vocabulary]. */
+const uncached = async (model: Model, ids: readonly number[]): Promise<Float64Array[]> => {
+  const program = await compile(
+    (given) => model.architecture.forward(model.weights(given.parameters, {}), given, model.config).logits,
+    { ids: valueOf(ids, [1, ids.length], 'int32'), parameters: model.parameters },
+  )
+  const logits = await program.run({
+    ids: valueOf(ids, [1, ids.length], 'int32'),
+    parameters: model.parameters,
+  })
+  const numbers = await numbersOf(logits)
+  const width = numbers.length / ids.length
+  return ids.map((_, i) => numbers.slice(i * width, (i + 1) * width))
+}
+
+const sequence = (length: number, step: number): number[] =>
+  Array.from({ length }, (_, i) => 4 + ((i * i * step + 7 * i + step) % 90))
+
+describe.each(['llama', 'llama3-rope', 'mistral', 'gemma2', 'mixtral', 'gpt2'])('%s', (name) => {
+  test('cached logits equal uncached ones: two rows of unlike lengths, prompts in pieces, past a bucket', async () => {
+    const model = await modelOf(name)
+    const rows = [sequence(40, 3), sequence(33, 5)]
+    const expected = await Promise.all(rows.map((ids) => uncached(model, ids)))
+    const cached = decoder(model, { batch: 2, capacity: 64, chunk: 16 })
+    const prompts = [rows[0].slice(0, 30), rows[1].slice(0, 9)]
+    let logits = await cached.prefill(prompts)
+    const at = prompts.map((p) => p.length)
+    const compare = async (): Promise<void> => {
+      const numbers = await numbersOf(logits)
+      const width = numbers.length / 2
+      for (const row of [0, 1])
+        expect(
+          distance(numbers.slice(row * width, (row + 1) * width), expected[row][at[row] - 1]),
+          `row ${row} after ${at[row]}`,
+        ).toBeLessThan(2e-5)
+    }
+    await compare()
+    for (let i = 0; i < 8; i++) {
+      logits = await cached.step(rows.map((ids, row) => ids[at[row]++]))
+      await compare()
+    }
+    logits = await cached.extend(rows.map((ids, row) => ids.slice(at[row])))
+    rows.forEach((ids, row) => (at[row] = ids.length))
+    await compare()
+  })
+})
+
+test('cached keys pass from a bucket to the next', async () => {
+  const model = await modelOf('mistral')
+  const ids = sequence(64, 11)
+  const expected = await uncached(model, ids)
+  const cached = decoder(model, { capacity: 64, chunk: 8 })
+  let logits = await cached.prefill([ids.slice(0, 3)])
+  for (let at = 3; ; at++) {
+    expect(distance(await numbersOf(logits), expected[at - 1]), `after ${at}`).toBeLessThan(2e-5)
+    if (at === ids.length) break
+    logits = await cached.step([ids[at]])
+  }
+})
+
+test('parameters that train are those of the model, as they are now', async () => {
+  const model = await modelOf('llama', true)
+  const ids = sequence(12, 3)
+  const moved = model.with(
+    Object.fromEntries(
+      Object.entries(model.parameters).map(([name, p]) => [
+        name,
+        valueOf(
+          (p.data as Float32Array).map((x) => x * 1.1),
+          p.shape,
+        ),
+      ]),
+    ),
+  )
+  const expected = await uncached(moved, ids)
+  const logits = await decoder(moved, { capacity: 16 }).prefill([ids])
+  expect(distance(await numbersOf(logits), expected[11])).toBeLessThan(2e-5)
+})
+
+test('once prepared, nothing compiles: any prompt and any step up to the capacity', async () => {
+  const model = await modelOf('llama')
+  const cached = decoder(model, { capacity: 32, chunk: 16 })
+  await cached.prepare()
+  const count = (): number => (cached as unknown as { programs: Map<string, unknown> }).programs.size
+  const before = count()
+  for (const length of [1, 2, 15, 16, 17, 31]) {
+    await cached.prefill([sequence(length, 3)])
+    await cached.step([5])
+  }
+  expect(count()).toBe(before)
+})
+
+test('a full cache, a wrong number of rows and an empty prompt are refused', async () => {
+  const cached = decoder(await modelOf('llama'), { capacity: 8 })
+  await expect(cached.prefill([sequence(9, 3)])).rejects.toThrow(UsageError)
+  await expect(cached.prefill([[1], [2]])).rejects.toThrow(/2 rows for a decoder of 1/)
+  expect(() => cached.prefill([[]])).toThrow(/at least one token/)
+})

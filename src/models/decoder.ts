@@ -1,0 +1,289 @@
+/**
+ * @file Cached generation: programs that take new tokens and the keys and values before them, in a few sizes. Weights are
+ * bound to the programs. A method that answers for weights or attention works here too, since the cache is itself an
+ * answer to `attend`, standing before the method's.
+ */
+import { UsageError, WeftError } from '../errors.js'
+import {
+  bound,
+  compile,
+  type CompileOptions,
+  concat,
+  mapTree,
+  type MemorySource,
+  type Program,
+  range,
+  type Spec,
+  type Tensor,
+  value,
+  type Value,
+  valueOf,
+} from '../tensor/index.js'
+import type { CacheSpec } from './architecture.js'
+import { type KeysAndValues, KeyValueCache } from './cache.js'
+import type { Model } from './model.js'
+import { answering, type Weights } from './weights.js'
+
+export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
+  /** How many sequences go on together. Default 1. */
+  readonly batch?: number
+  /** The most tokens that a sequence may have. */
+  readonly capacity: number
+  /** The most tokens that one program takes: longer prompts pass in pieces. Default 256. */
+  readonly chunk?: number
+}
+
+export interface Decoder {
+  readonly cache: KeyValueCache
+  /** Begins anew with a prompt (at least one token) for each row. Logits of the token after each: [batch, vocabulary]. */
+  prefill(rows: readonly ArrayLike<number>[]): Promise<Value>
+  /** Appends tokens, as many as each row has; the logits after the last of each (meaningless where a row has none). */
+  extend(rows: readonly ArrayLike<number>[]): Promise<Value>
+  /** Appends one token to each row. */
+  step(ids: ArrayLike<number>): Promise<Value>
+  /** Compiles what any sequence up to the capacity may need, so that nothing compiles later. */
+  prepare(): Promise<void>
+}
+
+/** The smallest power of two times `least` that holds `n`, but at most `most`. */
+const bucket = (n: number, least: number, most: number): number =>
+  Math.min(most, least * 2 ** Math.max(0, Math.ceil(Math.log2(n / least))))
+
+const leastTokens = 16
+const leastPast = 64
+
+type Past<T> = Readonly<Record<string, KeysAndValues<T>>>
+
+interface Inputs<T> {
+  /** [batch, time] */
+  readonly ids: T
+  /** How many tokens each row holds already: [batch]. */
+  readonly start: T
+  /** How many of the new tokens each row has: [batch]. */
+  readonly count: T
+  /** [batch, heads, slots, size], by module. */
+  readonly past: Past<T>
+}
+
+interface Outputs<T> {
+  /** [batch, vocabulary] */
+  readonly logits: T
+  readonly fresh: Past<T>
+}
+
+const sources = new WeakMap<Value, MemorySource>()
+
+/** A parameter as a weight bound in memory: one for all programs. */
+const boundValue = (v: Value): Tensor => {
+  const source = sources.get(v) ?? { kind: 'memory', dtype: v.dtype, shape: v.shape, value: v }
+  sources.set(v, source)
+  return bound(source)
+}
+
+/** `w`, whose attention sees the keys and values of `past` before the new ones; these are left in `fresh`. */
+const remembering = (
+  w: Weights,
+  modules: ReadonlySet<string>,
+  past: Past<Tensor>,
+  fresh: Record<string, KeysAndValues<Tensor>>,
+): Weights =>
+  answering(w, {
+    attend(name, parts, core) {
+      if (!modules.has(name)) return w.attend(name, parts, core)
+      if (Object.hasOwn(fresh, name))
+        throw new WeftError('ModuleRepeated', `attention of '${name}' runs twice in one pass`, {
+          hint: 'Cached generation keeps one set of keys a module: generate without the cache.',
+        })
+      const { k, v } = (fresh[name] = { k: parts.k, v: parts.v })
+      const before = Object.hasOwn(past, name) ? past[name] : undefined
+      const seen = before ? { k: concat([before.k, k], 2), v: concat([before.v, v], 2) } : { k, v }
+      return w.attend(name, { ...parts, ...seen }, core)
+    },
+  })
+
+/** One pass over new tokens, as a graph. */
+const pass = (
+  model: Model,
+  parameters: Readonly<Record<string, Tensor>>,
+  modules: ReadonlySet<string>,
+  capacity: number,
+  { ids, start, count, past }: Inputs<Tensor>,
+): Outputs<Tensor> => {
+  const [, time] = ids.shape
+  const slots = Object.values(past)[0]?.k.shape[2] ?? 0
+  const [begin, given] = [start.unsqueeze(1), count.unsqueeze(1)]
+  const [old, fresher] = [range(0, slots).unsqueeze(0), range(0, time).unsqueeze(0)]
+  // What stands for padding may lie beyond the last position; nothing sees it.
+  const positions = begin.add(fresher).minimum(capacity - 1)
+  const at = {
+    ids: positions,
+    keys: concat([old.expand([ids.shape[0], slots]), positions], 1),
+    valid: concat([old.less(begin), fresher.less(given)], 1),
+    causal: true,
+    limit: capacity,
+  }
+  const fresh: Record<string, KeysAndValues<Tensor>> = {}
+  const w = remembering(model.weights(parameters, {}), modules, past, fresh)
+  const logitsAt = given.sub(1).maximum(0)
+  const { logits } = model.architecture.forward(w, { ids, at, logitsAt }, model.config)
+  return { logits: logits.squeeze(1), fresh }
+}
+
+/** Parameters on the host, so that they can be bound. */
+const onHost = async (model: Model): Promise<Model['parameters']> => {
+  const entries = Object.entries(model.parameters).map(
+    async ([name, v]) => [name, value(await v.read(), v.shape, v.dtype)] as const,
+  )
+  return Object.fromEntries(await Promise.all(entries))
+}
+
+class CachedDecoder implements Decoder {
+  readonly cache: KeyValueCache
+  private readonly programs = new Map<string, Promise<Program<Inputs<Value>, Outputs<Value>>>>()
+  private readonly parameters: Promise<Model['parameters']>
+  private readonly batch: number
+  private readonly capacity: number
+  private readonly chunk: number
+
+  constructor(
+    private readonly model: Model,
+    private readonly specs: readonly CacheSpec[],
+    private readonly options: DecoderOptions,
+  ) {
+    this.batch = options.batch ?? 1
+    this.capacity = options.capacity
+    this.chunk = Math.min(options.chunk ?? 256, options.capacity)
+    this.cache = new KeyValueCache(specs, this.batch)
+    this.parameters = onHost(model)
+  }
+
+  prefill(rows: readonly ArrayLike<number>[]): Promise<Value> {
+    if (rows.some((row) => row.length === 0))
+      throw new UsageError('EmptyPrompt', 'every row needs at least one token to begin with.')
+    this.cache.clear()
+    return this.extend(rows)
+  }
+
+  step(ids: ArrayLike<number>): Promise<Value> {
+    return this.extend(Array.from(ids, (id) => [id]))
+  }
+
+  async extend(rows: readonly ArrayLike<number>[]): Promise<Value> {
+    this.check(rows)
+    const longest = Math.max(...rows.map((row) => row.length))
+    let logits: Value | undefined
+    for (let from = 0; from < longest; from += this.chunk) {
+      const part = rows.map((row) => Array.from(row).slice(from, from + this.chunk))
+      const next = await this.pass(part)
+      logits = logits ? await this.merged(logits, next, part) : next
+    }
+    return logits!
+  }
+
+  async prepare(): Promise<void> {
+    const sizes = (next: (n: number) => number, most: number): number[] => {
+      const found = [next(1)]
+      while (found[found.length - 1] < most) found.push(next(found[found.length - 1] + 1))
+      return found
+    }
+    const times = sizes((n) => this.timeBucket(n), this.chunk)
+    for (const past of [0, ...sizes((n) => this.pastBucket(n), this.capacity)])
+      for (const time of times)
+        // Prompts begin at 0, their later pieces behind whole ones; everything else comes one by one.
+        if (past === 0 || time === 1 || past >= this.chunk) await this.program(time, past)
+  }
+
+  private timeBucket(tokens: number): number {
+    return tokens === 1 ? 1 : bucket(tokens, Math.min(leastTokens, this.chunk), this.chunk)
+  }
+
+  private pastBucket(tokens: number): number {
+    return tokens === 0 ? 0 : bucket(tokens, Math.min(leastPast, this.capacity), this.capacity)
+  }
+
+  private check(rows: readonly ArrayLike<number>[]): void {
+    if (rows.length !== this.batch)
+      throw new UsageError('WrongBatch', `${rows.length} rows for a decoder of ${this.batch}.`)
+    const full = rows.findIndex((row, i) => this.cache.lengths[i] + row.length > this.capacity)
+    if (full >= 0)
+      throw new UsageError(
+        'CacheFull',
+        `row ${full} would have ${this.cache.lengths[full] + rows[full].length} tokens; the decoder holds ${this.capacity}.`,
+      )
+  }
+
+  /** The program for `time` new tokens behind `slots` cached ones. */
+  private program(time: number, slots: number): Promise<Program<Inputs<Value>, Outputs<Value>>> {
+    const key = `${time}:${slots}`
+    const known = this.programs.get(key)
+    if (known) return known
+    const made = this.compile(time, slots)
+    this.programs.set(key, made)
+    // What failed may be tried again.
+    made.catch(() => this.programs.delete(key))
+    return made
+  }
+
+  private async compile(time: number, slots: number): Promise<Program<Inputs<Value>, Outputs<Value>>> {
+    const { batch, specs, model, capacity } = this
+    const parameters = await this.parameters
+    const modules = new Set(specs.map(({ module }) => module))
+    const past = specs.map(({ module, heads, size }) => {
+      const spec: Spec = { dtype: 'float32', shape: [batch, heads, slots, size] }
+      return [module, { k: spec, v: spec }] as const
+    })
+    const integers = (...shape: number[]): Spec => ({ dtype: 'int32', shape })
+    const inputs: Inputs<Spec> = {
+      ids: integers(batch, time),
+      start: integers(batch),
+      count: integers(batch),
+      past: slots ? Object.fromEntries(past) : {},
+    }
+    const graph = (given: Inputs<Tensor>): Outputs<Tensor> => {
+      const weights = mapTree<Value, Tensor, typeof parameters>(parameters, boundValue)
+      return pass(model, weights, modules, capacity, given)
+    }
+    return compile(graph as never, inputs, { device: this.options.device }) as never
+  }
+
+  /** Runs the new tokens of one chunk, and writes their keys and values into the cache. */
+  private async pass(rows: readonly (readonly number[])[]): Promise<Value> {
+    const { cache, batch } = this
+    const counts = rows.map((row) => row.length)
+    const time = this.timeBucket(Math.max(...counts))
+    const slots = this.pastBucket(Math.max(...cache.lengths))
+    const ids = rows.flatMap((row) => [...row, ...new Array<number>(time - row.length).fill(0)])
+    const program = await this.program(time, slots)
+    const { logits, fresh } = await program.run({
+      ids: valueOf(ids, [batch, time], 'int32'),
+      start: valueOf(cache.lengths, [batch], 'int32'),
+      count: valueOf(counts, [batch], 'int32'),
+      past: slots ? cache.values() : {},
+    })
+    cache.reserve(this.pastBucket(Math.max(...counts.map((n, i) => n + cache.lengths[i]))))
+    await cache.append(fresh, counts)
+    return logits
+  }
+
+  /** The logits of the rows that went on in `part` from `next`, of the others from `before`. */
+  private async merged(before: Value, next: Value, part: readonly (readonly number[])[]): Promise<Value> {
+    const out = Float32Array.from((await before.read()) as Float32Array)
+    const numbers = (await next.read()) as Float32Array
+    const width = out.length / this.batch
+    part.forEach((row, i) => {
+      if (row.length) out.set(numbers.subarray(i * width, (i + 1) * width), i * width)
+    })
+    return value(out, next.shape, 'float32')
+  }
+}
+
+/**
+ * Cached generation with `model`, whose parameters are taken as they are now. Its programs are compiled as they are
+ * needed (see `prepare`), at most one for each power of two. Throws UsageError for an architecture that has no cache.
+ */
+export const decoder = (model: Model, options: DecoderOptions): Decoder => {
+  const specs = model.architecture.cache?.(model.config)
+  if (!specs)
+    throw new UsageError('NoCache', `${model.architecture.name} does not generate: it has no cache of keys.`)
+  return new CachedDecoder(model, specs, options)
+}
