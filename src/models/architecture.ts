@@ -26,6 +26,8 @@ export interface WeightSpec {
   readonly layout?: Layout
   /** The name whose tensor this one is: it may be absent from the file, and is not stored twice. */
   readonly tied?: string
+  /** Its value in a new model. Default: random; 1 for norms, 0 for biases. */
+  readonly initial?: number
   /** The logical parts of a fused matrix (GPT-2's c_attn: q, k, v). */
   readonly parts?: readonly FusedPart[]
   /** The group of each axis; undefined where the axis belongs to none. */

@@ -15,10 +15,11 @@ const linear = (
   ...(bias ? [{ name: `${name}.bias`, shape: [out], kind: 'bias', axes: [outAxis] } as const] : []),
 ]
 
-const norm = (name: string, size: number, axis?: AxisGroup): WeightSpec => ({
+const norm = (name: string, size: number, axis?: AxisGroup, initial = 1): WeightSpec => ({
   name: `${name}.weight`,
   shape: [size],
   kind: 'norm',
+  initial,
   axes: [axis],
 })
 
@@ -71,19 +72,20 @@ const gemmaNorms = [...plainNorms, 'pre_feedforward_layernorm', 'post_feedforwar
 /** Every tensor of the model that `c` describes. */
 export const llamaTable = (c: LlamaConfig): readonly WeightSpec[] => {
   const embedding = 'model.embed_tokens.weight'
+  const normed = (name: string): WeightSpec => norm(name, c.width, residual, c.gemma ? 0 : 1)
   const blocks = c.layers.flatMap((layer, i) => {
     const [name, at] = [`model.layers.${i}`, `layers.${i}`]
     return [
       ...attention(`${name}.self_attn`, at, c, layer),
       ...feedForward(name, at, c, layer),
-      ...(c.gemma ? gemmaNorms : plainNorms).map((n) => norm(`${name}.${n}`, c.width, residual)),
+      ...(c.gemma ? gemmaNorms : plainNorms).map((n) => normed(`${name}.${n}`)),
     ]
   })
   const [head] = linear('lm_head', [c.vocabulary, c.width], [undefined, residual])
   return [
     { name: embedding, shape: [c.vocabulary, c.width], kind: 'embedding', axes: [undefined, residual] },
     ...blocks,
-    norm('model.norm', c.width, residual),
+    normed('model.norm'),
     c.tied ? { ...head, tied: embedding } : head,
   ]
 }
