@@ -1,0 +1,150 @@
+/** @file Evaluation: loss and perplexity on data, accuracy on classes and on multiple choice. */
+import type { Model, Parameters } from '../models/index.js'
+import type { OnProgress } from '../progress.js'
+import { type ChoiceRecord, choiceExamples, type Dataset, type Example, fromRecords } from '../text/index.js'
+import { type CompileOptions, crossEntropy, type Tensor, type Value, valueOf } from '../tensor/index.js'
+import { byShape } from './by-shape.js'
+import { batchesOf, type Data, type DataOptions, isDataset, rowLength, tokenizerOf } from './data.js'
+import { type Batch, forward, modelLoss } from './loss.js'
+
+export interface EvaluateOptions extends DataOptions, CompileOptions {
+  /** At most this many batches. Default: all. */
+  readonly batches?: number
+  readonly onProgress?: OnProgress
+  readonly signal?: AbortSignal
+}
+
+export interface Evaluation {
+  /** Mean over the labels that count. */
+  readonly loss: number
+  /** exp(loss). */
+  readonly perplexity: number
+  /** How many labels counted. */
+  readonly labels: number
+  /** Tokens read in a second, padding included. */
+  readonly tokensPerSecond: number
+  /** Of classes, or of multiple choice by the likelihood of the whole choice. */
+  readonly accuracy?: number
+  /** Of multiple choice by the likelihood a token. */
+  readonly accuracyPerToken?: number
+}
+
+/** Evaluates the model with other values of its parameters: programs are compiled once. */
+export type Evaluator = (parameters?: Parameters<Value>) => Promise<Evaluation>
+
+interface EvaluationInputs<T> {
+  readonly parameters: Parameters<T>
+  readonly batch: Batch<T>
+}
+
+/** An evaluator of `model` on `data`. Multiple-choice records are scored on their right choice, and by accuracy. */
+export const evaluator = (model: Model, data: Data, options: EvaluateOptions = {}): Evaluator => {
+  const loss = modelLoss(model)
+  const program = byShape(({ parameters, batch }: EvaluationInputs<Tensor>) => {
+    const { loss: mean, weight = mean.lift(1), metrics = {} } = loss(parameters, batch, {})
+    return { mean, weight, metrics: { ...metrics } }
+  }, options)
+  const choices = choiceScorer(model, options)
+  return async (parameters = model.parameters) => {
+    const start = performance.now()
+    const [sums, weights] = [new Map<string, number>(), { labels: 0, tokens: 0, batches: 0 }]
+    for await (const batch of await batchesOf(model, data, options)) {
+      if (options.signal?.aborted || weights.batches >= (options.batches ?? Infinity)) break
+      const { mean, weight, metrics } = await program({ parameters, batch })
+      const labels = await numberOf(weight)
+      for (const [name, v] of Object.entries({ loss: mean, ...metrics }))
+        sums.set(name, (sums.get(name) ?? 0) + labels * (await numberOf(v)))
+      weights.labels += labels
+      weights.tokens += (batch.ids ?? batch.labels)?.data.length ?? 0
+      weights.batches++
+      options.onProgress?.({ status: 'progress', name: 'evaluate', done: weights.batches, unit: 'batches' })
+    }
+    const seconds = (performance.now() - start) / 1000
+    const mean = (name: string): number => sums.get(name)! / (weights.labels || 1)
+    return {
+      loss: mean('loss'),
+      perplexity: Math.exp(mean('loss')),
+      labels: weights.labels,
+      tokensPerSecond: weights.tokens / seconds,
+      ...(sums.has('accuracy') ? { accuracy: mean('accuracy') } : {}),
+      ...(await choices(parameters, data)),
+    }
+  }
+}
+
+/** Loss, perplexity, speed and (for classes and multiple choice) accuracy of `model` on `data`. */
+export const evaluate = (model: Model, data: Data, options: EvaluateOptions = {}): Promise<Evaluation> =>
+  evaluator(model, data, options)()
+
+const numberOf = async (v: Value): Promise<number> => Number((await v.read())[0])
+
+/** Rows of one length, padded at the right with labels that do not count. */
+const paddedBatch = (rows: readonly Example[], time: number, pad: number): Batch => {
+  const shape = [rows.length, time]
+  const fill = (of: (row: Example) => readonly number[], rest: number): Value =>
+    valueOf(
+      rows.flatMap((row) => [...of(row), ...new Array<number>(time - row.ids.length).fill(rest)]),
+      shape,
+      'int32',
+    )
+  return {
+    ids: fill((row) => row.ids, pad),
+    attentionMask: fill((row) => row.ids.map(() => 1), 0),
+    labels: fill((row) => row.labels, -100),
+  }
+}
+
+const argMin = (numbers: readonly number[]): number => numbers.indexOf(Math.min(...numbers))
+
+/** Accuracy on the multiple-choice records of `data`: which choice is the most likely after the prompt. */
+const choiceScorer = (model: Model, options: EvaluateOptions) => {
+  const program = byShape(({ parameters, batch }: EvaluationInputs<Tensor>) => {
+    const { logits } = forward(model, parameters, batch)
+    return crossEntropy(logits.slice(1, 0, -1), batch.labels.slice(1, 1), { reduction: 'none' }).sum(1)
+  }, options)
+  return async (
+    parameters: Parameters<Value>,
+    data: Data,
+  ): Promise<Pick<Evaluation, 'accuracy' | 'accuracyPerToken'>> => {
+    const dataset = Array.isArray(data) ? fromRecords(data) : (data as Data)
+    if (!isDataset(dataset)) return {}
+    const tally = { records: 0, whole: 0, perToken: 0 }
+    for await (const record of choiceRecords(dataset)) {
+      const { costs, lengths } = await costsOf(model, record, options, (batch) =>
+        program({ parameters, batch }),
+      )
+      tally.records++
+      tally.whole += Number(argMin(costs) === record.answer)
+      tally.perToken += Number(argMin(costs.map((c, i) => c / lengths[i])) === record.answer)
+    }
+    if (tally.records === 0) return {}
+    return { accuracy: tally.whole / tally.records, accuracyPerToken: tally.perToken / tally.records }
+  }
+}
+
+async function* choiceRecords(dataset: Dataset): AsyncGenerator<ChoiceRecord> {
+  for await (const record of dataset) if ('choices' in record) yield record
+}
+
+/** The negative log-likelihood of each choice and its number of tokens. */
+const costsOf = async (
+  model: Model,
+  record: ChoiceRecord,
+  { length, multiple = 64, tokenizer }: EvaluateOptions,
+  run: (batch: Batch) => Promise<Value>,
+): Promise<{ costs: number[]; lengths: number[] }> => {
+  const tokens = await tokenizerOf(model, tokenizer)
+  const limit = rowLength(model, length)
+  // What is too long loses its beginning: the choice stands at the end.
+  const rows = choiceExamples(record, tokens).map(({ ids, labels }) => ({
+    ids: ids.slice(-limit),
+    labels: labels.slice(-limit),
+  }))
+  const longest = Math.max(...rows.map(({ ids }) => ids.length))
+  const time = Math.min(limit, Math.ceil(longest / multiple) * multiple)
+  const costs = await run(paddedBatch(rows, time, tokens.pad ?? tokens.eos ?? 0))
+  return {
+    costs: Array.from(await costs.read(), Number),
+    lengths: rows.map(({ labels }) => labels.slice(1).filter((label) => label !== -100).length),
+  }
+}

@@ -1,0 +1,9 @@
+/** @file Training: losses, optimisers, schedules, the step, the loop over it, evaluation and generation. */
+export * from './loss.js'
+export * from './optimizer.js'
+export * from './schedule.js'
+export { initialState, type Objective, type TrainingState } from './objective.js'
+export { makeStep, type Step, type StepInputs, type StepOptions, type StepResult } from './step.js'
+export { type Course, type Data, type DataOptions } from './data.js'
+export { type EvaluateOptions, evaluate, type Evaluation, type Evaluator, evaluator } from './evaluate.js'
+export { fit, type FitOptions, type FitResult, type Hook } from './fit.js'

@@ -1,0 +1,108 @@
+/** @file What a training step minimises: the losses of the tasks, and the loss of a model on a batch. */
+import type { Model, ModelInputs, ModelOutputs, Parameters, Task, Trace } from '../models/index.js'
+import { concat, crossEntropy, full, type Tensor, type Value, where } from '../tensor/index.js'
+import { WeftError } from '../errors.js'
+
+/**
+ * One batch: `ids`, `attentionMask`, `labels`, `types`, `decoderIds`: [batch, time]; `embeddings`: [batch, time, width];
+ * `pixels`: [batch, channels, height, width]. Losses of one's own may ask for more.
+ */
+export type Batch<T = Value> = Readonly<Record<string, T>>
+
+export interface Loss {
+  /** A scalar: a mean. */
+  readonly loss: Tensor
+  /** What it is the mean over (a scalar: how many labels), so that batches of different sizes add up. Default 1. */
+  readonly weight?: Tensor
+  /** More means over the same, to be recorded. */
+  readonly metrics?: Readonly<Record<string, Tensor>>
+}
+
+/** The loss of `parameters` on `batch`; `trace.random` gives dropout's bytes in training. */
+export type LossFunction = (parameters: Parameters<Tensor>, batch: Batch<Tensor>, trace: Trace) => Loss
+
+/** The loss of what a model put out. */
+export type TaskLoss = (outputs: ModelOutputs, batch: Batch<Tensor>) => Loss
+
+/** The label that no loss counts. */
+const ignored = -100
+
+const required = (batch: Batch<Tensor>, name: string): Tensor => {
+  if (batch[name]) return batch[name]
+  throw new WeftError('MissingInput', `the loss needs '${name}' in every batch`, {
+    hint: `The batch holds: ${Object.keys(batch).join(', ')}.`,
+  })
+}
+
+const meanCrossEntropy = (logits: Tensor, labels: Tensor): Required<Omit<Loss, 'metrics'>> => {
+  const weight = labels.notEqual(ignored).cast(logits.dtype).sum()
+  return { loss: crossEntropy(logits, labels, { reduction: 'sum' }).div(weight.maximum(1)), weight }
+}
+
+/** Each label is compared with the logits one position before it. logits: [batch, time, vocabulary], labels: [batch, time]. */
+export const causalLoss: TaskLoss = ({ logits }, batch) =>
+  meanCrossEntropy(logits.slice(1, 0, -1), required(batch, 'labels').slice(1, 1))
+
+/** Labels stand at the positions they belong to. logits: [batch, time, vocabulary], labels: [batch, time]. */
+export const tokenLoss: TaskLoss = ({ logits }, batch) => meanCrossEntropy(logits, required(batch, 'labels'))
+
+/** logits: [batch, classes], labels: [batch]. Also records `accuracy`. */
+export const classLoss: TaskLoss = ({ logits }, batch) => {
+  const labels = required(batch, 'labels')
+  const { loss, weight } = meanCrossEntropy(logits, labels)
+  const right = logits.argMax(-1).equal(labels.cast('int32')).cast(logits.dtype).sum()
+  return { loss, weight, metrics: { accuracy: right.div(weight.maximum(1)) } }
+}
+
+const taskLosses: Readonly<Record<Task, TaskLoss>> = {
+  causal: causalLoss,
+  masked: tokenLoss,
+  sequence: tokenLoss,
+  classify: classLoss,
+  image: classLoss,
+}
+
+/** The loss that belongs to a task. */
+export const lossFor = (task: Task): TaskLoss => taskLosses[task]
+
+/** Labels moved one to the right behind the start token, as sequence-to-sequence models read them. labels: [batch, time]. */
+const decoderIds = ({ config }: Model['checkpoint'], labels: Tensor): Tensor => {
+  const pad = typeof config.pad_token_id === 'number' ? config.pad_token_id : 0
+  const start = typeof config.decoder_start_token_id === 'number' ? config.decoder_start_token_id : pad
+  const first = full([labels.shape[0], 1], start, labels.dtype)
+  const before = labels.slice(1, 0, -1)
+  return concat([first, where(before.equal(ignored), pad, before)], 1)
+}
+
+/** What the model is given of a batch. A sequence-to-sequence model without `decoderIds` gets its labels moved right. */
+export const inputsOf = (model: Model, batch: Batch<Tensor>): ModelInputs => {
+  const { ids, embeddings, attentionMask: mask, types, pixels, labels } = batch
+  const sequence = model.architecture.task(model.config) === 'sequence'
+  const decoder = batch.decoderIds ?? (sequence && labels ? decoderIds(model.checkpoint, labels) : undefined)
+  return { ids, embeddings, mask, types, pixels, decoderIds: decoder }
+}
+
+/** What the model puts out for a batch. */
+export const forward = (
+  model: Model,
+  parameters: Parameters<Tensor>,
+  batch: Batch<Tensor>,
+  trace: Trace = {},
+): ModelOutputs =>
+  model.architecture.forward(model.weights(parameters, trace), inputsOf(model, batch), model.config)
+
+/** Reports of this name (inside any module) are losses that the model or a method adds to the task's. */
+const auxiliary = /(^|\.)auxiliaryLoss$/
+
+/**
+ * The loss of `model` by its task. In training (where `trace.random` is) whatever it reports as `auxiliaryLoss` is
+ * added; `taskLoss` replaces the task's own.
+ */
+export const modelLoss =
+  (model: Model, taskLoss: TaskLoss = lossFor(model.architecture.task(model.config))): LossFunction =>
+  (parameters, batch, trace) => {
+    const reports = trace.reports ?? new Map<string, Tensor>()
+    const task = taskLoss(forward(model, parameters, batch, { ...trace, reports }), batch)
+    const extra = trace.random ? [...reports].filter(([name]) => auxiliary.test(name)) : []
+    return { ...task, loss: extra.reduce((sum, [, value]) => sum.add(value), task.loss) }
+  }

@@ -1,0 +1,144 @@
+/**
+ * @file Optimisers: pure pairs of `init` and `update`. An update is a graph, part of the training step's program; what
+ * depends on the step alone (rates, bias corrections) is computed on the host in float64 and enters as scalars.
+ */
+import type { Parameters } from '../models/index.js'
+import { type Spec, type Tensor, type Value, zerosValue } from '../tensor/index.js'
+
+/** By parameter and slot: `state['lm_head.weight'].momentum`. */
+export type OptimizerState<T = Value> = Readonly<Record<string, Readonly<Record<string, T>>>>
+
+export interface Optimizer {
+  readonly name: string
+  /** The numbers of step `step` (1, 2, ...) at `learningRate` that `update` reads. */
+  scalars(step: number, learningRate: number): Readonly<Record<string, number>>
+  /** The state before the first step. */
+  init(parameters: Parameters<Spec>): OptimizerState
+  /** One step. It treats every parameter by itself, so that it may also be called for some of them at a time. */
+  update(
+    parameters: Parameters<Tensor>,
+    gradients: Parameters<Tensor>,
+    state: OptimizerState<Tensor>,
+    scalars: Readonly<Record<string, Tensor>>,
+  ): { readonly parameters: Parameters<Tensor>; readonly state: OptimizerState<Tensor> }
+}
+
+/** Settings of some of the parameters; the first group that matches a name holds. */
+export interface ParameterGroup {
+  readonly match: (name: string) => boolean
+  /** Multiplies the learning rate. Default 1. */
+  readonly rateScale?: number
+  /** In place of the optimiser's. */
+  readonly weightDecay?: number
+}
+
+interface GroupOptions {
+  /** Default 0 (SGD), 0.01 (AdamW). */
+  readonly weightDecay?: number
+  readonly groups?: readonly ParameterGroup[]
+}
+
+interface Settings {
+  readonly rateScale: number
+  readonly weightDecay: number
+}
+
+type One<T> = Readonly<Record<string, T>>
+type UpdateOne = (
+  p: Tensor,
+  g: Tensor,
+  state: One<Tensor>,
+  scalars: One<Tensor>,
+  settings: Settings,
+) => { readonly p: Tensor; readonly state: One<Tensor> }
+
+/** An optimiser from the update of one parameter. */
+const perParameter = (
+  name: string,
+  { groups = [], weightDecay }: GroupOptions & { weightDecay: number },
+  slots: readonly string[],
+  scalars: Optimizer['scalars'],
+  update: UpdateOne,
+): Optimizer => ({
+  name,
+  scalars,
+  init: (parameters) =>
+    mapEntries(parameters, ({ shape, dtype }) =>
+      Object.fromEntries(slots.map((slot) => [slot, zerosValue(shape, dtype)])),
+    ),
+  update(parameters, gradients, state, given) {
+    const results = mapEntries(parameters, (p, key) => {
+      const group = groups.find(({ match }) => match(key))
+      const settings = {
+        rateScale: group?.rateScale ?? 1,
+        weightDecay: group?.weightDecay ?? weightDecay,
+      }
+      return update(p, gradients[key], state[key], given, settings)
+    })
+    return { parameters: mapEntries(results, (r) => r.p), state: mapEntries(results, (r) => r.state) }
+  },
+})
+
+const mapEntries = <T, U>(
+  record: Readonly<Record<string, T>>,
+  f: (x: T, key: string) => U,
+): Record<string, U> => Object.fromEntries(Object.entries(record).map(([key, x]) => [key, f(x, key)]))
+
+export interface SgdOptions extends GroupOptions {
+  /** Default 0. */
+  readonly momentum?: number
+  /** Look ahead along the momentum (Nesterov). Default false. */
+  readonly nesterov?: boolean
+}
+
+/** Stochastic gradient descent as PyTorch's: decay is added to the gradient, momentum m ← μ m + g. */
+export const sgd = ({ momentum = 0, nesterov = false, ...options }: SgdOptions = {}): Optimizer =>
+  perParameter(
+    'sgd',
+    { weightDecay: 0, ...options },
+    momentum ? ['momentum'] : [],
+    (_, learningRate) => ({ learningRate }),
+    (p, gradient, state, { learningRate }, { rateScale, weightDecay }) => {
+      const g = weightDecay ? gradient.add(p.mul(weightDecay)) : gradient
+      const rate = scaled(learningRate, rateScale)
+      if (!momentum) return { p: p.sub(g.mul(rate)), state }
+      const m = state.momentum.mul(momentum).add(g)
+      return { p: p.sub((nesterov ? g.add(m.mul(momentum)) : m).mul(rate)), state: { momentum: m } }
+    },
+  )
+
+export interface AdamWOptions extends GroupOptions {
+  /** Decay of the two moments. Default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number]
+  /** Default 1e-8. */
+  readonly epsilon?: number
+}
+
+/**
+ * AdamW (Loshchilov & Hutter 2019) as PyTorch's: p ← p (1 - η λ), then p ← p - η / (1 - β₁ᵗ) · m / (√(v / (1 - β₂ᵗ)) + ε).
+ * Slots `m` and `v` are the moments of the gradient.
+ */
+export const adamW = ({
+  betas: [beta1, beta2] = [0.9, 0.999],
+  epsilon = 1e-8,
+  ...options
+}: AdamWOptions = {}): Optimizer =>
+  perParameter(
+    'adamw',
+    { weightDecay: 0.01, ...options },
+    ['m', 'v'],
+    (step, learningRate) => ({
+      learningRate,
+      stepSize: learningRate / (1 - beta1 ** step),
+      correction: 1 / Math.sqrt(1 - beta2 ** step),
+    }),
+    (p, g, state, { learningRate, stepSize, correction }, { rateScale, weightDecay }) => {
+      const m = state.m.mul(beta1).add(g.mul(1 - beta1))
+      const v = state.v.mul(beta2).add(g.square().mul(1 - beta2))
+      const kept = weightDecay ? p.sub(p.mul(scaled(learningRate, rateScale).mul(weightDecay))) : p
+      const direction = m.div(v.sqrt().mul(correction).add(epsilon))
+      return { p: kept.sub(direction.mul(scaled(stepSize, rateScale))), state: { m, v } }
+    },
+  )
+
+const scaled = (rate: Tensor, scale: number): Tensor => (scale === 1 ? rate : rate.mul(scale))
