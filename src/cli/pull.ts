@@ -39,7 +39,7 @@ const inBytes = (progress: OnProgress): ((event: PullEvent) => void) => {
   return (event) => {
     if (event.status === 'initiate') amount = undefined
     if (event.status === 'progress') amount = { done: event.loaded, total: event.total, unit: 'bytes' }
-    if (event.status !== 'initiate' && event.status !== 'ready')
+    if ('file' in event && event.status !== 'initiate')
       progress({ status: event.status, name: event.file, ...amount })
   }
 }
