@@ -20,7 +20,12 @@ import { Draw } from './draw.js'
 import { type Case, type Operation, operations } from './operations.js'
 
 /** What a device lacks, by operation (and dtype where not all lack it), and why. */
-export const lacking: Readonly<Partial<Record<Device, Readonly<Record<string, string>>>>> = {}
+export const lacking: Readonly<Partial<Record<Device, Readonly<Record<string, string>>>>> = {
+  webgpu: {
+    'cast through float16': 'no float16 without the optional feature shader-f16',
+    'cast through bfloat16': 'WebGPU has no bfloat16',
+  },
+}
 
 const dtypesOf = ({ dtypes = ['float32'] }: Operation): readonly ComputeDType[] => dtypes
 

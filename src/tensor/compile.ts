@@ -3,7 +3,7 @@ import { defaultDevice, mapsFiles, openSession, type Session } from '#sessions'
 import { fillBytes, keyOf } from '../random/index.js'
 import { input } from './create.js'
 import { reachable } from './control.js'
-import type { Device } from './device.js'
+import { type Device, heldAs } from './device.js'
 import { interpret, toValue } from './interpreter.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
@@ -11,7 +11,7 @@ import type { FusedAttributes, Spec } from './primitives.js'
 import { sameShape, ShapeError, show, sizeOf } from './shape.js'
 import type { Node, Tensor } from './tensor.js'
 import { leaves, refill, type Replace } from './tree.js'
-import { value, type Value } from './value.js'
+import { castValue, value, type Value } from './value.js'
 import { WeftError } from '../errors.js'
 
 /** `count` random bytes of stream number `stream`. */
@@ -65,10 +65,13 @@ const digest = async (bytes: Uint8Array): Promise<string> =>
     .map((b) => b.toString(16).padStart(2, '0'))
     .join('')
 
-const readSources = async (memory: Lowered['memory']): Promise<Map<string, Value>> => {
+/** What a session is given in memory, files read where they cannot be mapped. */
+const readSources = async (memory: Lowered['memory'], device: Device): Promise<Map<string, Value>> => {
   const read = new Map<string, Value>()
-  for (const [name, source] of memory)
-    read.set(name, source.kind === 'file' ? await source.read() : source.value)
+  for (const [name, source] of memory) {
+    const v = source.kind === 'file' ? await source.read() : source.value
+    read.set(name, castValue(v, heldAs(v.dtype, device)))
+  }
   return read
 }
 
@@ -85,7 +88,7 @@ const sessionOf = async (
   const session = await openSession(model, {
     device,
     optimization: optimization ?? 'all',
-    memory: await readSources(lowered.memory),
+    memory: await readSources(lowered.memory, device),
   })
   sessions.set(key, new WeakRef(session))
   return session
@@ -156,20 +159,26 @@ const leafValue = (t: Tensor, env: ReadonlyMap<Tensor, Value>, random: RandomSou
   return value(random(sizeOf(t.shape), node.attributes.stream), t.shape, 'uint8')
 }
 
+/** A result that lies on the device comes to the host. */
+const onHost = async (v: Value): Promise<Value> => value(await v.read(), v.shape, v.dtype)
+
 const runStages = async (
   stages: readonly Stage[],
   env: Map<Tensor, Value>,
   random: RandomSource,
+  device: Device,
 ): Promise<void> => {
   for (const { session, lowered, produces, hosts } of stages) {
     const feeds: Record<string, Value> = {}
-    for (const [name, t] of lowered.inputs) feeds[name] = leafValue(t, env, random)
+    for (const [name, t] of lowered.inputs)
+      feeds[name] = castValue(leafValue(t, env, random), heldAs(t.dtype, device))
     if (session) {
       const results = await session.run(feeds, lowered.outputs)
       produces.forEach((t, i) => env.set(t, results[i]))
     }
     for (const host of hosts) {
-      const results = await host.attributes.run(host.inputs.map((t) => leafValue(t, env, random)))
+      const given = await Promise.all(host.inputs.map((t) => onHost(leafValue(t, env, random))))
+      const results = await host.attributes.run(given)
       host.outputs.forEach((o, i) => env.set(o, check(`${host.attributes.name} output ${i}`, results[i], o)))
     }
   }
@@ -213,7 +222,7 @@ export const compile = async <I, O>(
     run: async (given, run = {}) => {
       const env = new Map<Tensor, Value>()
       bind(given).forEach((v, i) => env.set(symbols[i], v))
-      await runStages(stages, env, randomSource(run))
+      await runStages(stages, env, randomSource(run), device)
       return finish(outputs.map((t) => env.get(t)!))
     },
   }

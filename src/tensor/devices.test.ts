@@ -5,7 +5,8 @@ import { operations } from '../../test/operations.js'
 describe('on the CPU every operation and its gradient agree with the interpreter', () => {
   for (const { operation, dtype, name, skipped } of deviceTests('cpu'))
     it.skipIf(skipped)(skipped ? `${name}: ${skipped}` : name, async () => {
-      expect(await disagreements(operation, dtype, 'cpu')).toEqual([])
+      const found = await disagreements(operation, dtype, 'cpu')
+      expect(found, found.join('\n')).toEqual([])
     })
 })
 

@@ -1,6 +1,6 @@
 /** @file The growing ONNX graph that lowering writes into: names, constants, inputs, bound files. */
 import { reachable } from './control.js'
-import type { Device } from './device.js'
+import { type Device, heldAs } from './device.js'
 import { byteLength, type DType } from './dtype.js'
 import { kernels } from './kernels.js'
 import {
@@ -15,7 +15,7 @@ import type { FusedAttributes, Primitive } from './primitives.js'
 import { ShapeError, sizeOf } from './shape.js'
 import type { Source } from './source.js'
 import type { Node, Tensor } from './tensor.js'
-import { value, type Value } from './value.js'
+import { castValue, value, type Value } from './value.js'
 
 export type Inputs = readonly string[]
 export type Rules = { readonly [P in Primitive]: Rule<P> }
@@ -91,7 +91,9 @@ export class Emitter {
   }
 
   /** A constant; small equal ones are one. */
-  constant(v: Value, type = onnxType[v.dtype]): string {
+  constant(given: Value): string {
+    const v = castValue(given, heldAs(given.dtype, this.device))
+    const type = onnxType[v.dtype]
     const bytes = bytesOf(v)
     const key = bytes.length <= 256 ? `${type}:${v.shape}:${bytes.join()}` : undefined
     const known = key && this.constants.get(key)
@@ -101,7 +103,7 @@ export class Emitter {
     const place =
       bytes.length < largeConstant
         ? { bytes }
-        : { external: this.hold(v, { kind: 'memory', dtype, shape, value: v }) }
+        : { external: this.hold(given, { kind: 'memory', dtype, shape, value: v }) }
     this.initializers.push({ name, type, shape, ...place })
     if (key) this.constants.set(key, name)
     return name
@@ -138,8 +140,9 @@ export class Emitter {
     const name = this.fresh()
     this.inputs.set(name, t)
     const packed = t.dtype === 'int4' ? [byteLength('int4', t.size)] : t.shape
-    const asBits = t.dtype === 'bfloat16'
-    this.inputInfo.push({ name, type: asBits ? onnxType.uint16 : onnxType[t.dtype], shape: packed })
+    const held = heldAs(t.dtype, this.device)
+    const asBits = held === 'bfloat16'
+    this.inputInfo.push({ name, type: asBits ? onnxType.uint16 : onnxType[held], shape: packed })
     if (!asBits) return name
     this.shared.opset = 26
     return this.op('BitCast', [name], { to: onnxType.bfloat16 })
@@ -149,7 +152,8 @@ export class Emitter {
   private hold(identity: Source | Value, source: Source): NonNullable<OnnxTensor['external']> {
     const location = memoryName(identity)
     this.memory.set(location, source)
-    return { location, offset: 0, length: byteLength(source.dtype, sizeOf(source.shape)) }
+    const length = byteLength(heldAs(source.dtype, this.device), sizeOf(source.shape))
+    return { location, offset: 0, length }
   }
 
   bound(source: Source): string {
@@ -164,7 +168,7 @@ export class Emitter {
           }
         : this.hold(source, source)
     const packed = dtype === 'int4' ? [byteLength(dtype, sizeOf(shape))] : shape
-    this.initializers.push({ name, type: onnxType[dtype], shape: packed, external })
+    this.initializers.push({ name, type: onnxType[heldAs(dtype, this.device)], shape: packed, external })
     return name
   }
 

@@ -16,9 +16,11 @@ const everywhere: readonly Device[] = ['cpu', 'cuda', 'wasm', 'webgpu']
 
 export const kernels: Readonly<Record<string, Kernel>> = {
   Softmax: { domain: '', devices: everywhere },
+  Gelu: { domain: '', devices: everywhere },
   LogSoftmax: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
   LayerNormalization: { domain: '', devices: everywhere },
-  SimplifiedLayerNormalization: { domain: '', devices: everywhere },
+  // On WebGPU its second output, which the gradient needs, is never written.
+  SimplifiedLayerNormalization: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
   BatchNormalization: { domain: '', devices: everywhere },
   MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'] },
   MatMulNBits: { domain: 'com.microsoft', devices: ['cpu', 'cuda', 'wasm', 'webgpu'] },

@@ -46,6 +46,30 @@ const shift =
     )
   }
 
+/** Coefficients of sin r / r in r², highest first: exact to float32 for |r| <= π / 2. */
+const sineSeries = [-1 / 39916800, 1 / 362880, -1 / 5040, 1 / 120, -1 / 6, 1]
+const [piHigh, piLow] = [3.140625, 9.67653589793e-4]
+
+/**
+ * sin x, or cos x as sin(x + π / 2). WebGPU's own are off by 2e-4, so there x is reduced to r in [-π / 2, π / 2] and the
+ * series summed.
+ */
+const sine =
+  (type: 'Sin' | 'Cos'): Rule<'sin' | 'cos'> =>
+  (e, [x]) => {
+    if (e.device !== 'webgpu') return e.op(type, [x])
+    const number = (n: number): string => e.constant(value(Float32Array.of(n), [], 'float32'))
+    const [add, sub, mul] = ['Add', 'Sub', 'Mul'].map((op) => (a: string, b: string) => e.op(op, [a, b]))
+    const shift = number(type === 'Cos' ? 0.5 : 0)
+    const turns = e.op('Round', [add(mul(x, number(1 / Math.PI)), shift)])
+    const k = sub(turns, shift)
+    const r = sub(sub(x, mul(k, number(piHigh))), mul(k, number(piLow)))
+    const square = mul(r, r)
+    const series = sineSeries.map(number).reduce((sum, c) => add(mul(sum, square), c))
+    const odd = sub(turns, mul(number(2), e.op('Floor', [mul(turns, number(0.5))])))
+    return mul(mul(r, series), sub(number(1), mul(number(2), odd)))
+  }
+
 const overAxes =
   (type: string): Rule<'sum' | 'reduceMax'> =>
   (e, [x], { attributes: { axes } }) =>
@@ -149,8 +173,8 @@ const rules: Rules = {
   log: simple('Log'),
   sqrt: simple('Sqrt'),
   erf: simple('Erf'),
-  sin: simple('Sin'),
-  cos: simple('Cos'),
+  sin: sine('Sin'),
+  cos: sine('Cos'),
   tanh: simple('Tanh'),
   sigmoid: simple('Sigmoid'),
   softplus: simple('Softplus'),

@@ -82,9 +82,14 @@ export const toNumbers = (v: Value): Float64Array => {
   return out
 }
 
+/** bfloat16 is the upper half of float32. */
+const widenBfloat16 = (data: TypedArray): Float32Array =>
+  new Float32Array(Uint32Array.from(data as Uint16Array, (b) => b << 16).buffer)
+
 /** The value rounded to another dtype (nearest even for floats, truncated for integers). The same object when equal. */
 export const castValue = (v: Value, dtype: DType): Value => {
   if (v.dtype === dtype) return v
+  if (v.dtype === 'bfloat16' && dtype === 'float32') return value(widenBfloat16(v.data), v.shape, dtype)
   const numbers = toNumbers(v)
   return valueOf(isFloat(dtype) || !isFloat(v.dtype) ? numbers : numbers.map(Math.trunc), v.shape, dtype)
 }

@@ -1,6 +1,9 @@
 /** @file The table's elementwise operations. */
 import {
+  castValue,
   gelu,
+  packInt4,
+  toNumbers,
   relu,
   silu,
   type ComputeDType,
@@ -123,4 +126,14 @@ export const elementwise: readonly Operation[] = [
   ...(['float16', 'bfloat16', 'int8', 'uint8'] as const).map((to): Operation =>
     unary(`cast through ${to}`, (x) => x.cast(to).cast('float32'), 'positive', discrete(['int32'])),
   ),
+  ...(['float16', 'bfloat16', 'int8', 'uint8', 'int4'] as const).map((from): Operation => ({
+    name: `cast from ${from}`,
+    make: (d) => {
+      const shape = d.shape()
+      const small = d.between(0, 7, shape, 'int32')
+      const packed = from === 'int4' ? packInt4(toNumbers(small), shape) : castValue(small, from)
+      return { inputs: [packed], f: (x) => x.cast('float32') }
+    },
+    ...discrete(['float32']),
+  })),
 ]
