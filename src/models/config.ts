@@ -87,6 +87,20 @@ export class ConfigReader {
     )
   }
 
+  /** How many classes a classifier tells apart: the entries of id2label, or else num_labels, or else 2. */
+  classes(): number {
+    const labels = Object.keys(this.object('id2label').json).length
+    return labels || this.count('num_labels', 2)
+  }
+
+  /** Height and width: a number for both, or a list of the two. */
+  pair(key: string, fallback?: number): readonly [number, number] {
+    if (!Array.isArray(this.json[key])) return [this.size(key, fallback), this.size(key, fallback)]
+    const [height, width] = this.list<number>(key, 'number', 2)!
+    const fit = [height, width].every((n) => Number.isSafeInteger(n) && n > 0)
+    return fit ? [height, width] : this.fail(key, 'a positive integer, or two')
+  }
+
   /** One size a layer: the list that config.json has under `weft`, or else `key` (or its default) for every layer. */
   perLayer(key: string, layers: number, fallback?: number): number[] {
     const weft = this.object('weft')

@@ -1,19 +1,18 @@
 /**
- * @file Cached generation: programs that take new tokens and the keys and values before them, in a few sizes. Weights are
- * bound to the programs. A method that answers for weights or attention works here too, since the cache is itself an
+ * @file Cached generation: programs that take new tokens and the keys and values before them, in a few sizes. Frozen
+ * weights are bound to the programs. A method that answers for weights or attention works here too, since the cache is itself an
  * answer to `attend`, standing before the method's.
  */
 import { UsageError, WeftError } from '../errors.js'
 import {
-  bound,
   compile,
   type CompileOptions,
   concat,
   mapTree,
-  type MemorySource,
   type Program,
   range,
   type Spec,
+  specOf,
   type Tensor,
   value,
   type Value,
@@ -63,21 +62,14 @@ interface Inputs<T> {
   readonly count: T
   /** [batch, heads, slots, size], by module. */
   readonly past: Past<T>
+  /** What trains: given at each run, since a session cannot map files and hold arrays at once. */
+  readonly parameters: Readonly<Record<string, T>>
 }
 
 interface Outputs<T> {
   /** [batch, vocabulary] */
   readonly logits: T
   readonly fresh: Past<T>
-}
-
-const sources = new WeakMap<Value, MemorySource>()
-
-/** A parameter as a weight bound in memory: one for all programs. */
-const boundValue = (v: Value): Tensor => {
-  const source = sources.get(v) ?? { kind: 'memory', dtype: v.dtype, shape: v.shape, value: v }
-  sources.set(v, source)
-  return bound(source)
 }
 
 /** `w`, whose attention sees the keys and values of `past` before the new ones; these are left in `fresh`. */
@@ -104,10 +96,9 @@ const remembering = (
 /** One pass over new tokens, as a graph. */
 const pass = (
   model: Model,
-  parameters: Readonly<Record<string, Tensor>>,
   modules: ReadonlySet<string>,
   capacity: number,
-  { ids, start, count, past }: Inputs<Tensor>,
+  { ids, start, count, past, parameters }: Inputs<Tensor>,
 ): Outputs<Tensor> => {
   const [, time] = ids.shape
   const slots = Object.values(past)[0]?.k.shape[2] ?? 0
@@ -129,18 +120,9 @@ const pass = (
   return { logits: logits.squeeze(1), fresh }
 }
 
-/** Parameters on the host, so that they can be bound. */
-const onHost = async (model: Model): Promise<Model['parameters']> => {
-  const entries = Object.entries(model.parameters).map(
-    async ([name, v]) => [name, value(await v.read(), v.shape, v.dtype)] as const,
-  )
-  return Object.fromEntries(await Promise.all(entries))
-}
-
 class CachedDecoder implements Decoder {
   readonly cache: KeyValueCache
   private readonly programs = new Map<string, Promise<Program<Inputs<Value>, Outputs<Value>>>>()
-  private readonly parameters: Promise<Model['parameters']>
   private readonly batch: number
   private readonly capacity: number
   private readonly chunk: number
@@ -154,7 +136,6 @@ class CachedDecoder implements Decoder {
     this.capacity = options.capacity
     this.chunk = Math.min(options.chunk ?? 256, options.capacity)
     this.cache = new KeyValueCache(specs, this.batch)
-    this.parameters = onHost(model)
   }
 
   prefill(rows: readonly ArrayLike<number>[]): Promise<Value> {
@@ -226,7 +207,6 @@ class CachedDecoder implements Decoder {
 
   private async compile(time: number, slots: number): Promise<Program<Inputs<Value>, Outputs<Value>>> {
     const { batch, specs, model, capacity } = this
-    const parameters = await this.parameters
     const modules = new Set(specs.map(({ module }) => module))
     const past = specs.map(({ module, heads, size }) => {
       const spec: Spec = { dtype: 'float32', shape: [batch, heads, slots, size] }
@@ -238,11 +218,9 @@ class CachedDecoder implements Decoder {
       start: integers(batch),
       count: integers(batch),
       past: slots ? Object.fromEntries(past) : {},
+      parameters: mapTree<Value, Spec, typeof model.parameters>(model.parameters, specOf),
     }
-    const graph = (given: Inputs<Tensor>): Outputs<Tensor> => {
-      const weights = mapTree<Value, Tensor, typeof parameters>(parameters, boundValue)
-      return pass(model, weights, modules, capacity, given)
-    }
+    const graph = (given: Inputs<Tensor>): Outputs<Tensor> => pass(model, modules, capacity, given)
     return compile(graph as never, inputs, { device: this.options.device }) as never
   }
 
@@ -259,6 +237,7 @@ class CachedDecoder implements Decoder {
       start: valueOf(cache.lengths, [batch], 'int32'),
       count: valueOf(counts, [batch], 'int32'),
       past: slots ? cache.values() : {},
+      parameters: this.model.parameters,
     })
     cache.reserve(this.pastBucket(Math.max(...counts.map((n, i) => n + cache.lengths[i]))))
     await cache.append(fresh, counts)

@@ -27,11 +27,20 @@ export const positionsFrom = (
   return { ids, keys: ids, valid: mask?.notEqual(0), causal, limit: time }
 }
 
+const known = new WeakMap<Positions, Map<number | undefined, Tensor | undefined>>()
+
 /**
  * Which keys each token sees: bool, broadcastable to [batch, heads, time, keys]; undefined for all. With a `window`, only
- * the last `window` positions up to the token's own.
+ * the last `window` positions up to the token's own. Layers that see the same positions share it.
  */
-export const visible = ({ ids, keys, valid, causal }: Positions, window?: number): Tensor | undefined => {
+export const visible = (at: Positions, window?: number): Tensor | undefined => {
+  const made = known.get(at) ?? new Map<number | undefined, Tensor | undefined>()
+  known.set(at, made)
+  if (!made.has(window)) made.set(window, mask(at, window))
+  return made.get(window)
+}
+
+const mask = ({ ids, keys, valid, causal }: Positions, window: number | undefined): Tensor | undefined => {
   const distance = ids.unsqueeze(-1).sub(keys.unsqueeze(-2))
   let seen = causal ? distance.greaterEqual(0) : undefined
   if (window !== undefined) {

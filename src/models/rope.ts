@@ -1,6 +1,6 @@
 /** @file Rotary position embedding's tables, and the scalings of its frequencies that config.json may ask for. */
 import { CheckpointError, nearest } from '../errors.js'
-import { bound, type Tensor, value, type Value } from '../tensor/index.js'
+import { concat, tensor, type Tensor } from '../tensor/index.js'
 import type { ConfigReader } from './config.js'
 import type { Positions } from './positions.js'
 
@@ -83,49 +83,55 @@ export const readRope = (config: ConfigReader, maximum: number, theta: number): 
 const amplitude = ({ type, factor, attentionFactor }: Rope): number =>
   type === 'yarn' ? (attentionFactor ?? 0.1 * Math.log(factor) + 1) : 1
 
-/** f(position * frequency) for every position and pair, the pairs' halves side by side: [limit, size]. */
-const table = (
-  f: (angle: number) => number,
-  rope: Rope,
-  frequencies: readonly number[],
-  limit: number,
-): Value => {
-  const half = frequencies.length
-  const scale = amplitude(rope)
-  const data = new Float32Array(limit * half * 2)
-  for (let p = 0; p < limit; p++)
-    for (let i = 0; i < half; i++) {
-      const at = p * half * 2 + i
-      data[at] = data[at + half] = scale * f(p * frequencies[i])
-    }
-  return value(data, [limit, half * 2], 'float32')
-}
-
-interface Tables {
+/** Cosines and sines: [..., pairs] each. */
+interface Turn {
   readonly cos: Tensor
   readonly sin: Tensor
 }
 
-const made = new WeakMap<Rope, Map<string, Tables>>()
-
-const inMemory = (v: Value): Tensor => bound({ kind: 'memory', dtype: v.dtype, shape: v.shape, value: v })
-
-/** The tables are made on the host, where sines are exact on every device, and once for all programs. */
-const tables = (rope: Rope, size: number, limit: number): Tables => {
-  const known = made.get(rope) ?? new Map<string, Tables>()
-  made.set(rope, known)
-  const key = `${size}:${limit}`
-  const frequencies = (): number[] => scalings[rope.type](rope, size, limit)
-  const found = known.get(key) ?? {
-    cos: inMemory(table(Math.cos, rope, frequencies(), limit)),
-    sin: inMemory(table(Math.sin, rope, frequencies(), limit)),
-  }
-  known.set(key, found)
-  return found
+/** Turns by every `step`th position, `rows` of them: [rows, pairs]. */
+const table = (frequencies: readonly number[], rows: number, step: number, scale: number): Turn => {
+  const of = (f: (angle: number) => number): Tensor =>
+    tensor(
+      Float32Array.from({ length: rows * frequencies.length }, (_, i) => {
+        const position = Math.floor(i / frequencies.length) * step
+        return scale * f(position * frequencies[i % frequencies.length])
+      }),
+      [rows, frequencies.length],
+    )
+  return { cos: of(Math.cos), sin: of(Math.sin) }
 }
 
-/** Cosines and sines for heads of size `size` at the positions of `at`: [batch or 1, 1, time, size] each. */
-export const rotation = (rope: Rope, size: number, at: Positions): Tables => {
-  const { cos, sin } = tables(rope, size, at.limit ?? rope.maximum)
-  return { cos: cos.gather(at.ids).unsqueeze(1), sin: sin.gather(at.ids).unsqueeze(1) }
+const at = ({ cos, sin }: Turn, rows: Tensor): Turn => ({ cos: cos.gather(rows), sin: sin.gather(rows) })
+
+/** By the sum of two angles. */
+const composed = (a: Turn, b: Turn): Turn => ({
+  cos: a.cos.mul(b.cos).sub(a.sin.mul(b.sin)),
+  sin: a.sin.mul(b.cos).add(a.cos.mul(b.sin)),
+})
+
+const turns = (rope: Rope, size: number, { ids, limit = rope.maximum }: Positions): Turn => {
+  const frequencies = scalings[rope.type](rope, size, limit)
+  // Tables are made on the host, where sines are exact whatever the device. One of every position would be large, so
+  // a position p is coarse * floor(p / coarse) + p mod coarse.
+  const coarse = 2 ** Math.ceil(Math.log2(limit) / 2)
+  const far = table(frequencies, Math.ceil(limit / coarse), coarse, amplitude(rope))
+  const near = table(frequencies, coarse, 1, 1)
+  const { cos, sin } = composed(at(far, ids.div(coarse)), at(near, ids.mod(coarse)))
+  const whole = (half: Tensor): Tensor => concat([half, half], -1).unsqueeze(1)
+  return { cos: whole(cos), sin: whole(sin) }
+}
+
+const known = new WeakMap<Positions, Map<number, Turn>>()
+
+/**
+ * Cosines and sines for heads of size `size` at the positions of `at`: [batch or 1, 1, time, size] each. Layers that see
+ * the same positions share them.
+ */
+export const rotation = (rope: Rope, size: number, at: Positions): Turn => {
+  const made = known.get(at) ?? new Map<number, Turn>()
+  known.set(at, made)
+  const turn = made.get(size) ?? turns(rope, size, at)
+  made.set(size, turn)
+  return turn
 }

@@ -37,6 +37,8 @@ export interface Weights {
   attend(name: string, parts: AttentionParts, core: AttentionCore): Tensor
   /** Runs the module `name` (blocks and norms included); a method may stand before, after or around its body, or run it on some of the tokens. */
   module(name: string, x: Tensor, at: Positions, body: (x: Tensor, at: Positions) => Tensor): Tensor
+  /** Whether the model trains: dropout drops, and batch norms go by their batch. */
+  readonly training: boolean
   /** Dropout with probability `p` where the model has it; nothing in evaluation. */
   dropout(x: Tensor, p: number): Tensor
   /** A value the graph gives back under `name`: batch statistics, expert loads, auxiliary losses, calibration moments. */
@@ -78,6 +80,7 @@ export const plainWeights = (
     ...derived(() => self, layouts),
     attend: (_, parts, core) => core(parts).output,
     module: (_, x, at, body) => body(x, at),
+    training: random !== undefined,
     dropout: (x, p) => dropout(x, p, random),
     report: (name, value) => void reports?.set(name, value),
     in: (prefix) => within(self, prefix),
@@ -131,6 +134,7 @@ const within = (weights: Weights, prefix: string): Weights => {
     conv: (name, x, options) => weights.conv(full(name), x, options),
     attend: (name, parts, core) => weights.attend(full(name), parts, core),
     module: (name, x, at, body) => weights.module(full(name), x, at, body),
+    training: weights.training,
     dropout: (x, p) => weights.dropout(x, p),
     report: (name, value) => weights.report(full(name), value),
     in: (inner) => within(weights, full(inner)),

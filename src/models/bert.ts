@@ -1,0 +1,203 @@
+/** @file BERT: an encoder with learned positions and a layer norm after each part, to fill in masked tokens or to classify. */
+import { activation, layerNorm, type Tensor, zeros } from '../tensor/index.js'
+import { CheckpointError, WeftError } from '../errors.js'
+import type { Architecture, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
+import { ConfigReader } from './config.js'
+import { type Positions, positionsFrom } from './positions.js'
+import { embeddingSpec, layerNormSpecs, linearSpecs, residual } from './specs.js'
+import type { Weights } from './weights.js'
+
+/** Of one block. */
+export interface BertLayer {
+  readonly heads: number
+  /** Of a head. */
+  readonly size: number
+  /** Width of the feed-forward part. */
+  readonly hidden: number
+}
+
+export interface BertConfig {
+  readonly task: 'masked' | 'classify'
+  readonly vocabulary: number
+  readonly width: number
+  readonly positions: number
+  /** Number of segments. */
+  readonly types: number
+  readonly layers: readonly BertLayer[]
+  readonly epsilon: number
+  readonly activation: (x: Tensor) => Tensor
+  /** Probabilities of dropout: of embeddings and of what each part adds, of attention's probabilities, before the classifier. */
+  readonly dropout: Readonly<Record<'hidden' | 'attention' | 'classifier', number>>
+  /** Whether the masked-token head is the embedding table. */
+  readonly tied: boolean
+  readonly classes: number
+}
+
+const tasks: Readonly<Record<string, BertConfig['task']>> = {
+  BertForMaskedLM: 'masked',
+  BertForPreTraining: 'masked',
+  BertForSequenceClassification: 'classify',
+}
+
+const readTask = ({ architectures }: Readonly<Record<string, unknown>>): BertConfig['task'] => {
+  const [name] = Array.isArray(architectures) ? architectures : ['BertForMaskedLM']
+  if (Object.hasOwn(tasks, String(name))) return tasks[String(name)]
+  throw new CheckpointError(
+    'InvalidConfig',
+    `config.json: architectures is ${JSON.stringify(architectures)}; expected one of ${Object.keys(tasks).join(', ')}.`,
+  )
+}
+
+const readConfig = (json: Readonly<Record<string, unknown>>): BertConfig => {
+  const config = new ConfigReader(json)
+  const width = config.size('hidden_size', 768)
+  const count = config.count('num_hidden_layers', 12)
+  const heads = config.perLayer('num_attention_heads', count, 12)
+  const sizes = config.perLayer('head_dim', count, Math.floor(width / heads[0]))
+  const hidden = config.perLayer('intermediate_size', count, 3072)
+  const dropout = config.number('hidden_dropout_prob', 0.1)
+  return {
+    task: readTask(json),
+    vocabulary: config.size('vocab_size', 30_522),
+    width,
+    positions: config.size('max_position_embeddings', 512),
+    types: config.size('type_vocab_size', 2),
+    layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
+    epsilon: config.number('layer_norm_eps', 1e-12),
+    activation: activation(config.string('hidden_act', 'gelu')),
+    dropout: {
+      hidden: dropout,
+      attention: config.number('attention_probs_dropout_prob', 0.1),
+      classifier: config.number('classifier_dropout', dropout),
+    },
+    tied: config.boolean('tie_word_embeddings', true),
+    classes: config.classes(),
+  }
+}
+
+/** The layer norm `name`, over the last axis of x. */
+export const norm = (w: Weights, name: string, x: Tensor, c: BertConfig, at: Positions): Tensor =>
+  w.module(name, x, at, (x) =>
+    layerNorm(x, { weight: w.tensor(`${name}.weight`), bias: w.tensor(`${name}.bias`), epsilon: c.epsilon }),
+  )
+
+/** Self-attention of one block, before its output projection. x: [batch, time, width] -> [batch, time, heads * size]. */
+export const attention = (w: Weights, x: Tensor, c: BertConfig, layer: BertLayer, at: Positions): Tensor => {
+  const heads = (name: string): Tensor => splitHeads(w.linear(name, x), layer.heads)
+  const drop = (p: Tensor): Tensor => w.dropout(p, c.dropout.attention)
+  const parts = { q: heads('query'), k: heads('key'), v: heads('value'), at }
+  return mergeHeads(w.attend('', parts, attentionCore({ drop })))
+}
+
+/** norm(x + dense(y)): how each part, whose last linear module `dense` is, joins the residual stream. */
+const joined = (w: Weights, name: string, x: Tensor, y: Tensor, c: BertConfig, at: Positions): Tensor =>
+  norm(w, `${name}.LayerNorm`, x.add(w.dropout(w.linear(`${name}.dense`, y), c.dropout.hidden)), c, at)
+
+/** One block. x: [batch, time, width] -> the same. */
+export const block = (w: Weights, x: Tensor, c: BertConfig, layer: BertLayer, at: Positions): Tensor => {
+  const attended = w.module('attention.self', x, at, (x, at) =>
+    attention(w.in('attention.self'), x, c, layer, at),
+  )
+  const h = joined(w, 'attention.output', x, attended, c, at)
+  const inner = w.module('intermediate', h, at, (h) => c.activation(w.linear('intermediate.dense', h)))
+  return joined(w, 'output', h, inner, c, at)
+}
+
+/** What enters the first block: [batch, time, width]. Throws WeftError where positions go beyond the table. */
+export const embed = (w: Weights, inputs: ModelInputs, c: BertConfig, at: Positions): Tensor => {
+  if (at.limit !== undefined && at.limit > c.positions)
+    throw new WeftError('TooManyPositions', `${at.limit} tokens: this model has ${c.positions} positions`, {
+      hint: 'Give it shorter sequences.',
+    })
+  const words = inputs.embeddings ?? w.embedding('word_embeddings', inputs.ids!)
+  const types = w.embedding('token_type_embeddings', inputs.types ?? zeros([1, words.shape[1]], 'int32'))
+  const sum = words.add(types).add(w.embedding('position_embeddings', at.ids))
+  return w.dropout(norm(w, 'LayerNorm', sum, c, at), c.dropout.hidden)
+}
+
+/** Logits of the tokens of x. x: [batch, time, width] -> [batch, time, vocabulary]. */
+export const maskedHead = (w: Weights, x: Tensor, c: BertConfig, at: Positions): Tensor => {
+  const h = c.activation(w.linear('transform.dense', x))
+  return w.linear('decoder', norm(w, 'transform.LayerNorm', h, c, at))
+}
+
+/** Logits of the classes, read from the first token. x: [batch, time, width] -> [batch, classes]. */
+export const classHead = (w: Weights, x: Tensor, c: BertConfig): Tensor => {
+  const pooled = w.linear('bert.pooler.dense', x.slice(1, 0, 1).squeeze(1)).tanh()
+  return w.linear('classifier', w.dropout(pooled, c.dropout.classifier))
+}
+
+const forward = (w: Weights, inputs: ModelInputs, c: BertConfig): ModelOutputs => {
+  const time = (inputs.embeddings ?? inputs.ids!).shape[1]
+  const at = inputs.at ?? positionsFrom(time, { causal: false, mask: inputs.mask })
+  let x = embed(w.in('bert.embeddings'), inputs, c, at)
+  const hidden = [x]
+  for (const [i, layer] of c.layers.entries()) {
+    const name = `bert.encoder.layer.${i}`
+    x = w.module(name, x, at, (x, at) => block(w.in(name), x, c, layer, at))
+    hidden.push(x)
+  }
+  if (c.task === 'classify') return { logits: classHead(w, x, c), hidden }
+  const wanted = inputs.logitsAt ? rowsAt(x, inputs.logitsAt) : x
+  return { logits: maskedHead(w.in('cls.predictions'), wanted, c, at), hidden }
+}
+
+const blockSpecs = (c: BertConfig, { heads, size, hidden }: BertLayer, i: number): WeightSpec[] => {
+  const name = `bert.encoder.layer.${i}`
+  const inner = heads * size
+  const headAxis = { group: `layers.${i}.heads`, unit: size }
+  const units = { group: `layers.${i}.hidden`, unit: 1 }
+  return [
+    ...['query', 'key', 'value'].flatMap((part) =>
+      linearSpecs(`${name}.attention.self.${part}`, [inner, c.width], [headAxis, residual]),
+    ),
+    ...linearSpecs(`${name}.attention.output.dense`, [c.width, inner], [residual, headAxis]),
+    ...layerNormSpecs(`${name}.attention.output.LayerNorm`, c.width, residual),
+    ...linearSpecs(`${name}.intermediate.dense`, [hidden, c.width], [units, residual]),
+    ...linearSpecs(`${name}.output.dense`, [c.width, hidden], [residual, units]),
+    ...layerNormSpecs(`${name}.output.LayerNorm`, c.width, residual),
+  ]
+}
+
+const maskedSpecs = (c: BertConfig): WeightSpec[] => {
+  const name = 'cls.predictions'
+  const units = { group: 'head', unit: 1 }
+  const [weight, bias] = linearSpecs(`${name}.decoder`, [c.vocabulary, c.width], [undefined, units])
+  const tied = 'bert.embeddings.word_embeddings.weight'
+  return [
+    ...linearSpecs(`${name}.transform.dense`, [c.width, c.width], [c.tied ? residual : units, residual]),
+    ...layerNormSpecs(`${name}.transform.LayerNorm`, c.width, c.tied ? residual : units),
+    c.tied ? { ...weight, axes: [undefined, residual], tied } : weight,
+    { ...bias, name: `${name}.bias` },
+    { ...bias, tied: `${name}.bias` },
+  ]
+}
+
+const classSpecs = (c: BertConfig): WeightSpec[] => {
+  const units = { group: 'pooler', unit: 1 }
+  return [
+    ...linearSpecs('bert.pooler.dense', [c.width, c.width], [units, residual]),
+    ...linearSpecs('classifier', [c.classes, c.width], [undefined, units]),
+  ]
+}
+
+const table = (c: BertConfig): readonly WeightSpec[] => [
+  embeddingSpec('bert.embeddings.word_embeddings', c.vocabulary, c.width),
+  embeddingSpec('bert.embeddings.position_embeddings', c.positions, c.width),
+  embeddingSpec('bert.embeddings.token_type_embeddings', c.types, c.width),
+  ...layerNormSpecs('bert.embeddings.LayerNorm', c.width, residual),
+  ...c.layers.flatMap((layer, i) => blockSpecs(c, layer, i)),
+  ...(c.task === 'masked' ? maskedSpecs(c) : classSpecs(c)),
+]
+
+export const bert: Architecture<BertConfig> = {
+  name: 'bert',
+  modelTypes: ['bert'],
+  readConfig,
+  task: (c) => c.task,
+  table,
+  forward,
+  // What pre-training leaves in a masked-token checkpoint: the next-sentence head, and the pooler before it.
+  harmless: [/^bert\.embeddings\.position_ids$/, /^cls\.seq_relationship\./, /^bert\.pooler\./],
+}

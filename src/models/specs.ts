@@ -1,0 +1,30 @@
+/** @file The lines of a table of weights that architectures share: linear modules, norms, embeddings. */
+import type { AxisGroup, WeightSpec } from './architecture.js'
+
+type Axis = AxisGroup | undefined
+
+/** The axis that every block reads and adds to. */
+export const residual: AxisGroup = { group: 'residual', unit: 1 }
+
+/** A linear module: its weight [out, in], and its bias unless `bias` is false. */
+export const linearSpecs = (
+  name: string,
+  [out, inside]: readonly [number, number],
+  [outAxis, inAxis]: readonly [Axis, Axis],
+  bias = true,
+): WeightSpec[] => [
+  { name: `${name}.weight`, shape: [out, inside], kind: 'linear', axes: [outAxis, inAxis] },
+  ...(bias ? [{ name: `${name}.bias`, shape: [out], kind: 'bias', axes: [outAxis] } as const] : []),
+]
+
+/** A layer norm over `width`. */
+export const layerNormSpecs = (name: string, width: number, axis: Axis): WeightSpec[] =>
+  ['weight', 'bias'].map((part) => ({ name: `${name}.${part}`, shape: [width], kind: 'norm', axes: [axis] }))
+
+/** A table of `count` rows that stand in the residual stream. */
+export const embeddingSpec = (name: string, count: number, width: number): WeightSpec => ({
+  name: `${name}.weight`,
+  shape: [count, width],
+  kind: 'embedding',
+  axes: [undefined, residual],
+})

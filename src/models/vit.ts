@@ -1,0 +1,177 @@
+/** @file ViT: an image cut into patches that an encoder reads as tokens, behind one more token that is classified. */
+import { activation, concat, layerNorm, type Tensor } from '../tensor/index.js'
+import { WeftError } from '../errors.js'
+import type { Architecture, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import { attentionCore, mergeHeads, splitHeads } from './attention.js'
+import { ConfigReader } from './config.js'
+import { type Positions, positionsFrom } from './positions.js'
+import { layerNormSpecs, linearSpecs, residual } from './specs.js'
+import type { Weights } from './weights.js'
+
+/** Of one block. */
+export interface VitLayer {
+  readonly heads: number
+  /** Of a head. */
+  readonly size: number
+  /** Width of the feed-forward part. */
+  readonly hidden: number
+}
+
+export interface VitConfig {
+  readonly channels: number
+  /** Height and width in pixels. */
+  readonly image: readonly [number, number]
+  readonly patch: readonly [number, number]
+  readonly width: number
+  readonly layers: readonly VitLayer[]
+  readonly epsilon: number
+  readonly activation: (x: Tensor) => Tensor
+  /** Whether query, key and value have biases. */
+  readonly biases: boolean
+  /** Probabilities of dropout: of embeddings and of what each part adds, of attention's probabilities. */
+  readonly dropout: Readonly<Record<'hidden' | 'attention', number>>
+  readonly classes: number
+}
+
+const readConfig = (json: Readonly<Record<string, unknown>>): VitConfig => {
+  const config = new ConfigReader(json)
+  const width = config.size('hidden_size', 768)
+  const count = config.count('num_hidden_layers', 12)
+  const heads = config.perLayer('num_attention_heads', count, 12)
+  const sizes = config.perLayer('head_dim', count, Math.floor(width / heads[0]))
+  const hidden = config.perLayer('intermediate_size', count, 3072)
+  return {
+    channels: config.size('num_channels', 3),
+    image: config.pair('image_size', 224),
+    patch: config.pair('patch_size', 16),
+    width,
+    layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
+    epsilon: config.number('layer_norm_eps', 1e-12),
+    activation: activation(config.string('hidden_act', 'gelu')),
+    biases: config.boolean('qkv_bias', true),
+    dropout: {
+      hidden: config.number('hidden_dropout_prob', 0),
+      attention: config.number('attention_probs_dropout_prob', 0),
+    },
+    classes: config.classes(),
+  }
+}
+
+/** How many patches an image has. */
+export const patches = ({ image, patch }: VitConfig): number =>
+  Math.floor(image[0] / patch[0]) * Math.floor(image[1] / patch[1])
+
+/** The layer norm `name`, over the last axis of x. */
+export const norm = (w: Weights, name: string, x: Tensor, c: VitConfig, at: Positions): Tensor =>
+  w.module(name, x, at, (x) =>
+    layerNorm(x, { weight: w.tensor(`${name}.weight`), bias: w.tensor(`${name}.bias`), epsilon: c.epsilon }),
+  )
+
+/** Self-attention of one block. x: [batch, time, width] -> the same. */
+export const attention = (w: Weights, x: Tensor, c: VitConfig, layer: VitLayer, at: Positions): Tensor => {
+  const heads = (name: string): Tensor => splitHeads(w.linear(`attention.${name}`, x), layer.heads)
+  const drop = (p: Tensor): Tensor => w.dropout(p, c.dropout.attention)
+  const parts = { q: heads('query'), k: heads('key'), v: heads('value'), at }
+  const attended = mergeHeads(w.attend('attention', parts, attentionCore({ drop })))
+  return w.dropout(w.linear('output.dense', attended), c.dropout.hidden)
+}
+
+/** One block. x: [batch, time, width] -> the same. */
+export const block = (w: Weights, x: Tensor, c: VitConfig, layer: VitLayer, at: Positions): Tensor => {
+  const attended = w.module('attention', norm(w, 'layernorm_before', x, c, at), at, (x, at) =>
+    attention(w.in('attention'), x, c, layer, at),
+  )
+  const h = x.add(attended)
+  const inner = w.module('intermediate', norm(w, 'layernorm_after', h, c, at), at, (x) =>
+    c.activation(w.linear('intermediate.dense', x)),
+  )
+  return h.add(w.dropout(w.linear('output.dense', inner), c.dropout.hidden))
+}
+
+/** The patches of images, row by row, as tokens. pixels: [batch, channels, height, width] -> [batch, patches, width]. */
+export const embedPatches = (w: Weights, pixels: Tensor, c: VitConfig): Tensor => {
+  const [batch, channels, ...size] = pixels.shape
+  if (channels !== c.channels || size[0] !== c.image[0] || size[1] !== c.image[1])
+    throw new WeftError(
+      'WrongImageSize',
+      `images [${pixels.shape}]: this model takes ${c.channels} channels of ${c.image[0]} x ${c.image[1]} pixels`,
+      { hint: 'Resize them; preprocessor_config.json says how.' },
+    )
+  return w.conv('patch_embeddings.projection', pixels, { stride: c.patch }).reshape([batch, c.width, -1]).t()
+}
+
+/** What enters the first block: [batch, patches + 1, width]. `embeddings` may stand for the patches. */
+export const embed = (w: Weights, { pixels, embeddings }: ModelInputs, c: VitConfig): Tensor => {
+  const tokens = embeddings ?? embedPatches(w, pixels!, c)
+  const first = w.tensor('cls_token').expand([tokens.shape[0], 1, c.width])
+  return w.dropout(concat([first, tokens], 1).add(w.tensor('position_embeddings')), c.dropout.hidden)
+}
+
+const forward = (w: Weights, inputs: ModelInputs, c: VitConfig): ModelOutputs => {
+  let x = embed(w.in('vit.embeddings'), inputs, c)
+  const at = inputs.at ?? positionsFrom(x.shape[1], { causal: false })
+  const hidden = [x]
+  for (const [i, layer] of c.layers.entries()) {
+    const name = `vit.encoder.layer.${i}`
+    x = w.module(name, x, at, (x, at) => block(w.in(name), x, c, layer, at))
+    hidden.push(x)
+  }
+  const last = (hidden[hidden.length - 1] = norm(w, 'vit.layernorm', x, c, at))
+  return { logits: w.linear('classifier', last.slice(1, 0, 1).squeeze(1)), hidden }
+}
+
+const embeddingSpecs = (c: VitConfig): WeightSpec[] => {
+  const name = 'vit.embeddings'
+  const tokens = (part: string, count: number): WeightSpec => ({
+    name: `${name}.${part}`,
+    shape: [1, count, c.width],
+    kind: 'parameter',
+    axes: [undefined, undefined, residual],
+  })
+  const projection = `${name}.patch_embeddings.projection`
+  return [
+    tokens('cls_token', 1),
+    tokens('position_embeddings', patches(c) + 1),
+    {
+      name: `${projection}.weight`,
+      shape: [c.width, c.channels, ...c.patch],
+      kind: 'conv',
+      axes: [residual, undefined, undefined, undefined],
+    },
+    { name: `${projection}.bias`, shape: [c.width], kind: 'bias', axes: [residual] },
+  ]
+}
+
+const blockSpecs = (c: VitConfig, { heads, size, hidden }: VitLayer, i: number): WeightSpec[] => {
+  const name = `vit.encoder.layer.${i}`
+  const inner = heads * size
+  const headAxis = { group: `layers.${i}.heads`, unit: size }
+  const units = { group: `layers.${i}.hidden`, unit: 1 }
+  return [
+    ...['query', 'key', 'value'].flatMap((part) =>
+      linearSpecs(`${name}.attention.attention.${part}`, [inner, c.width], [headAxis, residual], c.biases),
+    ),
+    ...linearSpecs(`${name}.attention.output.dense`, [c.width, inner], [residual, headAxis]),
+    ...linearSpecs(`${name}.intermediate.dense`, [hidden, c.width], [units, residual]),
+    ...linearSpecs(`${name}.output.dense`, [c.width, hidden], [residual, units]),
+    ...layerNormSpecs(`${name}.layernorm_before`, c.width, residual),
+    ...layerNormSpecs(`${name}.layernorm_after`, c.width, residual),
+  ]
+}
+
+const table = (c: VitConfig): readonly WeightSpec[] => [
+  ...embeddingSpecs(c),
+  ...c.layers.flatMap((layer, i) => blockSpecs(c, layer, i)),
+  ...layerNormSpecs('vit.layernorm', c.width, residual),
+  ...linearSpecs('classifier', [c.classes, c.width], [undefined, residual]),
+]
+
+export const vit: Architecture<VitConfig> = {
+  name: 'vit',
+  modelTypes: ['vit'],
+  readConfig,
+  task: () => 'image',
+  table,
+  forward,
+  harmless: [/^vit\.pooler\./],
+}
