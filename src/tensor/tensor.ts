@@ -4,7 +4,17 @@
  */
 import { full, scalar, where } from './create.js'
 import type { DType } from './dtype.js'
-import { type Attributes, infer, type Primitive, type Spec } from './primitives.js'
+import { infer } from './infer.js'
+import type {
+  Arithmetic,
+  Attributes,
+  Bitwise,
+  Comparison,
+  Logic,
+  Primitive,
+  Spec,
+  Unary,
+} from './primitives.js'
 import { normalAxes, normalAxis, type Shape, ShapeError, show, sameShape, sizeOf } from './shape.js'
 
 /** One application of a primitive. */
@@ -68,51 +78,11 @@ export class Tensor {
     return sizeOf(this.shape)
   }
 
-  private unary(
-    op:
-      | 'neg'
-      | 'abs'
-      | 'sign'
-      | 'floor'
-      | 'ceil'
-      | 'round'
-      | 'exp'
-      | 'log'
-      | 'sqrt'
-      | 'erf'
-      | 'sin'
-      | 'cos'
-      | 'tanh'
-      | 'sigmoid'
-      | 'softplus'
-      | 'not',
-  ): Tensor {
+  private unary(op: Unary | 'not'): Tensor {
     return apply(op, [this], none)[0]
   }
 
-  private binary(
-    op:
-      | 'add'
-      | 'sub'
-      | 'mul'
-      | 'div'
-      | 'mod'
-      | 'pow'
-      | 'min'
-      | 'max'
-      | 'equal'
-      | 'less'
-      | 'lessEqual'
-      | 'and'
-      | 'or'
-      | 'xor'
-      | 'bitAnd'
-      | 'bitOr'
-      | 'bitXor'
-      | 'shiftLeft'
-      | 'shiftRight',
-    other: Operand,
-  ): Tensor {
+  private binary(op: Arithmetic | Comparison | Logic | Bitwise, other: Operand): Tensor {
     return apply(op, [this, this.lift(other)], none)[0]
   }
 
