@@ -16,7 +16,10 @@ export const paraphrases: readonly Paraphrase[] = [
     query: 'handle an enormously lengthy document by spreading it over several GPUs arranged in a loop',
   },
   { paper: 'model-soups', query: 'blend networks from a grid of trials rather than choosing a winner' },
-  { paper: 'one-byte', query: 'volunteers jointly adapt a chatbot over slow internet without backpropagation' },
+  {
+    paper: 'one-byte',
+    query: 'volunteers jointly adapt a chatbot over slow internet without backpropagation',
+  },
   { paper: 'hllm', query: 'suggest what a shopper will buy next from product descriptions' },
   {
     paper: 'ponita',
@@ -24,7 +27,10 @@ export const paraphrases: readonly Paraphrase[] = [
   },
   { paper: 'bitstack', query: 'shrink a chatbot so that it squeezes into whatever RAM happens to be free' },
   { paper: 'eet', query: 'quick lookup of lookalike species photos using compact fingerprints' },
-  { paper: 'pd-serve', query: 'dedicate distinct machines to reading the question and to writing the answer' },
+  {
+    paper: 'pd-serve',
+    query: 'dedicate distinct machines to reading the question and to writing the answer',
+  },
   {
     paper: 'elasticmoe',
     query: 'add more accelerators to a live endpoint when visitors rush in, without an interruption',
