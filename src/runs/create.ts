@@ -147,6 +147,8 @@ class WrittenRun implements Run {
 
   log(values: Metrics, at: { step?: number; series?: string } = {}): void {
     if (!this.open) throw new WeftError('RunFinished', `run ${this.id} has ended and takes no more metrics`)
+    const taken = ['time', 'series', 'step'].find((name) => name in values)
+    if (taken) throw new WeftError('ReservedMetric', `a metric cannot be called '${taken}'`)
     const finite = Object.fromEntries(Object.entries(values).filter(([, value]) => Number.isFinite(value)))
     this.metrics.append({ time: new Date().toISOString(), ...at, values: finite })
   }

@@ -13,7 +13,8 @@ export class MetricsWriter {
 
   append(row: MetricsRow): void {
     this.file ??= openForAppending(join(this.folder, files.metrics))
-    const line = new TextEncoder().encode(`${JSON.stringify(row)}\n`)
+    const { values, ...place } = row
+    const line = new TextEncoder().encode(`${JSON.stringify({ ...place, ...values })}\n`)
     for (let at = 0; at < line.length;) at += writeSync(this.file, line, at)
   }
 
@@ -45,7 +46,8 @@ export interface MetricsPage {
 /**
  * Rows of the run in `folder` from byte `from` on, at most `limit` bytes of them (default 8 MiB). Only whole lines are
  * taken, so reading again from `next` misses nothing and repeats nothing; lines that are no rows are passed over. A
- * file that is not there yet has no rows.
+ * file that is not there yet has no rows. A file that has become shorter (a training run that went back to its
+ * checkpoint) is read from its beginning, and `next` is then below `from`.
  */
 export const readMetrics = async (
   folder: string,
@@ -79,14 +81,27 @@ const parse = (bytes: Uint8Array): MetricsRow[] =>
 const rowOf = (line: string): MetricsRow | undefined => {
   if (!line.startsWith('{')) return undefined
   try {
-    const row = JSON.parse(line) as Partial<MetricsRow>
-    return typeof row.time === 'string' && typeof row.values === 'object' && row.values
-      ? (row as MetricsRow)
-      : undefined
+    const { time, series, step, ...rest } = JSON.parse(line) as Record<string, unknown>
+    return {
+      ...(typeof time === 'string' ? { time } : {}),
+      ...(typeof series === 'string' ? { series } : {}),
+      ...(typeof step === 'number' ? { step } : {}),
+      values: Object.fromEntries(numbersIn(rest)),
+    }
   } catch {
     return undefined
   }
 }
+
+/** `{ evaluation: { loss: 1 } }` -> `evaluation/loss`: 1; what is no number is not a metric. */
+const numbersIn = (fields: object, prefix = ''): [string, number][] =>
+  Object.entries(fields).flatMap(([name, value]: [string, unknown]): [string, number][] =>
+    typeof value === 'number'
+      ? [[prefix + name, value]]
+      : typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? numbersIn(value, `${prefix}${name}/`)
+        : [],
+  )
 
 /** The last value of every metric, from the last `tail` bytes (default 256 KiB); `series/name` where rows have a series. */
 export const finalMetrics = async (folder: string, tail = 256 * 2 ** 10): Promise<Record<string, number>> => {

@@ -57,10 +57,10 @@ export interface RunRecord {
 /** Numbers logged together. */
 export type Metrics = { readonly [name: string]: number }
 
-/** A line of `metrics.jsonl`. */
+/** A line of `metrics.jsonl`, where the values stand beside `time`, `series` and `step`: `{"step":3,"loss":0.5}`. */
 export interface MetricsRow {
   /** ISO 8601. */
-  readonly time: string
+  readonly time?: string
   /** A named series of the run: an arm and its seed, for example. */
   readonly series?: string
   readonly step?: number

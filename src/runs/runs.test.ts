@@ -82,6 +82,9 @@ describe('a run', () => {
     ])
     expect((await artifactsOf(run.folder)).map(({ name }) => name)).toEqual(['plots/loss.csv'])
     expect(() => run.log({ loss: 1 })).toThrow(/has ended/)
+    expect(readFileSync(join(run.folder, 'metrics.jsonl'), 'utf8')).toMatch(
+      /^\{"time":"[^"]+","step":1,"loss":2.5\}\n/,
+    )
   })
 
   test('that fails or is cancelled says so, and the error goes on', async () => {
@@ -169,6 +172,20 @@ describe('crashes', () => {
     expect(after.rows.map(({ step }) => step)).toEqual([2])
   })
 
+  test('rows that a training loop wrote by itself are read too, nested numbers by path', async () => {
+    const folder = join(freshHome(), 'fit')
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(
+      join(folder, 'metrics.jsonl'),
+      '{"step":1,"loss":2}\n{"step":1,"evaluation":{"loss":3,"name":"x"}}\n[1]\n7\n',
+    )
+    expect((await readMetrics(folder)).rows).toEqual([
+      { step: 1, values: { loss: 2 } },
+      { step: 1, values: { 'evaluation/loss': 3 } },
+    ])
+    expect(await finalMetrics(folder)).toEqual({ loss: 2, 'evaluation/loss': 3 })
+  })
+
   test('reading in pieces of any size, while lines arrive, gives every row once', async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -178,8 +195,7 @@ describe('crashes', () => {
           const folder = join(freshHome(), 'pieces')
           mkdirSync(folder, { recursive: true })
           const lines = widths.map(
-            (width, step) =>
-              `${JSON.stringify({ time: 't', step, series: 'ü'.repeat(width / 2), values: {} })}\n`,
+            (width, step) => `${JSON.stringify({ time: 't', step, series: 'ü'.repeat(width / 2) })}\n`,
           )
           const bytes = Buffer.from(lines.join(''))
           const rows: (number | undefined)[] = []
