@@ -1,7 +1,8 @@
 /** @file The tests that every architecture passes: agreement with the reference library on a checkpoint. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Checkpoint, open } from '../src/checkpoint/index.js'
-import { decoder, type Model, openModel } from '../src/models/index.js'
+import { answering, decoder, layoutsOf, type Model, openModel, type Parameters } from '../src/models/index.js'
+import { constant, mapTree, type Tensor, type Value } from '../src/tensor/index.js'
 import {
   type Batch,
   batchOf,
@@ -51,6 +52,26 @@ export const testGolden = (name: string, { tolerance = 2e-5, losses = 2e-5 }: Go
       golden.names().flatMap((n) => (n.startsWith(prefix) ? [n.slice(prefix.length)] : []))
     const isNoise = async (parameter: string): Promise<boolean> =>
       golden.has(`grad.${parameter}`) && norm(await theirs(`grad.${parameter}`)) < noise
+
+    test('asking for every tensor of its table but ties, and for no other', () => {
+      const table = model.architecture.table(model.config)
+      const asked = new Set<string>()
+      const symbols = mapTree<Value, Tensor, Parameters<Value>>(model.parameters, constant)
+      const base = model.weights(symbols, {})
+      const listening = answering(
+        base,
+        { tensor: (name) => (asked.add(name), base.tensor(name)) },
+        layoutsOf(table),
+      )
+      const inputs = mapTree<Value, Tensor, Batch['inputs']>(batch.inputs, constant)
+      model.architecture.forward(listening, inputs, model.config)
+      const owners = new Map(table.map(({ name, tied }) => [name, tied ?? name]))
+      const unknown = [...asked].filter((name) => !owners.has(name))
+      expect(unknown).toEqual([])
+      expect([...new Set([...asked].map((name) => owners.get(name)))].sort()).toEqual(
+        [...new Set(owners.values())].sort(),
+      )
+    })
 
     test('in its logits', async () => {
       expect(distance(await numbersOf(ours.logits), await theirs('logits'))).toBeLessThan(tolerance)
