@@ -1,11 +1,16 @@
 /** @file The list of architectures, and the choice by config.json. */
 import { CheckpointError, nearest } from '../errors.js'
 import type { Architecture } from './architecture.js'
+import { bert } from './bert.js'
 import { gpt2 } from './gpt2.js'
 import { llama } from './llama.js'
+import { mlp } from './mlp.js'
+import { resnet } from './resnet.js'
+import { t5 } from './t5.js'
+import { vit } from './vit.js'
 
 /** Every architecture; a new one is a line here. */
-export const architectures: readonly Architecture[] = [llama, gpt2]
+export const architectures: readonly Architecture[] = [llama, gpt2, bert, t5, vit, resnet, mlp]
 
 /** The architecture of a config.json by its `model_type`. Throws CheckpointError listing the known types. */
 export const architectureFor = (config: Readonly<Record<string, unknown>>): Architecture => {

@@ -93,6 +93,20 @@ export class ConfigReader {
     return labels || this.count('num_labels', 2)
   }
 
+  /** A list of one or more positive integers, none above `most`. */
+  sizes(key: string, fallback?: readonly number[], most = Number.MAX_SAFE_INTEGER): readonly number[] {
+    return this.read<readonly number[]>(
+      key,
+      fallback,
+      `a list of positive integers${most < Number.MAX_SAFE_INTEGER ? ` up to ${most}` : ''}`,
+      (x) =>
+        Array.isArray(x) &&
+        x.length > 0 &&
+        x.length <= mostOfAnything &&
+        x.every((n) => Number.isSafeInteger(n) && n > 0 && n <= most),
+    )
+  }
+
   /** Height and width: a number for both, or a list of the two. */
   pair(key: string, fallback?: number): readonly [number, number] {
     if (!Array.isArray(this.json[key])) return [this.size(key, fallback), this.size(key, fallback)]

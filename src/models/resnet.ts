@@ -44,7 +44,12 @@ export interface ResnetConfig {
 const [epsilon, momentum] = [1e-5, 0.1]
 
 /** The convolutions of one block: [inputs, outputs, kernel, stride] each. */
-type Shapes = (inputs: number, outputs: number, stride: number, early: boolean) => readonly (readonly number[])[]
+type Shapes = (
+  inputs: number,
+  outputs: number,
+  stride: number,
+  early: boolean,
+) => readonly (readonly number[])[]
 
 const kinds: Readonly<Record<string, Shapes>> = {
   basic: (inputs, outputs, stride) => [
@@ -71,8 +76,16 @@ const readShapes = (config: ConfigReader): Shapes => {
   )
 }
 
+/** More blocks than any model has in a stage. */
+const mostBlocks = 4096
+
 const readStages = (config: ConfigReader, widths: readonly number[]): ResnetLayer[][] => {
-  const depths = config.list<number>('depths', 'number', widths.length) ?? [3, 4, 6, 3]
+  const depths = config.sizes('depths', [3, 4, 6, 3], mostBlocks)
+  if (depths.length !== widths.length)
+    throw new CheckpointError(
+      'InvalidConfig',
+      `config.json: depths has ${depths.length} stages and hidden_sizes ${widths.length}; expected as many.`,
+    )
   const shapes = readShapes(config)
   const early = config.boolean('downsample_in_bottleneck', false)
   const first = config.boolean('downsample_in_first_stage', false)
@@ -125,17 +138,23 @@ export const norm = (w: Weights, name: string, x: Tensor, at: Positions): Tensor
   w.module(name, x, at, (x) => {
     const part = (of: string): Tensor => w.tensor(`${name}.${of}`)
     const options = { weight: part('weight'), bias: part('bias'), epsilon, momentum }
-    const [mean, variance] = [part('running_mean'), part('running_var')]
+    const [mean, variance, batches] = ['running_mean', 'running_var', 'num_batches_tracked'].map(part)
     if (!w.training) return batchNorm(x, mean, variance, options)
     const next = batchNormTraining(x, mean, variance, options)
     w.report(`${name}.running_mean`, next.mean)
     w.report(`${name}.running_var`, next.variance)
-    w.report(`${name}.num_batches_tracked`, part('num_batches_tracked').add(1))
+    w.report(`${name}.num_batches_tracked`, batches.add(1))
     return next.output
   })
 
 /** A convolution, its norm and its activation. x: [batch, inputs, height, width]. */
-export const convolution = (w: Weights, x: Tensor, conv: ResnetConv, c: ResnetConfig, at: Positions): Tensor => {
+export const convolution = (
+  w: Weights,
+  x: Tensor,
+  conv: ResnetConv,
+  c: ResnetConfig,
+  at: Positions,
+): Tensor => {
   const options = { stride: conv.stride, padding: Math.floor(conv.kernel / 2) }
   const y = norm(w, `${conv.name}.normalization`, w.conv(`${conv.name}.convolution`, x, options), at)
   return conv.activated ? c.activation(y) : y
@@ -160,7 +179,11 @@ const forward = (w: Weights, inputs: ModelInputs, c: ResnetConfig): ModelOutputs
 }
 
 /** A convolution and its norm, between channels of the groups `from` and `to`. */
-const convSpecs = ({ name, inputs, outputs, kernel }: ResnetConv, from?: AxisGroup, to?: AxisGroup): WeightSpec[] => {
+const convSpecs = (
+  { name, inputs, outputs, kernel }: ResnetConv,
+  from?: AxisGroup,
+  to?: AxisGroup,
+): WeightSpec[] => {
   const channels = (part: string, kind: WeightSpec['kind']): WeightSpec => ({
     name: `${name}.normalization.${part}`,
     shape: [outputs],
@@ -191,9 +214,13 @@ const table = (c: ResnetConfig): readonly WeightSpec[] => {
     layers.forEach(({ convolutions, shortcut }, l) => {
       const name = `stages.${s}.layers.${l}`
       const to = shortcut ? group(name) : stream
-      const between = convolutions.map((_, i) => (i < convolutions.length - 1 ? group(`${name}.inner.${i}`) : to))
+      const between = convolutions.map((_, i) =>
+        i < convolutions.length - 1 ? group(`${name}.inner.${i}`) : to,
+      )
       if (shortcut) specs.push(...convSpecs(shortcut, stream, to))
-      specs.push(...convolutions.flatMap((conv, i) => convSpecs(conv, i ? between[i - 1] : stream, between[i])))
+      specs.push(
+        ...convolutions.flatMap((conv, i) => convSpecs(conv, i ? between[i - 1] : stream, between[i])),
+      )
       stream = to
     }),
   )

@@ -1,0 +1,3 @@
+import { testGolden } from '../../test/model-golden.js'
+
+for (const name of ['bert-mlm', 'bert-classify']) testGolden(name)

@@ -1,0 +1,122 @@
+/**
+ * @file Multi-layer perceptrons: plain, or residual blocks with a layer norm before each. Their config.json is Weft's own:
+ * `{"model_type": "weft_mlp", "sizes": [784, 256, 256, 10], "hidden_act": "relu"}`, inputs first and classes last; with
+ * `"residual": true, "width": 128` each size between is that of a block's hidden units instead.
+ */
+import { activation, layerNorm, type Tensor } from '../tensor/index.js'
+import { CheckpointError, WeftError } from '../errors.js'
+import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import { ConfigReader } from './config.js'
+import { type Positions, positionsFrom } from './positions.js'
+import { layerNormSpecs, linearSpecs, residual } from './specs.js'
+import type { Weights } from './weights.js'
+
+export interface MlpConfig {
+  readonly inputs: number
+  /** Units of each hidden layer, or of each residual block. */
+  readonly hidden: readonly number[]
+  readonly classes: number
+  /** Width of the residual stream; undefined for a plain network. */
+  readonly width?: number
+  readonly activation: (x: Tensor) => Tensor
+  /** Whether linear modules have biases. */
+  readonly biases: boolean
+  /** Probability of dropout after each activation. */
+  readonly dropout: number
+  readonly epsilon: number
+}
+
+const readConfig = (json: Readonly<Record<string, unknown>>): MlpConfig => {
+  const config = new ConfigReader(json)
+  const sizes = config.sizes('sizes')
+  if (sizes.length < 2)
+    throw new CheckpointError(
+      'InvalidConfig',
+      `config.json: sizes is [${sizes}]; expected at least two: inputs first, classes last.`,
+    )
+  return {
+    inputs: sizes[0],
+    hidden: sizes.slice(1, -1),
+    classes: sizes[sizes.length - 1],
+    width: config.boolean('residual', false) ? config.size('width') : undefined,
+    activation: activation(config.string('hidden_act', 'relu')),
+    biases: config.boolean('bias', true),
+    dropout: config.number('dropout', 0),
+    epsilon: config.number('layer_norm_eps', 1e-5),
+  }
+}
+
+/** The layer norm `name`, over the last axis of x. */
+export const norm = (w: Weights, name: string, x: Tensor, c: MlpConfig, at: Positions): Tensor =>
+  w.module(name, x, at, (x) =>
+    layerNorm(x, { weight: w.tensor(`${name}.weight`), bias: w.tensor(`${name}.bias`), epsilon: c.epsilon }),
+  )
+
+/** One hidden layer of a plain network. x: [batch, in] -> [batch, out]. */
+export const layer = (w: Weights, name: string, x: Tensor, c: MlpConfig): Tensor =>
+  w.dropout(c.activation(w.linear(name, x)), c.dropout)
+
+/** x + down(f(up(norm(x)))). x: [batch, width] -> the same. */
+export const block = (w: Weights, x: Tensor, c: MlpConfig, at: Positions): Tensor =>
+  x.add(w.linear('down', layer(w, 'up', norm(w, 'norm', x, c, at), c)))
+
+/** The numbers that are classified: [batch, inputs], of `embeddings` ([batch, inputs]) or of `pixels`, whatever their shape. */
+export const features = ({ embeddings, pixels }: ModelInputs, c: MlpConfig): Tensor => {
+  const given = embeddings ?? pixels
+  if (given && given.size === given.shape[0] * c.inputs) return given.reshape([given.shape[0], c.inputs])
+  throw new WeftError(
+    'WrongInputs',
+    `mlp: ${given ? `[${given.shape}]` : 'neither embeddings nor pixels'} given; ${c.inputs} numbers an example expected`,
+  )
+}
+
+const forward = (w: Weights, inputs: ModelInputs, c: MlpConfig): ModelOutputs => {
+  // There are no tokens: modules are told of one.
+  const at = inputs.at ?? positionsFrom(1, { causal: false })
+  let x = features(inputs, c)
+  if (c.width !== undefined) x = w.linear('input', x)
+  const hidden = [x]
+  for (const i of c.hidden.keys()) {
+    const name = c.width === undefined ? `layers.${i}` : `blocks.${i}`
+    x = w.module(name, x, at, (x, at) =>
+      c.width === undefined ? layer(w, name, x, c) : block(w.in(name), x, c, at),
+    )
+    hidden.push(x)
+  }
+  if (c.width !== undefined) x = hidden[hidden.length - 1] = norm(w, 'norm', x, c, at)
+  return { logits: w.linear('head', x), hidden }
+}
+
+const unitsOf = (i: number): AxisGroup => ({ group: `layers.${i}.hidden`, unit: 1 })
+
+const plainTable = (c: MlpConfig): WeightSpec[] => {
+  const sizes = [c.inputs, ...c.hidden]
+  const axis = (i: number): AxisGroup | undefined => (i < 0 ? undefined : unitsOf(i))
+  const last = c.hidden.length
+  return [
+    ...c.hidden.flatMap((out, i) =>
+      linearSpecs(`layers.${i}`, [out, sizes[i]], [axis(i), axis(i - 1)], c.biases),
+    ),
+    ...linearSpecs('head', [c.classes, sizes[last]], [undefined, axis(last - 1)], c.biases),
+  ]
+}
+
+const residualTable = (c: MlpConfig, width: number): WeightSpec[] => [
+  ...linearSpecs('input', [width, c.inputs], [residual, undefined], c.biases),
+  ...c.hidden.flatMap((units, i) => [
+    ...layerNormSpecs(`blocks.${i}.norm`, width, residual),
+    ...linearSpecs(`blocks.${i}.up`, [units, width], [unitsOf(i), residual], c.biases),
+    ...linearSpecs(`blocks.${i}.down`, [width, units], [residual, unitsOf(i)], c.biases),
+  ]),
+  ...layerNormSpecs('norm', width, residual),
+  ...linearSpecs('head', [c.classes, width], [undefined, residual], c.biases),
+]
+
+export const mlp: Architecture<MlpConfig> = {
+  name: 'mlp',
+  modelTypes: ['weft_mlp'],
+  readConfig,
+  task: () => 'classify',
+  table: (c) => (c.width === undefined ? plainTable(c) : residualTable(c, c.width)),
+  forward,
+}

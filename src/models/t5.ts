@@ -1,0 +1,304 @@
+/**
+ * @file T5: an encoder and a decoder with RMS norms before each part, and learned biases of relative positions in place of
+ * position embeddings. Version 1.1 gates its feed-forward part and has a head of its own.
+ */
+import {
+  activation,
+  activations,
+  concat,
+  full,
+  rmsNorm,
+  tensor,
+  type Tensor,
+  where,
+} from '../tensor/index.js'
+import { CheckpointError } from '../errors.js'
+import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
+import { ConfigReader } from './config.js'
+import { type Positions, positionsFrom } from './positions.js'
+import { embeddingSpec, linearSpecs, residual } from './specs.js'
+import type { Weights } from './weights.js'
+
+export interface T5Config {
+  readonly vocabulary: number
+  readonly width: number
+  readonly heads: number
+  /** Of a head. */
+  readonly size: number
+  /** Width of the feed-forward part. */
+  readonly hidden: number
+  /** Number of blocks. */
+  readonly encoder: number
+  readonly decoder: number
+  /** Number of buckets of relative positions, and the distance from which all share the last. */
+  readonly buckets: number
+  readonly farthest: number
+  readonly epsilon: number
+  readonly activation: (x: Tensor) => Tensor
+  /** f(wi_0 x) * wi_1 x in place of f(wi x). */
+  readonly gated: boolean
+  /** Whether the head is the embedding table; what it is given is then multiplied by width^-0.5. */
+  readonly tied: boolean
+  readonly dropout: number
+  /** The ids with which decoding starts, and that stand for nothing. */
+  readonly start: number
+  readonly padding: number
+}
+
+const readFeedForward = (config: ConfigReader): Pick<T5Config, 'activation' | 'gated'> => {
+  const given = config.string('feed_forward_proj', 'relu')
+  const gated = given.startsWith('gated-')
+  const name = gated ? given.slice('gated-'.length) : given
+  if (!Object.hasOwn(activations, name))
+    throw new CheckpointError(
+      'InvalidConfig',
+      `config.json: feed_forward_proj is ${JSON.stringify(given)}; expected an activation such as "relu", or "gated-gelu".`,
+    )
+  // The gated one is, and always was, the approximation by tanh.
+  return { activation: activation(given === 'gated-gelu' ? 'gelu_new' : name), gated }
+}
+
+const readConfig = (json: Readonly<Record<string, unknown>>): T5Config => {
+  const config = new ConfigReader(json)
+  const layers = config.count('num_layers', 6)
+  const padding = config.number('pad_token_id', 0)
+  return {
+    vocabulary: config.size('vocab_size', 32_128),
+    width: config.size('d_model', 512),
+    heads: config.size('num_heads', 8),
+    size: config.size('d_kv', 64),
+    hidden: config.size('d_ff', 2048),
+    encoder: layers,
+    decoder: config.count('num_decoder_layers', layers),
+    buckets: config.size('relative_attention_num_buckets', 32),
+    farthest: config.size('relative_attention_max_distance', 128),
+    epsilon: config.number('layer_norm_epsilon', 1e-6),
+    ...readFeedForward(config),
+    // Version 1.1 says it by an untied head, or in newer files by unscaled outputs alone.
+    tied: config.boolean('tie_word_embeddings', true) && config.boolean('scale_decoder_outputs', true),
+    dropout: config.number('dropout_rate', 0.1),
+    start: config.number('decoder_start_token_id', padding),
+    padding,
+  }
+}
+
+/** The RMS norm `name`, over the last axis of x. */
+export const norm = (w: Weights, name: string, x: Tensor, c: T5Config, at: Positions): Tensor =>
+  w.module(name, x, at, (x) => rmsNorm(x, w.tensor(`${name}.weight`), { epsilon: c.epsilon }))
+
+/**
+ * The bucket of each distance from 0 to `farthest`: one each for the first half of `count`, then ever wider ones, by logarithm
+ * (Raffel et al. 2020). In float32 steps, because that is how the trained models' borders were found.
+ */
+const bucketsOf = (count: number, farthest: number): number[] => {
+  const exact = Math.floor(count / 2)
+  const { fround } = Math
+  const unit = fround(Math.log(farthest / exact))
+  return Array.from({ length: farthest + 1 }, (_, n) => {
+    if (n < exact) return n
+    const share = fround(fround(Math.log(fround(n / exact))) / unit)
+    return Math.min(exact + Math.trunc(fround(share * (count - exact))), count - 1)
+  })
+}
+
+/**
+ * What the relative positions of tokens and keys add to the scores: [1 or batch, heads, time, keys]. An encoder has half its
+ * buckets for keys that come later; a decoder sees none.
+ */
+export const positionBias = (w: Weights, c: T5Config, { ids, keys, causal }: Positions): Tensor => {
+  const ahead = keys.unsqueeze(-2).sub(ids.unsqueeze(-1))
+  const count = causal ? c.buckets : Math.floor(c.buckets / 2)
+  const distance = (causal ? ahead.minimum(0) : ahead).abs().minimum(c.farthest)
+  const near = tensor(bucketsOf(count, c.farthest), undefined, 'int32').gather(distance)
+  const bucket = causal ? near : near.add(ahead.greater(0).cast('int32').mul(count))
+  return w.embedding('relative_attention_bias', bucket).transpose([0, 3, 1, 2])
+}
+
+/** Position biases by positions: the same for every block of a stack, and made once. */
+export type Bias = (at: Positions) => Tensor
+
+const biasOf = (w: Weights, c: T5Config): Bias => {
+  const made = new Map<Positions, Tensor>()
+  return (at) => {
+    const bias = made.get(at) ?? positionBias(w, c, at)
+    made.set(at, bias)
+    return bias
+  }
+}
+
+/** Attention of x to `source`. x: [batch, time, width], source: [batch, keys, width] -> [batch, time, width]. */
+export const attention = (
+  w: Weights,
+  x: Tensor,
+  c: T5Config,
+  at: Positions,
+  { source = x, bias }: { source?: Tensor; bias?: Bias } = {},
+): Tensor => {
+  const heads = (name: string, from: Tensor): Tensor => splitHeads(w.linear(name, from), c.heads)
+  const parts = { q: heads('q', x), k: heads('k', source), v: heads('v', source), bias: bias?.(at), at }
+  const drop = (p: Tensor): Tensor => w.dropout(p, c.dropout)
+  return w.linear('o', mergeHeads(w.attend('', parts, attentionCore({ scale: 1, drop }))))
+}
+
+/** The feed-forward part. x: [..., width] -> the same. */
+export const mlp = (w: Weights, x: Tensor, c: T5Config): Tensor => {
+  const h = c.gated
+    ? c.activation(w.linear('wi_0', x)).mul(w.linear('wi_1', x))
+    : c.activation(w.linear('wi', x))
+  return w.linear('wo', w.dropout(h, c.dropout))
+}
+
+/** What a decoder's block reads of the encoder. */
+export interface Encoded {
+  /** [batch, keys, width]. */
+  readonly x: Tensor
+  /** Which of them are there: [batch, keys] int. Default all. */
+  readonly mask?: Tensor
+}
+
+/** One block; a decoder's has `encoded`. x: [batch, time, width] -> the same. */
+export const block = (
+  w: Weights,
+  x: Tensor,
+  c: T5Config,
+  at: Positions,
+  bias: Bias,
+  encoded?: Encoded,
+): Tensor => {
+  let parts = 0
+  const part = (x: Tensor, name: string, body: (w: Weights, x: Tensor, at: Positions) => Tensor): Tensor => {
+    const layer = w.in(`layer.${parts++}`)
+    const y = layer.module(name, norm(layer, 'layer_norm', x, c, at), at, (x, at) =>
+      body(layer.in(name), x, at),
+    )
+    return x.add(layer.dropout(y, c.dropout))
+  }
+  let h = part(x, 'SelfAttention', (w, x, at) => attention(w, x, c, at, { bias }))
+  if (encoded) {
+    const { ids, valid } = positionsFrom(encoded.x.shape[1], { causal: false, mask: encoded.mask })
+    h = part(h, 'EncDecAttention', (w, x, at) =>
+      attention(w, x, c, { ids: at.ids, keys: ids, valid, causal: false }, { source: encoded.x }),
+    )
+  }
+  return part(h, 'DenseReluDense', (w, x) => mlp(w, x, c))
+}
+
+/** The blocks of one side (`w` is within 'encoder' or 'decoder') and its final norm: all hidden states, the last normed. */
+const stack = (
+  w: Weights,
+  x: Tensor,
+  c: T5Config,
+  count: number,
+  at: Positions,
+  encoded?: Encoded,
+): readonly Tensor[] => {
+  const bias = biasOf(w.in('block.0.layer.0.SelfAttention'), c)
+  const hidden = [w.dropout(x, c.dropout)]
+  for (let i = 0; i < count; i++) {
+    const name = `block.${i}`
+    hidden.push(w.module(name, hidden[i], at, (x, at) => block(w.in(name), x, c, at, bias, encoded)))
+  }
+  hidden[count] = w.dropout(norm(w, 'final_layer_norm', hidden[count], c, at), c.dropout)
+  return hidden
+}
+
+/** What the decoder reads: [batch, time, width] of ids (or embeddings) [batch, time, ...]. */
+export const encode = (w: Weights, { ids, embeddings, mask }: ModelInputs, c: T5Config): Tensor => {
+  const x = embeddings ?? w.embedding('shared', ids!)
+  const at = positionsFrom(x.shape[1], { causal: false, mask })
+  return stack(w.in('encoder'), x, c, c.encoder, at)[c.encoder]
+}
+
+/** Logits of the decoder's tokens after `ids`: [batch, time] int -> [batch, time, vocabulary]; `at` as in `ModelInputs`. */
+export const decode = (
+  w: Weights,
+  encoded: Encoded,
+  { decoderIds, at, logitsAt }: Pick<ModelInputs, 'decoderIds' | 'at' | 'logitsAt'>,
+  c: T5Config,
+): ModelOutputs => {
+  const x = w.embedding('shared', decoderIds!)
+  const own = at ?? positionsFrom(x.shape[1], { causal: true })
+  const hidden = stack(w.in('decoder'), x, c, c.decoder, own, encoded)
+  const last = logitsAt ? rowsAt(hidden[c.decoder], logitsAt) : hidden[c.decoder]
+  return { logits: w.linear('lm_head', c.tied ? last.mul(c.width ** -0.5) : last), hidden }
+}
+
+const forward = (w: Weights, inputs: ModelInputs, c: T5Config): ModelOutputs =>
+  decode(w, { x: encode(w, inputs, c), mask: inputs.mask }, inputs, c)
+
+/** What the decoder is given to predict `labels` ([batch, time] int, -100 where ignored): they, one later, behind the start. */
+export const shiftRight = (labels: Tensor, c: T5Config): Tensor => {
+  const [batch, time] = labels.shape
+  const known = where(labels.equal(-100), c.padding, labels)
+  return concat([full([batch, 1], c.start, labels.dtype), known.slice(1, 0, time - 1)], 1)
+}
+
+const normSpec = (name: string, width: number): WeightSpec => ({
+  name: `${name}.weight`,
+  shape: [width],
+  kind: 'norm',
+  axes: [residual],
+})
+
+const attentionSpecs = (name: string, group: string, c: T5Config): WeightSpec[] => {
+  const heads: AxisGroup = { group, unit: c.size }
+  const inner = c.heads * c.size
+  return [
+    ...['q', 'k', 'v'].flatMap((part) =>
+      linearSpecs(`${name}.${part}`, [inner, c.width], [heads, residual], false),
+    ),
+    ...linearSpecs(`${name}.o`, [c.width, inner], [residual, heads], false),
+  ]
+}
+
+/** The heads of self-attention share their stack's table of position biases, so they are one group. */
+const blockSpecs = (c: T5Config, side: 'encoder' | 'decoder', i: number): WeightSpec[] => {
+  const name = `${side}.block.${i}`
+  const units: AxisGroup = { group: `${side}.layers.${i}.hidden`, unit: 1 }
+  const last = `${name}.layer.${side === 'decoder' ? 2 : 1}`
+  const bias: WeightSpec = {
+    name: `${name}.layer.0.SelfAttention.relative_attention_bias.weight`,
+    shape: [c.buckets, c.heads],
+    kind: 'embedding',
+    axes: [undefined, { group: `${side}.heads`, unit: 1 }],
+  }
+  return [
+    ...attentionSpecs(`${name}.layer.0.SelfAttention`, `${side}.heads`, c),
+    ...(i === 0 ? [bias] : []),
+    normSpec(`${name}.layer.0.layer_norm`, c.width),
+    ...(side === 'decoder'
+      ? [
+          ...attentionSpecs(`${name}.layer.1.EncDecAttention`, `${side}.layers.${i}.crossHeads`, c),
+          normSpec(`${name}.layer.1.layer_norm`, c.width),
+        ]
+      : []),
+    ...(c.gated ? ['wi_0', 'wi_1'] : ['wi']).flatMap((part) =>
+      linearSpecs(`${last}.DenseReluDense.${part}`, [c.hidden, c.width], [units, residual], false),
+    ),
+    ...linearSpecs(`${last}.DenseReluDense.wo`, [c.width, c.hidden], [residual, units], false),
+    normSpec(`${last}.layer_norm`, c.width),
+  ]
+}
+
+const table = (c: T5Config): readonly WeightSpec[] => {
+  const shared = embeddingSpec('shared', c.vocabulary, c.width)
+  const [head] = linearSpecs('lm_head', [c.vocabulary, c.width], [undefined, residual], false)
+  const side = (name: 'encoder' | 'decoder'): WeightSpec[] => [
+    { ...shared, name: `${name}.embed_tokens.weight`, tied: shared.name },
+    ...Array.from({ length: c[name] }, (_, i) => blockSpecs(c, name, i)).flat(),
+    normSpec(`${name}.final_layer_norm`, c.width),
+  ]
+  return [shared, ...side('encoder'), ...side('decoder'), c.tied ? { ...head, tied: shared.name } : head]
+}
+
+export const t5: Architecture<T5Config> = {
+  name: 't5',
+  modelTypes: ['t5'],
+  readConfig,
+  task: () => 'sequence',
+  table,
+  forward,
+  // The first files have position biases of cross-attention, which nothing reads.
+  harmless: [/\.EncDecAttention\.relative_attention_bias\.weight$/],
+}
