@@ -182,10 +182,11 @@ export interface VoteResult {
 
 // ---- Runs
 
-export type RunStatus = 'running' | 'finished' | 'failed' | 'cancelled' | 'interrupted'
+/** `interrupted`: it never said how it ended, and its process is gone. */
+export type RunStatus = 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted'
 
 export interface RunsQuery {
-  /** In its name, command or paper. */
+  /** In its id, command, subject or arguments. */
   q?: string
   status?: RunStatus
   paper?: string
@@ -196,19 +197,23 @@ export interface RunsQuery {
 
 export interface RunRow {
   id: string
-  /** The first word of the command line: `train`, `adapt`, `reproduce`. */
-  verb: string
+  /** The verb: `train`, `adapt`, `reproduce`, ... */
   command: string
+  /** The method, paper or model that it is about. */
+  subject: string | null
+  /** The arguments as typed, after `weft`. */
+  argv: string[]
   status: RunStatus
+  /** The paper whose reproduction it is. */
   paper: string | null
   started: string
   ended: string | null
   /** The last step recorded. */
   step: number | null
-  /** The last values recorded, by name. */
+  /** The last values recorded, by name; `series/name` where rows have a series. */
   metrics: Record<string, number>
-  /** How many lines of metrics there are. */
-  lines: number
+  /** How many rows of metrics there are. */
+  rows: number
   /** The job that this lab started it with. */
   job: string | null
 }
@@ -224,35 +229,46 @@ export interface RunPage extends RunRow {
   facts: Record<string, unknown>
   artifacts: { path: string; bytes: number }[]
   metricNames: string[]
+  /** What the run found; its shape is the command's. */
+  result: unknown
+  error: { code: string; message: string } | null
   /** Bytes of its log; 0 when there is none. */
   logBytes: number
   /** Bytes of metrics.jsonl that were read for this answer: `from` of the events. */
   offset: number
 }
 
-/** One metric over steps, downsampled: of each bucket its mean at its mean step, its least and its greatest. NaN is null. */
+/**
+ * One metric over steps, downsampled: of each bucket of rows its mean at its mean step, its least and its greatest. `name` is
+ * `series/name` where rows have a series (an arm and its seed). Rows without a step are numbered.
+ */
 export interface Series {
   name: string
   x: number[]
-  y: (number | null)[]
-  low: (number | null)[]
-  high: (number | null)[]
+  y: number[]
+  low: number[]
+  high: number[]
 }
 
 export interface Metrics {
   series: Series[]
-  /** Lines before downsampling. */
-  lines: number
+  /** Rows before downsampling. */
+  rows: number
   /** Bytes of metrics.jsonl that were read: `from` of the events. */
   offset: number
 }
 
-/** One line of metrics.jsonl. */
-export type MetricLine = Record<string, unknown>
+/** One row of metrics.jsonl. */
+export interface MetricsRow {
+  time?: string
+  series?: string
+  step?: number
+  values: Record<string, number>
+}
 
 export interface RunEvents {
-  /** New lines, at most 500 an event; the event's `id` is the byte after them. */
-  metrics: { lines: MetricLine[]; offset: number }
+  /** New rows, at most 500 an event; the event's `id` is the byte after them. */
+  metrics: { rows: MetricsRow[]; offset: number }
   /** Its row has changed; the last event of a run that has ended. */
   run: RunRow
 }
@@ -276,7 +292,7 @@ export interface Comparison {
 
 // ---- Jobs
 
-export type JobStatus = 'queued' | 'running' | 'finished' | 'failed' | 'cancelled' | 'interrupted'
+export type JobStatus = 'queued' | 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted'
 
 export interface JobRequest {
   /** What to reproduce. */
