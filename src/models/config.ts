@@ -31,6 +31,11 @@ export class ConfigReader {
     return fits(found) ? (found as T) : this.fail(key, expected)
   }
 
+  /** Throws CheckpointError naming `key` unless it fits the other keys. */
+  require(fits: boolean, key: string, expected: string): void {
+    if (!fits) this.fail(key, expected)
+  }
+
   has(key: string): boolean {
     return this.json[key] !== undefined && this.json[key] !== null
   }

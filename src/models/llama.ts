@@ -32,6 +32,8 @@ export interface LlamaConfig {
   readonly rope: Rope
   readonly epsilon: number
   readonly activation: (x: Tensor) => Tensor
+  /** Probability of dropping one of attention's probabilities. */
+  readonly dropout: number
   /** Whether the head is the embedding table. */
   readonly tied: boolean
   /** Which linear modules have biases. */
@@ -105,6 +107,10 @@ const readLayers = (config: ConfigReader, { slides = () => false }: Variant): Ll
   const hidden = config.perLayer('intermediate_size', count)
   const types = config.list<string>('layer_types', 'string', count)
   const window = config.optional('size', 'sliding_window')
+  const even = sizes.every((size) => size % 2 === 0)
+  config.require(even, 'head_dim', 'an even size, since rotary positions turn pairs')
+  const divide = heads.every((n, i) => n % keyHeads[i] === 0)
+  config.require(divide, 'num_key_value_heads', 'a divisor of num_attention_heads')
   return heads.map((n, i) => ({
     heads: n,
     keyHeads: keyHeads[i],
@@ -112,6 +118,13 @@ const readLayers = (config: ConfigReader, { slides = () => false }: Variant): Ll
     hidden: hidden[i],
     window: (types ? types[i] === 'sliding_attention' : slides(i, config)) ? window : undefined,
   }))
+}
+
+const readExperts = (config: ConfigReader): LlamaConfig['experts'] => {
+  const count = config.count('num_local_experts')
+  const perToken = config.count('num_experts_per_tok')
+  config.require(perToken <= count, 'num_experts_per_tok', `at most num_local_experts (${count})`)
+  return { count, perToken }
 }
 
 const readConfig = (json: Readonly<Record<string, unknown>>): LlamaConfig => {
@@ -131,6 +144,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): LlamaConfig => {
     rope: readRope(config, positions, 10_000),
     epsilon: config.number('rms_norm_eps', 1e-6),
     activation: activation(config.string('hidden_act', 'silu')),
+    dropout: config.number('attention_dropout', 0),
     tied: config.boolean('tie_word_embeddings', false),
     biases: { qkv: bias('qkv'), output: bias('output'), mlp: bias('mlp') },
     headNorms: variant.headNorms ?? false,
@@ -138,9 +152,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): LlamaConfig => {
     scale: query === undefined ? undefined : query ** -0.5,
     scoreCap: config.optional('number', 'attn_logit_softcapping'),
     logitCap: config.optional('number', 'final_logit_softcapping'),
-    experts: variant.experts
-      ? { count: config.count('num_local_experts'), perToken: config.count('num_experts_per_tok') }
-      : undefined,
+    experts: variant.experts ? readExperts(config) : undefined,
   }
 }
 
@@ -168,7 +180,8 @@ export const attention = (
   const q = turned('q', layer.heads)
   const k = turned('k', layer.keyHeads)
   const v = heads('v', layer.keyHeads)
-  const core = attentionCore({ scale: c.scale, softcap: c.scoreCap, window: layer.window })
+  const drop = c.dropout ? (p: Tensor): Tensor => w.dropout(p, c.dropout) : undefined
+  const core = attentionCore({ scale: c.scale, softcap: c.scoreCap, window: layer.window, drop })
   return w.linear('o_proj', mergeHeads(w.attend('', { q, k, v, at }, core)))
 }
 
