@@ -93,7 +93,7 @@ export const flagsOf = (schema: ZodObject): Option[] =>
     const text =
       notes.length && !/\([^)]*\)$/.test(description) ? `${description} (${notes.join('; ')})` : description
     const long = `--${kebab(key)}`
-    const lead = short ? `-${short}, ${long}` : long
+    const lead = short ? `${short.length > 1 ? '--' : '-'}${short}, ${long}` : long
     if (typeOf(value) === 'boolean') {
       const [yes, no] = [new Option(lead, text), new Option(`--no-${kebab(key)}`, text)]
       return [yes.hideHelp(fallback === true), no.hideHelp(fallback !== true)]

@@ -4,7 +4,7 @@ import type { ZodObject, ZodType } from 'zod'
 
 /** How an option looks as a flag; given with `flag`. */
 export interface FlagStyle {
-  /** One letter: `o` for `-o`. */
+  /** `o` for `-o`, `lr` for `--lr`. */
   short?: string
   /** The environment variable that gives it when no flag does. */
   env?: string

@@ -1,0 +1,61 @@
+/** @file `weft train`: all weights of a model, or a new model from nothing, on a JSONL file. */
+import { action } from './verb.js'
+import type { Verb } from './verb.js'
+
+export const train: Verb = {
+  group: 'Train and adapt',
+  ...action({
+    name: 'train',
+    summary: 'train a model whole: fine-tune one, or make a new one from a config',
+    arguments: [{ name: 'config', summary: 'YAML or JSON with the options below', optional: true }],
+    examples: [
+      'weft train train.yaml',
+      'weft train train.yaml --out runs/second --learning-rate 1e-4      # a flag wins over the file',
+      'weft train --model models/SmolLM2-135M --data train.jsonl --eval-split 0.1 --out models/tuned',
+      'weft train --architecture llama --model-config hidden_size=128,num_hidden_layers=4,\\',
+      '    num_attention_heads=4,intermediate_size=384 --data train.jsonl --lr 3e-3 --out models/new',
+      'weft train train.yaml --resume                                    # after Ctrl-C or a crash',
+    ],
+    options: async () => {
+      const [{ z }, { flag }, { trainingOptions }] = await Promise.all([
+        import('zod'),
+        import('./options.js'),
+        import('./training.js'),
+      ])
+      const value = z.union([z.number(), z.boolean(), z.string(), z.record(z.string(), z.unknown())])
+      const model = flag(z.string().min(1).optional(), 'folder or hub id of the model to train on', {
+        short: 'm',
+        value: 'DIR',
+      })
+      return z.object({
+        model,
+        architecture: flag(z.string().optional(), 'instead of a model: a new one of this model_type'),
+        modelConfig: flag(z.record(z.string(), value).optional(), "the new model's config.json"),
+        tokenizer: flag(z.string().optional(), 'folder with its tokenizer (one is made from the data)', {
+          value: 'DIR',
+        }),
+        vocabulary: flag(z.number().int().min(258).default(1024), 'size of the tokenizer that is made'),
+        ...trainingOptions(5e-5),
+      })
+    },
+    run: async ({ options }, context) => {
+      const [{ UsageError }, { existingModel, newModel }, training] = await Promise.all([
+        import('../errors.js'),
+        import('./new-model.js'),
+        import('./training.js'),
+      ])
+      const { model: folder, architecture } = options
+      if ((folder === undefined) === (architecture === undefined))
+        throw new UsageError('BadUsage', 'expected either a model or the architecture of a new one', {
+          hint: '--model DIR, or --architecture llama --model-config hidden_size=128,...',
+        })
+      const data = await training.openRunData(options, context)
+      const begin = (): ReturnType<typeof existingModel> =>
+        folder === undefined
+          ? newModel({ ...options, architecture: architecture! }, data.data)
+          : existingModel(folder)
+      const base = folder ?? `new ${architecture}`
+      await training.runTraining({ ...(await begin()), command: 'train', base, options, data }, context)
+    },
+  }),
+}

@@ -1,0 +1,276 @@
+/** @file What `weft train` and every `weft adapt` method share: options, checks before work starts, the run's folder. */
+import { rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { z } from 'zod'
+import type { ZodType } from 'zod'
+import { CheckpointError, UsageError } from '../errors.js'
+import type { Model } from '../models/index.js'
+import { recordRun, type Run, runFiles } from '../runs/index.js'
+import { type Dataset, jsonl, split, type Tokenizer } from '../text/index.js'
+import {
+  fit,
+  type FitOptions,
+  type FitResult,
+  adamW,
+  scheduleNames,
+  sgd,
+} from '../train/index.js'
+import type { ScheduleName } from '../train/index.js'
+import { formatConfig } from './config.js'
+import { useEngine } from './engine.js'
+import { common, flag } from './options.js'
+import { checkOutput, saveInto } from './output.js'
+import { formatBytes, formatTime, short } from './progress.js'
+import { grouped } from './table.js'
+import type { Context } from './verb.js'
+
+/** Options of every run that trains. */
+export interface TrainingOptions {
+  data: string
+  out?: string
+  steps?: number
+  epochs: number
+  learningRate: number
+  schedule: ScheduleName
+  warmup?: number
+  optimizer: 'adamw' | 'sgd'
+  weightDecay: number
+  momentum: number
+  clip: number
+  batch: number
+  accumulate: number
+  length?: number
+  packing: boolean
+  evalSplit?: number
+  evalData?: string
+  evalEvery?: number
+  patience?: number
+  checkpointEvery: number
+  skipMalformed: boolean
+  seed: number
+  resume: boolean
+  force: boolean
+  dryRun: boolean
+  device: string
+  threads?: number
+}
+
+/** Schemas of the values of `T`. */
+export type Schemas<T> = { readonly [K in keyof T]-?: ZodType<T[K]> }
+
+const count = z.number().int().positive()
+
+/** The options of a run that trains; `learningRate` is its default. */
+export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> => ({
+  data: flag(z.string().min(1), 'JSONL file to learn from', { short: 'd', value: 'FILE' }),
+  out: flag(z.string().min(1).optional(), 'folder to write (a new one under runs/)', {
+    short: 'o',
+    value: 'DIR',
+  }),
+  steps: flag(count.optional(), 'optimiser steps; wins over --epochs'),
+  epochs: flag(count.default(1), 'times to go through the data'),
+  learningRate: flag(z.number().positive().default(learningRate), 'highest learning rate', {
+    short: 'lr',
+  }),
+  schedule: flag(z.enum(scheduleNames).default('warmup-cosine'), 'how the rate goes on'),
+  warmup: flag(z.number().int().nonnegative().optional(), 'steps over which the rate rises (3 %)'),
+  optimizer: flag(z.enum(['adamw', 'sgd']).default('adamw'), 'optimiser'),
+  weightDecay: flag(z.number().nonnegative().default(0.01), 'decay of the weights'),
+  momentum: flag(z.number().min(0).max(1).default(0), 'momentum of sgd'),
+  clip: flag(z.number().nonnegative().default(1), 'highest norm of the gradient; 0 for any'),
+  batch: flag(count.default(8), 'rows in a batch', { short: 'b' }),
+  accumulate: flag(count.default(1), 'batches whose gradients make one step'),
+  length: flag(count.optional(), "longest row in tokens (512, or the model's own limit)"),
+  packing: flag(z.boolean().default(false), 'lay documents end to end instead of padding each'),
+  evalSplit: flag(z.number().gt(0).lt(1).optional(), 'share of the data to hold out for evaluation'),
+  evalData: flag(z.string().min(1).optional(), 'JSONL file to evaluate on', { value: 'FILE' }),
+  evalEvery: flag(count.optional(), 'steps between evaluations (only at the end)'),
+  patience: flag(count.optional(), 'stop after so many evaluations without a lower loss'),
+  checkpointEvery: flag(count.default(100), 'steps between checkpoints'),
+  skipMalformed: flag(z.boolean().default(false), 'leave out lines that are no record'),
+  seed: common.seed,
+  resume: common.resume,
+  force: common.force,
+  dryRun: common.dryRun,
+  device: common.device,
+  threads: common.threads,
+})
+
+/** A JSONL file that has been read through: a malformed line is found now, not after hours. Throws CheckpointError. */
+export const openData = async (
+  file: string,
+  skipMalformed: boolean,
+  { progress, info, signal }: Pick<Context, 'progress' | 'info' | 'signal'>,
+): Promise<Dataset> => {
+  const data = jsonl(file, { skipMalformed })
+  let records = 0
+  for await (const _ of data) {
+    records++
+    if (records % 1000) continue
+    signal.throwIfAborted()
+    progress({ status: 'progress', name: basename(file), done: records, unit: 'records' })
+  }
+  if (records === 0) throw new CheckpointError('EmptyDataset', `${file}: it holds no record`)
+  if (data.skipped) info(`${file}: left out ${data.skipped} malformed of ${records + data.skipped} lines`)
+  return data
+}
+
+/** Throws UsageError unless the model predicts the next token, which is what JSONL records teach. */
+const checkCausal = (model: Pick<Model, 'architecture' | 'config' | 'checkpoint'>): void => {
+  const { architecture, config, checkpoint } = model
+  const task = architecture.task(config)
+  if (task !== 'causal')
+    throw new UsageError(
+      'WrongTask',
+      `${checkpoint.folder}: ${architecture.name} is a model for the task "${task}"; JSONL text is for causal language models`,
+      { hint: 'Use the library: fit(model, batches) takes batches of any kind.' },
+    )
+}
+
+/** The data of a run, both parts checked. */
+interface RunData {
+  data: Dataset
+  held?: Dataset
+  records: number
+}
+
+/** What a run learns from and is evaluated on. */
+export const openRunData = async (options: TrainingOptions, context: Context): Promise<RunData> => {
+  const { data: file, evalData, evalSplit, skipMalformed, seed } = options
+  if (evalData !== undefined && evalSplit !== undefined)
+    throw new UsageError('BadUsage', '--eval-data and --eval-split exclude each other')
+  if (options.patience !== undefined && evalData === undefined && evalSplit === undefined)
+    throw new UsageError('BadUsage', '--patience needs something to evaluate on: --eval-split or --eval-data')
+  const data = await openData(file, skipMalformed, context)
+  if (evalSplit !== undefined) {
+    const { train, evaluation } = await split(data, evalSplit, seed)
+    return { data: train, held: evaluation, records: await train.size() }
+  }
+  const held = evalData === undefined ? undefined : await openData(evalData, skipMalformed, context)
+  return { data, held, records: await data.size() }
+}
+
+/** What a verb gives `runTraining`. */
+export interface Training {
+  /** The verb and its noun: `adapt lora`. */
+  command: string
+  /** What the run starts from. */
+  base: string
+  model: Model
+  tokenizer: Tokenizer
+  options: TrainingOptions
+  data: RunData
+  /** Writes the trained model. */
+  save: (model: Model, folder: string) => Promise<void>
+}
+
+/** How a run went; in its run.json, and printed. */
+export interface TrainingResult extends Pick<FitResult, 'outcome' | 'evaluation'> {
+  folder: string
+  steps: number
+  /** Of the last step. */
+  loss?: number
+  /** Numbers that train. */
+  trainable: number
+  seconds: number
+}
+
+const sizeOfModel = ({ parameters }: Model): number =>
+  Object.values(parameters).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
+
+/** The library's options for those of the command line. */
+const fitOptions = (training: Training, out: string, { progress, signal }: Context): FitOptions => {
+  const { optimizer, weightDecay, momentum, clip, evalEvery, force, ...same } = training.options
+  return {
+    ...same,
+    out,
+    signal,
+    onProgress: progress,
+    tokenizer: training.tokenizer,
+    optimizer: optimizer === 'sgd' ? sgd({ momentum, weightDecay }) : adamW({ weightDecay }),
+    clip: clip || undefined,
+    evaluation: training.data.held,
+    evaluateEvery: evalEvery,
+    overwrite: force && !same.resume,
+    // The runtime has been told: see `useEngine`.
+    device: undefined,
+  }
+}
+
+/** Options that say how one call is made, not what the run is. */
+const ofTheCall = ['out', 'resume', 'force', 'dryRun', 'device', 'threads']
+
+const lasting = (options: TrainingOptions): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(options).filter(([key]) => !ofTheCall.includes(key)))
+
+/**
+ * Trains and fills the run's folder (`--out`, else a fresh one under `home`): the trained model, weft.yaml (the
+ * options), run.json, metrics.jsonl and checkpoints. An interrupted run leaves checkpoints and no model.
+ */
+export const runTraining = async (training: Training, context: Context): Promise<void> => {
+  const { command, base, model, options } = training
+  const { out, resume, force, seed } = options
+  useEngine(options)
+  checkCausal(model)
+  if (out !== undefined) await checkOutput(out, options)
+  else if (resume) throw new UsageError('BadUsage', '--resume needs the folder of the run: --out DIR')
+  if (options.dryRun) return context.result(planOf(training), planText)
+  if (out !== undefined && force && !resume) await rm(join(out, runFiles.record), { force: true })
+  const config = lasting(options)
+  const start = { command, subject: basename(base), config: { base, ...config }, seed, folder: out, resume }
+  const work = async (run: Run): Promise<TrainingResult> => {
+    await run.artifact('weft.yaml', `# weft ${command} ... --config FILE\n${formatConfig(config)}`)
+    return trainInto(run.folder, training, context)
+  }
+  const result = await recordRun(context.home, start, work, { signal: context.signal })
+  if (result.outcome !== 'interrupted') return context.result(result, summary)
+  context.info(
+    `Stopped after step ${result.steps}. To continue, run the same with: --out ${result.folder} --resume`,
+  )
+}
+
+const trainInto = async (folder: string, training: Training, context: Context): Promise<TrainingResult> => {
+  const start = performance.now()
+  const { data, save, model } = training
+  const result = await fit(model, data.data, fitOptions(training, folder, context))
+  const { outcome, evaluation, loss, state } = result
+  if (outcome !== 'interrupted') await saveInto(folder, (fresh) => save(result.model, fresh))
+  return {
+    ...{ folder, outcome, evaluation, steps: state.step, trainable: sizeOfModel(model) },
+    ...(Number.isNaN(loss) ? {} : { loss }),
+    seconds: (performance.now() - start) / 1000,
+  }
+}
+
+const summary = ({ folder, outcome, steps, loss, evaluation, seconds }: TrainingResult): string =>
+  [
+    `Wrote ${folder} after ${steps} steps${outcome === 'stopped early' ? ' (stopped early)' : ''}`,
+    ` in ${formatTime(seconds)}`,
+    loss === undefined ? '' : `, loss ${short(loss)}`,
+    evaluation
+      ? `, held-out loss ${short(evaluation.loss)} (perplexity ${short(evaluation.perplexity)})`
+      : '',
+  ].join('')
+
+/** What `--dry-run` says. */
+interface Plan {
+  base: string
+  out?: string
+  records: number
+  trainable: number
+  /** Bytes of trained numbers, their gradients and the optimiser's moments; activations come on top. */
+  stateBytes: number
+}
+
+const planOf = ({ base, model, data, options }: Training): Plan => {
+  const trainable = sizeOfModel(model)
+  const copies = options.optimizer === 'adamw' ? 4 : options.momentum ? 3 : 2
+  return { base, out: options.out, records: data.records, trainable, stateBytes: trainable * 4 * copies }
+}
+
+const planText = ({ base, out, records, trainable, stateBytes }: Plan): string =>
+  [
+    `Would train ${grouped(trainable)} numbers on ${grouped(records)} records, beginning from ${base},`,
+    `and write ${out ?? 'a new folder under runs/'}.`,
+    `Parameters, gradients and optimiser: ${formatBytes(stateBytes)}, activations on top.`,
+  ].join('\n')
