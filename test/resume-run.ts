@@ -5,7 +5,11 @@ import { fit, type FitResult, type Hook } from '../src/train/index.js'
 import { sentences } from './tiny.js'
 
 /** Trains an adapter with dropout, accumulated gradients and evaluations; a checkpoint a step. */
-export const trainForResume = async (base: string, out: string | undefined, hook?: Hook): Promise<FitResult> => {
+export const trainForResume = async (
+  base: string,
+  out: string | undefined,
+  hook?: Hook,
+): Promise<FitResult> => {
   const model = await lora(await open(base), { rank: 2, dropout: 0.1, targets: 'all-linear', seed: 1 })
   return fit(
     model,

@@ -1,0 +1,298 @@
+/**
+ * @file What a method that stands beside modules is: its parameters at a site, what it adds there, how it folds. The rest
+ * (targets, modules trained whole, answering, PEFT's folders, folding a checkpoint) is the same for all and not its
+ * business.
+ */
+import { z } from 'zod'
+import { type Adapter, type Checkpoint, type JsonObject } from '../checkpoint/index.js'
+import { UsageError, WeftError } from '../errors.js'
+import {
+  answering,
+  layoutsOf,
+  type Model,
+  openModel,
+  type Parameters,
+  type Trace,
+  type Weights,
+} from '../models/index.js'
+import type { Paper } from '../papers/card.js'
+import { keyOf } from '../random/index.js'
+import { sameShape, type Shape, type Tensor, type Value } from '../tensor/index.js'
+import { baseTensor, frozen, transposed } from './base.js'
+import type { Initial } from './initial.js'
+import { heads, noSuchModule, type Site, type Targets, targetSites } from './site.js'
+
+/** Options that every such method has. */
+export interface CommonOptions extends Targets {
+  /** Modules that are trained whole and saved with the adapter, by name or dotted suffix. Default: a classifier's head. */
+  readonly modulesToSave?: readonly string[]
+  /** Which biases train: none, all, or those of the adapted modules. Default 'none'. */
+  readonly bias?: 'none' | 'all' | 'adapted'
+  /** Of the parameters before training. Default 0. */
+  readonly seed?: number | string
+}
+
+const names = z.union([z.string(), z.array(z.string()).min(1)])
+
+/** The schema of `CommonOptions`, for a method to extend. */
+export const commonOptions: z.ZodObject = z.strictObject({
+  targets: names
+    .optional()
+    .describe("modules to adapt: names or suffixes, one regular expression, or 'all-linear'"),
+  exclude: names.optional().describe('modules to leave out, written as targets are'),
+  layers: z.array(z.number().int().nonnegative()).optional().describe('only in layers of these numbers'),
+  layersPattern: z.string().optional().describe("the name before a layer's number (default: any)"),
+  modulesToSave: z.array(z.string()).optional().describe('modules to train whole and save with the adapter'),
+  bias: z.enum(['none', 'all', 'adapted']).default('none').describe('which biases train'),
+  seed: z.union([z.number().int(), z.string()]).default(0).describe('of the parameters before training'),
+})
+
+/** A parameter that a method has at a site. */
+export interface ParameterSpec {
+  /** What follows the module's name in the file and in the model's parameters: 'lora_A.weight'. */
+  readonly key: string
+  readonly shape: Shape
+  readonly initial: Initial
+  /** Which of its axes runs along the module's inputs or outputs: folding in blocks cuts it there. */
+  readonly axes?: readonly ('in' | 'out' | undefined)[]
+}
+
+/** What a method may ask for at a site. */
+export interface SiteContext {
+  readonly site: Site
+  /** The frozen weight, [out, in]. */
+  weight(): Tensor
+  bias(): Tensor | undefined
+  /** In training; nothing in evaluation. */
+  dropout(x: Tensor, p: number): Tensor
+}
+
+/** Values of a method's parameters at one site. */
+export type Named<T> = Readonly<Record<string, T>>
+
+/** A method. `O`: its options; `S`: what they come to at one site. */
+export interface AdapterSpec<O extends CommonOptions, S> {
+  readonly paper: Paper
+  /** In adapter_config.json. */
+  readonly peftType: string
+  /** Extends `commonOptions`. */
+  readonly options: z.ZodObject
+  readonly kinds: readonly Site['kind'][]
+  /** Throws UsageError for options that do not fit the site. */
+  settings(options: O, site: Site): S
+  parameters(site: Site, settings: S): Named<ParameterSpec>
+  /** y: what the module gives, [..., out]; x: [..., in]. */
+  linear(y: Tensor, x: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
+  /** y: [..., width]; ids: [...]. */
+  embedding?(y: Tensor, ids: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
+  /** The weight that does the same without the adapter. W: [out, in], or a block of it along an axis of `blocks`. */
+  fold(W: Tensor, p: Named<Tensor>, settings: S): Tensor
+  /** Along which axes a weight may be folded block by block. */
+  blocks(settings: S): readonly ('in' | 'out')[]
+  /** The method's own keys of adapter_config.json. */
+  toPeft(options: O, sites: readonly Site[]): JsonObject
+  /** The method's own options from adapter_config.json. Throws CheckpointError for what it cannot do. */
+  fromPeft(config: JsonObject): Omit<O, keyof CommonOptions>
+  /** Keys of adapter_config.json that change nothing, or nothing that is not the default. */
+  readonly ignoredKeys: readonly string[]
+}
+
+/** A site with what the method has there. */
+export interface PlannedSite {
+  readonly site: Site
+  readonly settings: unknown
+  readonly parameters: Named<ParameterSpec>
+}
+
+/** Where an adapter stands, and what of the base trains whole. */
+export interface Plan {
+  readonly method: AdapterSpec<CommonOptions, unknown>
+  readonly base: Model
+  readonly options: CommonOptions
+  readonly sites: readonly PlannedSite[]
+  /** Names of tensors trained whole: of modules to save, and biases. */
+  readonly whole: readonly string[]
+}
+
+/** A model that is a base and an adapter; its parameters are the adapter's. */
+export interface AdaptedModel<C = unknown> extends Model<C> {
+  readonly plan: Plan
+  with(parameters: Parameters<Value>): AdaptedModel<C>
+  /** Writes an adapter folder that PEFT loads. */
+  save(folder: string): Promise<void>
+  /** Writes the base with the adapter folded into its weights: a plain checkpoint. */
+  fold(folder: string, options?: import('./fold.js').FoldOptions): Promise<void>
+}
+
+export interface LoadOptions {
+  /** Load it on a base that is not the one it was trained on. */
+  readonly force?: boolean
+  /** Told about what may be wrong. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
+}
+
+export interface AdapterMethod<O> {
+  /** A new adapter on a base. Throws UsageError for options that do not fit it. */
+  (base: Checkpoint | Model, options?: Partial<O>): Promise<AdaptedModel>
+  readonly paper: Paper
+  readonly peftType: string
+  readonly options: z.ZodObject
+  /** A saved adapter on its base. */
+  load(base: Checkpoint | Model, adapter: Adapter, options?: LoadOptions): Promise<AdaptedModel>
+}
+
+const isModel = (base: Checkpoint | Model): base is Model => 'architecture' in base
+
+export const asModel = async (base: Checkpoint | Model): Promise<Model> =>
+  isModel(base) ? base : openModel(base)
+
+/** The method that `spec` describes. */
+export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): AdapterMethod<O> => {
+  const method = spec as unknown as AdapterSpec<CommonOptions, unknown>
+  const create = async (base: Checkpoint | Model, options: Partial<O> = {}): Promise<AdaptedModel> => {
+    const plan = planOf(method, await asModel(base), checked(method, options))
+    return assemble(plan, await initialParameters(plan))
+  }
+  const load: AdapterMethod<O>['load'] = async (base, saved, options) => {
+    const { loadParameters, optionsFromPeft } = await import('./peft.js')
+    const plan = planOf(method, await asModel(base), checked(method, optionsFromPeft(method, saved, options)))
+    return assemble(plan, await loadParameters(plan, saved, options))
+  }
+  return Object.assign(create, { paper: spec.paper, peftType: spec.peftType, options: spec.options, load })
+}
+
+const checked = (method: AdapterSpec<CommonOptions, unknown>, options: object): CommonOptions => {
+  const result = method.options.safeParse(options)
+  if (result.success) return result.data as CommonOptions
+  const [{ path, message }] = result.error.issues
+  throw new UsageError('BadOption', `${method.paper.id}: ${path.join('.') || 'options'}: ${message}`)
+}
+
+const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, options: CommonOptions): Plan => {
+  const saved = savedTensors(method, base, options)
+  const inSaved = (site: Site): boolean => saved.includes(`${site.name}.weight`)
+  const sites = targetSites(method.paper.id, base, method.kinds, options)
+    .filter((site) => !inSaved(site))
+    .map((site) => {
+      const settings = method.settings(options, site)
+      return { site, settings, parameters: method.parameters(site, settings) }
+    })
+  const adapted = new Set(sites.map(({ site }) => `${site.name}.bias`))
+  const biases = base.architecture
+    .table(base.config)
+    .filter(({ name }) => name.endsWith('.bias') && !saved.includes(name))
+    .map(({ name }) => name)
+    .filter((name) => options.bias === 'all' || (options.bias === 'adapted' && adapted.has(name)))
+  return { method, base, options, sites, whole: [...saved, ...biases] }
+}
+
+/** The tensors of the modules to save. Throws UsageError for a name that is none. */
+const savedTensors = (
+  method: AdapterSpec<CommonOptions, unknown>,
+  base: Model,
+  { modulesToSave }: CommonOptions,
+): string[] => {
+  const tensors = base.architecture.table(base.config).map(({ name }) => name)
+  const modules = [...new Set(tensors.map((name) => name.slice(0, name.lastIndexOf('.'))))]
+  const classifies = base.architecture.task(base.config) === 'classify'
+  const wanted = modulesToSave ?? (classifies ? modules.filter((name) => heads.has(name)) : [])
+  return wanted.flatMap((target) => {
+    const matched = modules.filter((name) => name === target || name.endsWith(`.${target}`))
+    if (matched.length === 0) throw noSuchModule(method.paper.id, base, '(whole)', target, modules)
+    return tensors.filter((name) => matched.some((module) => name.startsWith(`${module}.`)))
+  })
+}
+
+/** Every parameter's name in the model, with its description; those trained whole have none. */
+export const parameterSpecs = ({ sites }: Plan): { name: string; spec: ParameterSpec; at: PlannedSite }[] =>
+  sites.flatMap((at) =>
+    Object.values(at.parameters).map((spec) => ({ name: `${at.site.name}.${spec.key}`, spec, at })),
+  )
+
+const initialParameters = async (plan: Plan): Promise<Record<string, Value>> => {
+  const { base, options } = plan
+  const parameters: Record<string, Value> = {}
+  for (const { name, spec, at } of parameterSpecs(plan)) {
+    const weight = async (): Promise<Value> => {
+      const w = await baseTensor(base, `${at.site.name}.weight`)
+      return at.site.transposed ? transposed(w) : w
+    }
+    const key = keyOf(`${options.seed ?? 0}/${name}`)
+    parameters[name] = await spec.initial({ shape: spec.shape, key, weight })
+  }
+  for (const name of plan.whole) parameters[name] = await baseTensor(base, name)
+  return parameters
+}
+
+/** The base's answers, changed by the adapter with the parameters `tensors`. */
+const answers = (
+  { method, base, sites, whole }: Plan,
+  tensors: Parameters<Tensor>,
+  trace: Trace,
+): Weights => {
+  const below = base.weights(frozen(base), trace)
+  const replaced = new Map(whole.map((name) => [name, tensors[name]]))
+  const tensor = (name: string): Tensor => replaced.get(name) ?? below.tensor(name)
+  const retold = answering(below, { tensor }, layoutsOf(base.architecture.table(base.config)))
+  const isRetold = (module: string): boolean =>
+    replaced.has(`${module}.weight`) || replaced.has(`${module}.bias`)
+  const under = (module: string): Weights => (isRetold(module) ? retold : below)
+  const planned = new Map(sites.map((at) => [at.site.name, at]))
+  const at = ({ site, parameters }: PlannedSite): { p: Named<Tensor>; context: SiteContext } => {
+    const own = Object.entries(parameters).map(([k, { key }]) => [k, tensors[`${site.name}.${key}`]])
+    const context = {
+      site,
+      weight: () => (site.transposed ? tensor(`${site.name}.weight`).t() : tensor(`${site.name}.weight`)),
+      bias: () => (below.has(`${site.name}.bias`) ? tensor(`${site.name}.bias`) : undefined),
+      dropout: below.dropout,
+    }
+    return { p: Object.fromEntries(own) as Named<Tensor>, context }
+  }
+  return answering(below, {
+    tensor,
+    linear(name, x) {
+      const [y, site] = [under(name).linear(name, x), planned.get(name)]
+      if (!site) return y
+      const { p, context } = at(site)
+      return method.linear(y, x, p, site.settings, context)
+    },
+    embedding(name, ids) {
+      const [y, site] = [under(name).embedding(name, ids), planned.get(name)]
+      if (!site || !method.embedding) return y
+      const { p, context } = at(site)
+      return method.embedding(y, ids, p, site.settings, context)
+    },
+    conv: (name, x, options) => under(name).conv(name, x, options),
+  })
+}
+
+/** Throws WeftError when the values are not those of the same parameters. */
+const checkSame = (old: Parameters<Value>, values: Parameters<Value>): void => {
+  for (const name of new Set([...Object.keys(old), ...Object.keys(values)])) {
+    const [a, b] = [old[name], values[name]] as (Value | undefined)[]
+    if (a && b && a.dtype === b.dtype && sameShape(a.shape, b.shape)) continue
+    const show = (v?: Value): string => (v ? `${v.dtype} [${v.shape}]` : 'absent')
+    throw new WeftError('ParameterMismatch', `parameter '${name}' is ${show(b)}, expected ${show(a)}`)
+  }
+}
+
+const assemble = (plan: Plan, parameters: Parameters<Value>): AdaptedModel => ({
+  plan,
+  architecture: plan.base.architecture,
+  config: plan.base.config,
+  checkpoint: plan.base.checkpoint,
+  parameters,
+  weights: (tensors, trace) => answers(plan, tensors, trace),
+  with(values) {
+    checkSame(parameters, values)
+    return assemble(plan, values)
+  },
+  async save(folder) {
+    const { saveAdapter } = await import('./peft.js')
+    await saveAdapter(plan, parameters, folder)
+  },
+  async fold(folder, options) {
+    const { foldInto } = await import('./fold.js')
+    await foldInto(plan, parameters, folder, options)
+  },
+})

@@ -1,0 +1,171 @@
+/** @file Folding: the base's checkpoint with the adapter's effect in its weights, streamed tensor by tensor. */
+import { stat } from 'node:fs/promises'
+import {
+  type Bytes,
+  CheckpointWriter,
+  convertValue,
+  copyCompanions,
+  decode,
+  encode,
+  type SafetensorsDType,
+  valueDType,
+} from '../checkpoint/index.js'
+import { UsageError } from '../errors.js'
+import type { Model, Parameters, WeightSpec } from '../models/index.js'
+import type { OnProgress } from '../progress.js'
+import type { Shape, Tensor, Value } from '../tensor/index.js'
+import { value } from '../tensor/index.js'
+import { byShape } from '../train/by-shape.js'
+import type { Named, Plan, PlannedSite } from './adapter.js'
+import { ownerOf, storedName } from './base.js'
+
+export interface FoldOptions {
+  /** Replace the weights that the folder holds already. */
+  readonly overwrite?: boolean
+  /** A shard holds at most this many bytes. */
+  readonly maxShardBytes?: number
+  readonly onProgress?: OnProgress
+  readonly signal?: AbortSignal
+}
+
+/** A weight is folded in blocks of about this many bytes, where its method can. */
+const blockBytes = 16 << 20
+
+interface Stored {
+  readonly dtype: SafetensorsDType
+  readonly shape: Shape
+}
+
+const infoOf = (base: Model, name: string): Stored => {
+  const owner = ownerOf(base, name)
+  const trained = base.parameters[owner]
+  return trained
+    ? { dtype: 'F32', shape: trained.shape }
+    : base.checkpoint.info(storedName(base, owner) ?? owner)
+}
+
+/** Rows `start` to `end` of a stored tensor. */
+interface Rows {
+  readonly start: number
+  readonly end: number
+  readonly bytes: Uint8Array
+}
+
+async function* rowsOf(base: Model, name: string, size: number): AsyncGenerator<Rows> {
+  const owner = ownerOf(base, name)
+  const trained = base.parameters[owner]
+  if (!trained) yield* base.checkpoint.rows(storedName(base, owner) ?? owner, { blockBytes: size })
+  else {
+    const data = await trained.read()
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    yield { start: 0, end: trained.shape[0] ?? 1, bytes }
+  }
+}
+
+/** A value rounded to a stored dtype. */
+const narrowed = (v: Value, dtype: SafetensorsDType): Uint8Array =>
+  encode(convertValue(v, valueDType[dtype])).data
+
+/** Rows `start` to `end` along `axis`. */
+const cut = ({ data, shape, dtype }: Value, axis: number, start: number, end: number): Value => {
+  const outer = shape.slice(0, axis).reduce((n, d) => n * d, 1)
+  const inner = shape.slice(axis + 1).reduce((n, d) => n * d, 1)
+  const out = new Float32Array(outer * (end - start) * inner)
+  for (let o = 0; o < outer; o++)
+    out.set(
+      data.subarray((o * shape[axis] + start) * inner, (o * shape[axis] + end) * inner) as Float32Array,
+      o * (end - start) * inner,
+    )
+  return value(out, [...shape.slice(0, axis), end - start, ...shape.slice(axis + 1)], dtype)
+}
+
+interface FoldInputs<T> {
+  readonly W: T
+  readonly p: Named<T>
+}
+
+/** The bytes of one adapted weight, folded. */
+async function* foldedRows(
+  { base, method }: Plan,
+  { site, settings, parameters: specs }: PlannedSite,
+  parameters: Parameters<Value>,
+): AsyncGenerator<Uint8Array> {
+  const name = `${site.name}.weight`
+  const { dtype, shape } = infoOf(base, name)
+  const along = site.transposed ? 'in' : 'out'
+  const inBlocks = method.blocks(settings).includes(along)
+  const program = byShape(({ W, p }: FoldInputs<Tensor>) => {
+    const folded = method.fold(site.transposed ? W.t() : W, p, settings)
+    return { W: site.transposed ? folded.t() : folded }
+  })
+  const own: Record<string, Value> = {}
+  for (const [key, spec] of Object.entries(specs)) {
+    const v = parameters[`${site.name}.${spec.key}`]
+    own[key] = value(await v.read(), v.shape, v.dtype)
+  }
+  for await (const { start, end, bytes } of rowsOf(base, name, inBlocks ? blockBytes : Infinity)) {
+    const W = decode(bytes, dtype, [end - start, ...shape.slice(1)], 'float32')
+    const p = Object.entries(own).map(([key, v]) => {
+      const axis = specs[key].axes?.indexOf(along) ?? -1
+      return [key, axis < 0 ? v : cut(v, axis, start, end)] as const
+    })
+    const folded = await program({ W, p: Object.fromEntries(p) })
+    yield narrowed(value(await folded.W.read(), W.shape, 'float32'), dtype)
+  }
+}
+
+async function* copiedRows(base: Model, name: string): AsyncGenerator<Uint8Array> {
+  for await (const { bytes } of rowsOf(base, name, blockBytes)) yield bytes
+}
+
+/** The folded checkpoint's tensors: a tied one is stored by itself where folding made it differ. */
+const outputs = ({ base, sites, whole }: Plan): { written: WeightSpec[]; untied: boolean } => {
+  const changed = new Set([...sites.map(({ site }) => `${site.name}.weight`), ...whole])
+  const table = base.architecture.table(base.config)
+  const written = table.filter(
+    ({ name, tied }) => tied === undefined || changed.has(name) || changed.has(tied),
+  )
+  return { written, untied: written.some(({ tied }) => tied !== undefined) }
+}
+
+/**
+ * Writes the base with the adapter folded in to `folder`: every tensor in the dtype that the base has it in, in blocks
+ * of rows (where a method needs whole weights: a tensor at a time), config, tokenizer. Nothing appears under a final
+ * name before all of it is written. Throws UsageError when the folder holds weights, or the base is itself an adapter.
+ */
+export const foldInto = async (
+  plan: Plan,
+  parameters: Parameters<Value>,
+  folder: string,
+  { onProgress, signal, ...options }: FoldOptions = {},
+): Promise<void> => {
+  const { base, sites, whole } = plan
+  if ('plan' in base)
+    throw new UsageError('AdapterOnAdapter', 'the base is itself an adapted model', {
+      hint: 'Fold the first adapter, and put the second on the result.',
+    })
+  const { written, untied } = outputs(plan)
+  const planned = new Map(sites.map((at) => [`${at.site.name}.weight`, at]))
+  const bytesOf = async (name: string): Promise<Bytes> => {
+    const at = planned.get(name)
+    if (at) return foldedRows(plan, at, parameters)
+    if (!whole.includes(name)) return copiedRows(base, name)
+    const v = parameters[name]
+    return narrowed(value(await v.read(), v.shape, v.dtype), infoOf(base, name).dtype)
+  }
+  const plans = written.map(({ name }) => ({ name, ...infoOf(base, name) }))
+  await using writer = await CheckpointWriter.create(
+    folder,
+    plans.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+    options,
+  )
+  for (const [i, { name }] of written.entries()) {
+    signal?.throwIfAborted()
+    await writer.write(name, () => bytesOf(name))
+    onProgress?.({ status: 'progress', name: 'fold', done: i + 1, total: written.length, unit: 'tensors' })
+  }
+  const { config } = base.checkpoint
+  await writer.finish({ 'config.json': untied ? { ...config, tie_word_embeddings: false } : config })
+  const source = await stat(base.checkpoint.folder).catch(() => undefined)
+  if (source?.isDirectory()) await copyCompanions(base.checkpoint.folder, folder)
+}

@@ -1,0 +1,56 @@
+/**
+ * @file Adapters. A method of this family takes a base and options, and gives a model with a small trainable part that
+ * saves and loads as an adapter folder and folds into plain weights. A new method is a file, and a line in `methods`.
+ */
+import { type Checkpoint, readAdapter } from '../checkpoint/index.js'
+import { CheckpointError } from '../errors.js'
+import type { Model } from '../models/index.js'
+import type { AdaptedModel, AdapterMethod, LoadOptions } from './adapter.js'
+import { lora } from './lora.js'
+
+export {
+  type AdaptedModel,
+  adapter,
+  type AdapterMethod,
+  type AdapterSpec,
+  type CommonOptions,
+  commonOptions,
+  type LoadOptions,
+  type ParameterSpec,
+  type SiteContext,
+} from './adapter.js'
+export type { FoldOptions } from './fold.js'
+export * from './initial.js'
+export { lora, type LoraOptions } from './lora.js'
+export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
+
+/** Every method of the family: the contract suite, the command line and the catalogue read this list. */
+export const methods: readonly AdapterMethod<never>[] = [lora as AdapterMethod<never>]
+
+/**
+ * The adapter in `folder` (PEFT's or Weft's; `name` for one in a sub-folder) on its base. Throws CheckpointError for a
+ * method that Weft lacks, tensors that are missing, unexpected or of another shape, and a base that is not the one the
+ * adapter names (`force` loads it all the same; PEFT's own name none, which is a warning).
+ */
+export const loadAdapter = async (
+  base: Checkpoint | Model,
+  folder: string,
+  { name, ...options }: LoadOptions & { readonly name?: string } = {},
+): Promise<AdaptedModel> => {
+  const saved = await readAdapter(folder, name)
+  await using _open = saved.tensors
+  const method = methods.find(({ peftType }) => peftType === saved.config.peft_type)
+  if (method) return method.load(base, saved, options)
+  throw new CheckpointError(
+    'UnknownMethod',
+    `${saved.folder}: peft_type ${JSON.stringify(saved.config.peft_type)} is no method that Weft has.`,
+    { hint: `It has: ${methods.map(({ peftType }) => peftType).join(', ')}.` },
+  )
+}
+
+/** Writes `model`'s base with its adapter folded in, a plain checkpoint, to `folder`. */
+export const fold = (
+  model: AdaptedModel,
+  folder: string,
+  options?: import('./fold.js').FoldOptions,
+): Promise<void> => model.fold(folder, options)

@@ -1,0 +1,192 @@
+/** @file Adapters as PEFT's folders: what its files call things, and what a loaded one must agree with. */
+import {
+  type Adapter,
+  adapterPrefix,
+  checkNames,
+  encode,
+  type JsonObject,
+  type TensorData,
+  writeAdapter,
+} from '../checkpoint/index.js'
+import { CheckpointError } from '../errors.js'
+import type { Model, Parameters, Task } from '../models/index.js'
+import { value, type Value } from '../tensor/index.js'
+import {
+  type AdapterSpec,
+  type CommonOptions,
+  type LoadOptions,
+  parameterSpecs,
+  type Plan,
+} from './adapter.js'
+import { fingerprint } from './base.js'
+import { type Site, sitesOf } from './site.js'
+
+const taskTypes: Readonly<Partial<Record<Task, string>>> = {
+  causal: 'CAUSAL_LM',
+  sequence: 'SEQ_2_SEQ_LM',
+  classify: 'SEQ_CLS',
+}
+
+const metadataKey = 'weft_base_sha256'
+
+/** What the file calls the parameter `name`. PEFT wraps an adapted module, so that its bias is one level deeper. */
+const fileName = ({ sites }: Plan, name: string): string => {
+  const module = name.slice(0, name.lastIndexOf('.'))
+  const wrapped = name.endsWith('.bias') && sites.some(({ site }) => site.name === module)
+  return `${adapterPrefix}${wrapped ? `${module}.base_layer.bias` : name}`
+}
+
+/** Every parameter's name, shape and name in the file. */
+const expected = (plan: Plan): { name: string; parameter: string; shape: readonly number[] }[] => {
+  const shapes = new Map(plan.base.architecture.table(plan.base.config).map((s) => [s.name, s.shape]))
+  return [
+    ...parameterSpecs(plan).map(({ name, spec: { shape } }) => ({ parameter: name, shape })),
+    ...plan.whole.map((name) => ({ parameter: name, shape: shapes.get(name)! })),
+  ].map((entry) => ({ ...entry, name: fileName(plan, entry.parameter) }))
+}
+
+const fingerprintOf = ({ base, sites }: Plan): Promise<string> =>
+  fingerprint(
+    base,
+    sites.map(({ site }) => `${site.name}.weight`),
+  )
+
+/** The last part of each name where that says no more than the names do, else the names. */
+const shortest = (model: Model, sites: readonly Site[]): string[] => {
+  const chosen = new Set(sites.map(({ name }) => name))
+  const others = sitesOf(model, ['linear', 'embedding']).filter(({ name }) => !chosen.has(name))
+  const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1)
+  const taken = new Set(others.map(({ name }) => last(name)))
+  return [...new Set([...chosen].map((name) => (taken.has(last(name)) ? name : last(name))))].sort()
+}
+
+const commonConfig = ({ base, options, sites, method }: Plan): JsonObject => {
+  const { targets, exclude, layers, layersPattern, modulesToSave, bias = 'none' } = options
+  const isPattern = typeof targets === 'string' && targets !== 'all-linear'
+  const all = sites.map(({ site }) => site)
+  const listed = typeof targets === 'object' ? [...targets] : shortest(base, all)
+  return {
+    auto_mapping: null,
+    base_model_name_or_path: base.checkpoint.folder,
+    bias: bias === 'adapted' ? `${method.peftType.toLowerCase()}_only` : bias,
+    exclude_modules: exclude === undefined ? null : typeof exclude === 'string' ? exclude : [...exclude],
+    inference_mode: true,
+    layers_pattern: layersPattern ?? null,
+    layers_to_transform: layers ? [...layers] : null,
+    modules_to_save: modulesToSave?.length ? [...modulesToSave] : null,
+    peft_version: '0.21.0',
+    revision: null,
+    target_modules: isPattern ? targets : listed,
+    task_type: taskTypes[base.architecture.task(base.config)] ?? null,
+  }
+}
+
+/** Writes the adapter as a PEFT folder; the metadata of its tensors name the base by its fingerprint. */
+export const saveAdapter = async (
+  plan: Plan,
+  parameters: Parameters<Value>,
+  folder: string,
+): Promise<void> => {
+  const tensors = expected(plan).map(async ({ name, parameter }): Promise<TensorData> => {
+    const v = parameters[parameter]
+    return { name, ...encode(value(await v.read(), v.shape, v.dtype)) }
+  })
+  const own = plan.method.toPeft(
+    plan.options,
+    plan.sites.map(({ site }) => site),
+  )
+  const config = { ...commonConfig(plan), ...own, peft_type: plan.method.peftType }
+  const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)))
+  await writeAdapter(folder, { ...sorted, peft_type: plan.method.peftType }, await Promise.all(tensors), {
+    base: plan.base.checkpoint.folder,
+    metadata: { [metadataKey]: await fingerprintOf(plan) },
+  })
+}
+
+const warnBy = ({ onWarning }: LoadOptions): ((message: string) => void) =>
+  onWarning ?? ((message) => console.warn(message))
+
+const commonKeys = [
+  'auto_mapping',
+  'base_model_name_or_path',
+  'bias',
+  'exclude_modules',
+  'inference_mode',
+  'layers_pattern',
+  'layers_to_transform',
+  'modules_to_save',
+  'peft_type',
+  'peft_version',
+  'revision',
+  'target_modules',
+  'task_type',
+]
+
+const listOf = (json: JsonObject, key: string): string[] | undefined => {
+  const found = json[key]
+  if (found === null || found === undefined) return undefined
+  return (Array.isArray(found) ? found : [found]) as string[]
+}
+
+/** The options that adapter_config.json describes. Keys that nobody knows are named in a warning, as PEFT does. */
+export const optionsFromPeft = (
+  method: AdapterSpec<CommonOptions, unknown>,
+  { config, folder }: Adapter,
+  options: LoadOptions = {},
+): CommonOptions => {
+  const known = new Set([...commonKeys, ...method.ignoredKeys, ...Object.keys(method.toPeft({}, []))])
+  const unknown = Object.keys(config).filter((key) => !known.has(key))
+  if (unknown.length)
+    warnBy(options)(`${folder}/adapter_config.json: unknown keys are ignored: ${unknown.join(', ')}`)
+  const { target_modules: targets, exclude_modules: exclude, layers_to_transform: layers, bias } = config
+  if (targets === null || targets === undefined)
+    throw new CheckpointError(
+      'InvalidAdapter',
+      `${folder}/adapter_config.json: target_modules is missing: which modules it adapts is unknown.`,
+    )
+  return {
+    ...method.fromPeft(config),
+    targets: targets as string | string[],
+    ...(exclude ? { exclude: exclude as string | string[] } : {}),
+    ...(layers === null || layers === undefined ? {} : { layers: [layers].flat() as number[] }),
+    ...(typeof config.layers_pattern === 'string' ? { layersPattern: config.layers_pattern } : {}),
+    modulesToSave: listOf(config, 'modules_to_save') ?? [],
+    bias: bias === 'all' ? 'all' : typeof bias === 'string' && bias.endsWith('_only') ? 'adapted' : 'none',
+  }
+}
+
+const checkBase = async (plan: Plan, adapter: Adapter, options: LoadOptions): Promise<void> => {
+  const wanted = adapter.tensors.metadata[metadataKey]
+  if (options.force) return
+  if (wanted === undefined)
+    return warnBy(options)(
+      `${adapter.folder}: it does not say which weights it was trained on, so that they were not compared.`,
+    )
+  if (wanted === (await fingerprintOf(plan))) return
+  throw new CheckpointError(
+    'WrongBase',
+    `${adapter.folder}: it was trained on other weights than those of ${plan.base.checkpoint.folder}.`,
+    {
+      hint: `It names its base as ${String(adapter.config.base_model_name_or_path)}. Load it here anyway: force (--force).`,
+    },
+  )
+}
+
+/** The adapter's parameters from its file; every one must be there, and nothing else. */
+export const loadParameters = async (
+  plan: Plan,
+  adapter: Adapter,
+  options: LoadOptions = {},
+): Promise<Record<string, Value>> => {
+  const { tensors } = adapter
+  const plain = (name: string): string => name.replace('.base_layer.bias', '.bias')
+  const entries = expected(plan).map((entry) =>
+    tensors.has(plain(entry.name)) ? { ...entry, name: plain(entry.name) } : entry,
+  )
+  checkNames(entries, tensors)
+  await checkBase(plan, adapter, options)
+  const read = entries.map(
+    async ({ name, parameter }) => [parameter, await tensors.read(name, 'float32')] as const,
+  )
+  return Object.fromEntries(await Promise.all(read))
+}

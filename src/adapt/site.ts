@@ -1,0 +1,153 @@
+/** @file Where an adapter can stand: the modules of a model, and which of them its targets name. */
+import { nearest, UsageError, WeftError } from '../errors.js'
+import type { Model } from '../models/index.js'
+
+/** A module with a weight. */
+export interface Site {
+  /** Full name: 'model.layers.0.self_attn.q_proj'. */
+  readonly name: string
+  readonly kind: 'linear' | 'embedding'
+  /** Width of what comes in; of an embedding the number of rows. */
+  readonly in: number
+  readonly out: number
+  /** The weight is stored [in, out]: GPT-2's Conv1D, and every embedding. */
+  readonly transposed: boolean
+}
+
+/** Which modules an adapter stands at, in PEFT's terms. */
+export interface Targets {
+  /** Names or dotted suffixes; or one regular expression for the whole name; or 'all-linear'. Default: the architecture's. */
+  readonly targets?: string | readonly string[]
+  /** Modules left out, written as `targets` are. */
+  readonly exclude?: string | readonly string[]
+  /** Only in layers of these numbers. */
+  readonly layers?: readonly number[]
+  /** The name before the layer's number ('layers', 'h'). Default any. */
+  readonly layersPattern?: string
+}
+
+/** The layers that make a model's output: 'all-linear' leaves them out, and a classifier trains them whole. */
+export const heads: ReadonlySet<string> = new Set([
+  'lm_head',
+  'score',
+  'classifier',
+  'classifier.1',
+  'qa_outputs',
+  'cls.predictions.decoder',
+])
+
+const defaultTargets: Readonly<Record<string, readonly string[]>> = {
+  llama: ['q_proj', 'v_proj'],
+  gpt2: ['c_attn'],
+  bert: ['query', 'value'],
+  vit: ['query', 'value'],
+  t5: ['q', 'v'],
+}
+
+/** The modules of `model` with a weight of these kinds, in the order of its table. */
+export const sitesOf = (model: Model, kinds: readonly Site['kind'][]): Site[] =>
+  model.architecture.table(model.config).flatMap(({ name, kind, shape, layout }): Site[] => {
+    if (!kinds.includes(kind as Site['kind']) || !name.endsWith('.weight') || shape.length !== 2) return []
+    const transposed = kind === 'embedding' || layout === 'in-out'
+    const [rows, columns] = shape
+    return [
+      {
+        name: name.slice(0, -'.weight'.length),
+        kind: kind as Site['kind'],
+        in: transposed ? rows : columns,
+        out: transposed ? columns : rows,
+        transposed,
+      },
+    ]
+  })
+
+/** Throws UsageError when `pattern` is no regular expression. */
+export const fullMatch = (pattern: string): ((name: string) => boolean) => {
+  try {
+    const expression = new RegExp(`^(?:${pattern})$`)
+    return (name) => expression.test(name)
+  } catch (cause) {
+    throw new UsageError('BadPattern', `'${pattern}' is no regular expression: ${(cause as Error).message}`)
+  }
+}
+
+const named = (target: string) => (name: string) => name === target || name.endsWith(`.${target}`)
+
+const matcher = (targets: string | readonly string[]): ((name: string) => boolean) => {
+  if (typeof targets === 'string') return fullMatch(targets)
+  const each = targets.map(named)
+  return (name) => each.some((matches) => matches(name))
+}
+
+/** The number of the layer that a module is in, as PEFT finds it. */
+const layerOf = (name: string, pattern?: string): number | undefined => {
+  const found = new RegExp(`(?:^|.*\\.)${pattern ?? '[^.]*'}\\.(\\d+)\\.`).exec(name)
+  return found ? Number(found[1]) : undefined
+}
+
+/** 'q_proj (30 layers)' for each of the last parts of names that are nearest to `target`. */
+const nearestModules = (target: string, names: readonly string[]): string => {
+  const counts = new Map<string, number>()
+  for (const name of names) {
+    const last = name.slice(name.lastIndexOf('.') + 1)
+    counts.set(last, (counts.get(last) ?? 0) + 1)
+  }
+  const shown = nearest(target, counts.keys()).map((last) => {
+    const count = counts.get(last)!
+    return count === 1 ? last : `${last} (${count} layers)`
+  })
+  return shown.join(', ')
+}
+
+/** The error of a target that names nothing. */
+export const noSuchModule = (
+  method: string,
+  model: Model,
+  kind: string,
+  target: string,
+  names: readonly string[],
+): WeftError =>
+  new UsageError(
+    'NoSuchModule',
+    `${method}: no ${kind} module matches target "${target}" in ${model.checkpoint.folder}.`,
+    {
+      hint: `Nearest: ${nearestModules(target, names) || 'there is none'}. List them all: weft inspect ${model.checkpoint.folder} --modules`,
+    },
+  )
+
+/**
+ * The sites that `options` name. Throws UsageError `NoSuchModule` for a target that matches none (each of a list must
+ * match), and `NoTarget` when the architecture has no default.
+ */
+export const targetSites = (
+  method: string,
+  model: Model,
+  kinds: readonly Site['kind'][],
+  { targets, exclude, layers, layersPattern }: Targets,
+): Site[] => {
+  const all = sitesOf(model, kinds)
+  const wanted = targets ?? defaultTargets[model.architecture.name] ?? 'all-linear'
+  const isWanted =
+    wanted === 'all-linear'
+      ? (name: string) => all.some((s) => s.name === name && s.kind === 'linear') && !heads.has(name)
+      : matcher(wanted)
+  const names = all.map(({ name }) => name)
+  const fail = (target: string): never => {
+    throw noSuchModule(method, model, kinds.join(' or '), target, names)
+  }
+  if (typeof wanted !== 'string') for (const target of wanted) if (!names.some(named(target))) fail(target)
+  if (!names.some(isWanted)) fail(String(wanted))
+  const isExcluded = exclude === undefined || exclude.length === 0 ? () => false : matcher(exclude)
+  const inLayers = (name: string): boolean => {
+    const layer = layers && layerOf(name, layersPattern)
+    return layers === undefined || (layer !== undefined && layers.includes(layer))
+  }
+  const chosen = all.filter(({ name }) => isWanted(name) && !isExcluded(name) && inLayers(name))
+  if (chosen.length === 0)
+    throw new UsageError(
+      'NoTarget',
+      `${method}: exclude and layers leave none of the ${names.filter(isWanted).length} modules that the targets match`,
+      layers && { hint: `The layers asked for: ${layers.join(', ')}.` },
+    )
+  return chosen
+}

@@ -1,0 +1,35 @@
+/** @file A paper's card: what it says, in our words, and its headline claims as data. Types only. */
+
+/** A thing that a paper states about its method. */
+export interface Claim {
+  /** What is measured or said: 'trainable parameters', 'accuracy on GLUE'. */
+  readonly quantity: string
+  /** Absent where the paper gives no number that could be checked. */
+  readonly value?: number
+  /** `times`: a ratio to the baseline; `percent`: of the baseline; otherwise the unit's name. */
+  readonly unit?: string
+  /** What it is compared with. */
+  readonly baseline?: string
+  /** Where it was measured: model, data, setting. */
+  readonly condition?: string
+}
+
+export interface Paper {
+  readonly id: string
+  readonly title: string
+  /** Of the first version: YYYY-MM-DD. */
+  readonly date: string
+  /** How many there are; absent where nobody has counted. */
+  readonly authors?: number
+  readonly arxiv: string
+  /** Official code. */
+  readonly code?: string
+  readonly family: string
+  /** The method in our own words, one paragraph. */
+  readonly summary: string
+  readonly claims: readonly Claim[]
+  /** A method that others are compared with. */
+  readonly baseline?: boolean
+  /** Words of the field that a reader may search it by and that the summary does not use. */
+  readonly terms?: readonly string[]
+}

@@ -1,0 +1,20 @@
+/** @file The families whose methods the catalogue collects: one line a family, none a method. */
+import type { Paper } from './card.js'
+import type { Reproduction } from './reproduction.js'
+
+/** What the catalogue needs of a method. */
+export interface CataloguedMethod {
+  readonly paper: Paper
+  /** Its experiment, loaded when it is run or shown. */
+  readonly reproduction?: () => Promise<Reproduction>
+  /** The method's file, relative to the repository: `src/adapt/mos.ts`. */
+  readonly source?: string
+}
+
+/** A family and how its list of methods is loaded. */
+export interface MethodFamily {
+  readonly name: string
+  readonly methods: () => Promise<readonly CataloguedMethod[]>
+}
+
+export const families: readonly MethodFamily[] = []

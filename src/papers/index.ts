@@ -1,0 +1,32 @@
+/** @file The catalogue of papers: cards, reproductions, search, and what is new. */
+export type { Claim, Paper } from './card.js'
+export {
+  catalogue,
+  type CatalogueOptions,
+  type Entry,
+  findPaper,
+  type PaperState,
+  stateWords,
+} from './catalogue.js'
+export { type CataloguedMethod, families, type MethodFamily } from './families.js'
+export { planned } from './planned/index.js'
+export { bars, curve, type DrawnPlot, pareto, type Plot, type PlotSeries } from './plot.js'
+export {
+  type ClaimResult,
+  type MetricResult,
+  reproduce,
+  type ReproduceOptions,
+  type ReproductionResult,
+} from './reproduce.js'
+export {
+  holds,
+  type MeasureContext,
+  notShown,
+  type Reproduction,
+  reproduction,
+  type ReproductionClaim,
+  type ReproductionSpec,
+  type Verdict,
+} from './reproduction.js'
+export { type Finding, Sample } from './sample.js'
+export { inWords, measuredWords, verdictWords } from './words.js'
