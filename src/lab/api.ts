@@ -89,8 +89,8 @@ export interface PaperCard {
   title: string
   /** Of the first version. */
   date: string
-  /** How many. */
-  authors: number
+  /** How many; null where nobody has counted. */
+  authors: number | null
   family: string
   state: PaperState
   summary: string
@@ -120,13 +120,12 @@ export type ClaimState = 'holds' | 'fails' | 'not-shown' | 'unmeasured'
 export interface Claim {
   text: string
   state: ClaimState
-  /** What the paper reports, in words: `8x fewer parameters`; null where it gives no number. */
+  /** What the paper reports, in words; null where it gives no number. */
   paper: string | null
-  /** What was measured here: `0.80 ± 0.01 against 0.86 ± 0.02`. */
+  /** What was measured here, in words: mean and spread; null before. */
   here: string | null
-  unit: string | null
-  baseline: string | null
-  condition: string | null
+  /** Why it is not shown, or why it does not hold. */
+  why: string | null
 }
 
 /** One plot a reproduction declares. Bars have names as `x`. */
@@ -183,7 +182,7 @@ export interface VoteResult {
 // ---- Runs
 
 /** `interrupted`: it never said how it ended, and its process is gone. */
-export type RunStatus = 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted'
+export type RunStatus = 'running' | 'finished' | 'failed' | 'cancelled' | 'interrupted'
 
 export interface RunsQuery {
   /** In its id, command, subject or arguments. */
@@ -292,7 +291,7 @@ export interface Comparison {
 
 // ---- Jobs
 
-export type JobStatus = 'queued' | 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted'
+export type JobStatus = 'queued' | 'running' | 'finished' | 'failed' | 'cancelled' | 'interrupted'
 
 export interface JobRequest {
   /** What to reproduce. */
