@@ -30,7 +30,6 @@ export const withGradient =
   (...inputs: Tensor[]): Tensor =>
     fused('', inputs, [f(...inputs)], {
       gradient: ([g], given, [output]) => rule(g!, given, output),
-      batch: (mapped) => [withGradient(f, rule)(...mapped)],
     })[0]
 
 /** Every node that `outputs` are computed from, earliest first. Bodies of fused values are not entered. */

@@ -135,5 +135,6 @@ export const elementwise: readonly Operation[] = [
       return { inputs: [packed], f: (x) => x.cast('float32') }
     },
     ...discrete(['float32']),
+    unmapped: from === 'int4' ? 'packed two a byte, rows may share one' : undefined,
   })),
 ]
