@@ -40,7 +40,7 @@ export const loadAdapter = async (
   const saved = await readAdapter(folder, name)
   await using _open = saved.tensors
   const method = methods.find(({ peftType }) => peftType === saved.config.peft_type)
-  if (method) return method.load(base, saved, options)
+  if (method) return await method.load(base, saved, options)
   throw new CheckpointError(
     'UnknownMethod',
     `${saved.folder}: peft_type ${JSON.stringify(saved.config.peft_type)} is no method that Weft has.`,

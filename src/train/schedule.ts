@@ -16,14 +16,14 @@ export interface ScheduleOptions {
 }
 
 /** How much of the rate is left after the share `done` (0 to 1) of the steps that follow the warm-up. */
-const decays = {
+const decays: Readonly<Record<ScheduleName, (done: number) => number>> = {
   constant: () => 1,
   warmup: () => 1,
-  linear: (done: number) => 1 - done,
-  'warmup-cosine': (done: number) => (1 + Math.cos(Math.PI * done)) / 2,
-} as const
+  linear: (done) => 1 - done,
+  'warmup-cosine': (done) => (1 + Math.cos(Math.PI * done)) / 2,
+}
 
-export type ScheduleName = keyof typeof decays
+export type ScheduleName = 'constant' | 'warmup' | 'linear' | 'warmup-cosine'
 
 export const scheduleNames = Object.keys(decays) as readonly ScheduleName[]
 
