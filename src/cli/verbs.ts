@@ -1,7 +1,8 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
+import { adapt } from './adapt.js'
 import { inspect } from './inspect.js'
 import { pull } from './pull.js'
 import { train } from './train.js'
 import type { Verb } from './verb.js'
 
-export const verbs: readonly Verb[] = [inspect, pull, train]
+export const verbs: readonly Verb[] = [inspect, pull, train, adapt]

@@ -1,0 +1,62 @@
+/** @file `weft adapt METHOD`: trains an adapter on a frozen model. The methods are those of src/adapt's list. */
+import type { ZodObject } from 'zod'
+import type { AdapterMethod } from '../adapt/index.js'
+import type { Training } from './training.js'
+import { action } from './verb.js'
+import type { Action, Verb } from './verb.js'
+
+export const adapt: Verb = {
+  group: 'Train and adapt',
+  name: 'adapt',
+  noun: 'method',
+  summary: 'train a small adapter on a frozen model, saved as a PEFT folder',
+  examples: [
+    'weft adapt lora models/SmolLM2-135M --data train.jsonl --out adapters/first',
+    'weft adapt lora --help      # the options of a method',
+  ],
+  members: async () => (await import('../adapt/index.js')).methods.map(memberOf),
+}
+
+const memberOf = (method: AdapterMethod<never>): Action => {
+  const { id, title } = method.paper
+  const call = `weft adapt ${id} models/SmolLM2-135M --data train.jsonl`
+  return action({
+    name: id,
+    summary: title,
+    arguments: [{ name: 'base', summary: 'folder or hub id of the model to adapt' }],
+    config: true,
+    examples: [
+      `${call} --out adapters/first`,
+      `${call} --targets all-linear --epochs 3 --eval-split 0.05 --out adapters/first`,
+      `${call} --out adapters/first --resume      # after Ctrl-C or a crash`,
+    ],
+    options: async () => {
+      const { trainingOptions } = await import('./training.js')
+      return method.options.extend(trainingOptions(2e-4)) as ZodObject
+    },
+    run: async ({ arguments: { base }, options }, context) => {
+      const [{ open }, { openTokenizer }, training] = await Promise.all([
+        import('../checkpoint/index.js'),
+        import('../text/index.js'),
+        import('./training.js'),
+      ])
+      await using checkpoint = await open(base)
+      const own = Object.entries(options).filter(([key]) => key in method.options.shape)
+      const model = await method(checkpoint, Object.fromEntries(own) as never)
+      // The method's schema is extended by the training's, which types cannot follow.
+      const settings = options as unknown as Training['options']
+      await training.runTraining(
+        {
+          command: `adapt ${id}`,
+          base,
+          model,
+          tokenizer: await openTokenizer(checkpoint.folder),
+          options: settings,
+          data: await training.openRunData(settings, context),
+          save: (trained, folder) => trained.save(folder),
+        },
+        context,
+      )
+    },
+  })
+}
