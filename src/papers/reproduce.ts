@@ -5,6 +5,7 @@ import { draw } from './plot.js'
 import type { DrawnPlot, LoggedRow, Measured } from './plot.js'
 import type { Reproduction, ReproductionClaim, Verdict } from './reproduction.js'
 import { Sample } from './sample.js'
+import type { Finding } from './sample.js'
 
 /** A claim against what was measured. */
 export interface ClaimResult {
@@ -133,7 +134,23 @@ export const judge = (claim: ReproductionClaim, measured: Measured, quick: boole
   const { text, paper, why, test, fullOnly } = claim
   const said = { text, ...(paper === undefined ? {} : { paper }), ...(why === undefined ? {} : { why }) }
   if (!test) return { ...said, verdict: 'not-shown' }
-  const { holds, mean, spread, unit } = test(measured)
+  const { holds, mean, spread, unit } = decide(text, test, measured)
   const open = !holds && quick && fullOnly === true
   return { ...said, mean, spread, unit, verdict: holds ? 'holds' : open ? 'not-shown' : 'fails' }
+}
+
+/** A claim about an arm or a metric that was not measured is a mistake in the reproduction, and told as one. */
+const decide = (text: string, test: (measured: Measured) => Finding, measured: Measured): Finding => {
+  try {
+    return test(measured)
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause
+    const known = Object.entries(measured).map(
+      ([arm, metrics]) => `${arm} (${Object.keys(metrics).join(', ')})`,
+    )
+    throw new WeftError('BrokenClaim', `claim ${JSON.stringify(text)}: ${cause.message}`, {
+      hint: `Measured: ${known.join('; ')}`,
+      cause,
+    })
+  }
 }

@@ -1,7 +1,7 @@
 /** @file A reproduction as data: arms at equal budget, one function that trains and measures, claims about the outcome. */
 import type { Paper } from './card.js'
 import type { Measured, Plot } from './plot.js'
-import type { Finding, Sample } from './sample.js'
+import type { Finding } from './sample.js'
 
 /** What measuring one arm with one seed is given. */
 export interface MeasureContext {
@@ -16,13 +16,13 @@ export interface MeasureContext {
 /** Whether a claim is borne out. `not-shown`: out of reach at this scale, so nothing is said about it. */
 export type Verdict = 'holds' | 'fails' | 'not-shown'
 
-/** A claim that the measurements decide, or one that they cannot. `M`: samples by arm and metric. */
-export interface ReproductionClaim<M = Measured> {
+/** A claim that the measurements decide, or one that they cannot. */
+export interface ReproductionClaim {
   readonly text: string
   /** What the paper reports, in words; see `inWords` for the words of a card's claim. */
   readonly paper?: string
   /** Absent for what is out of reach at this scale. */
-  readonly test?: (measured: M) => Finding
+  readonly test?: (measured: Measured) => Finding
   /** Why it is not shown, or why it is known not to hold here. */
   readonly why?: string
   /** The full experiment is needed: `--quick` leaves the verdict open unless the claim holds. */
@@ -35,18 +35,18 @@ export interface ReproductionClaim<M = Measured> {
 export type ClaimNotes = Pick<ReproductionClaim, 'paper' | 'why' | 'fullOnly' | 'known'>
 
 /** A claim that `test` decides. */
-export const holds = <M>(
+export const holds = (
   text: string,
-  test: (measured: M) => Finding,
+  test: (measured: Measured) => Finding,
   notes: ClaimNotes = {},
-): ReproductionClaim<M> => ({ text, test, ...notes })
+): ReproductionClaim => ({ text, test, ...notes })
 
 /** A claim of the paper that nothing of this size can show, with the reason. */
 export const notShown = (
   text: string,
   why: string,
   notes: Pick<ClaimNotes, 'paper'> = {},
-): ReproductionClaim<never> => ({
+): ReproductionClaim => ({
   text,
   why,
   ...notes,
@@ -64,13 +64,13 @@ export interface Reproduction {
   readonly plots: readonly Plot[]
 }
 
-/** What `reproduction` takes: `Arms` by name, the metrics `M` that `measure` gives for each. */
-export interface ReproductionSpec<Arms extends Record<string, unknown>, M extends Record<string, number>> {
-  readonly arms: Arms
+/** What `reproduction` takes: arms by name. */
+export interface ReproductionSpec<Arm> {
+  readonly arms: { readonly [name: string]: Arm }
   /** At least 3; default 3. */
   readonly seeds?: number
   /** Trains and measures one arm. The same seed must mean the same data for every arm: comparisons pair seeds. */
-  readonly measure: (arm: Arms[keyof Arms], context: MeasureContext) => Promise<M>
+  readonly measure: (arm: Arm, context: MeasureContext) => Promise<{ readonly [metric: string]: number }>
   readonly claims: readonly ReproductionClaim<{
     readonly [A in keyof Arms]: { readonly [K in keyof M]: Sample }
   }>[]
@@ -80,22 +80,21 @@ export interface ReproductionSpec<Arms extends Record<string, unknown>, M extend
 /**
  * Declares the small-scale experiment of a method.
  *
- *     export const reproduction = reproduction(mos, {
+ *     export const experiment = reproduction(mos, {
  *       arms: { lora: { rank: 2 }, mos: { rank: 6 } },
  *       measure: async (arm, { seed, quick, log }) => ({ loss: await trained(arm, seed) }),
  *       claims: [holds('MoS beats LoRA at equal budget', (m) => m.mos.loss.below(m.lora.loss))],
  *       plot: bars({ y: 'loss' }),
  *     })
  */
-export const reproduction = <Arms extends Record<string, unknown>, M extends Record<string, number>>(
+export const reproduction = <Arm>(
   { paper }: { readonly paper: Paper },
-  { arms, seeds = 3, measure, claims, plot = [] }: ReproductionSpec<Arms, M>,
+  { arms, seeds = 3, measure, claims, plot = [] }: ReproductionSpec<Arm>,
 ): Reproduction => ({
   paper,
   arms: Object.keys(arms),
   seeds,
-  measure: (arm, context) => measure(arms[arm] as Arms[keyof Arms], context),
-  // Every arm gives the metrics M, which is all that the claims rely on.
-  claims: claims as readonly ReproductionClaim[],
+  measure: (arm, context) => measure(arms[arm], context),
+  claims,
   plots: [plot].flat() as Plot[],
 })

@@ -177,7 +177,7 @@ class WrittenRun implements Run {
     const { result, error } = outcome
     const record: RunRecord = {
       ...this.record,
-      finished: new Date().toISOString(),
+      ended: new Date().toISOString(),
       status,
       ...(result === undefined ? {} : { result: plain(result) }),
       ...(error === undefined ? {} : { error: describe(error) }),
@@ -192,7 +192,7 @@ const describe = (error: unknown): { code: string; message: string } =>
     : { code: 'Error', message: String(error) }
 
 /**
- * Begins a run, does the work, and says how it ended: `done` with what the work gives as its result, `failed` with the
+ * Begins a run, does the work, and says how it ended: `finished` with what the work gives as its result, `failed` with the
  * error, `cancelled` when `signal` was aborted. The error is thrown on.
  */
 export const recordRun = async <T>(
@@ -204,7 +204,7 @@ export const recordRun = async <T>(
   const run = await createRun(home, start)
   try {
     const value = await work(run)
-    await run.finish(signal?.aborted ? 'cancelled' : 'done', { result: result(value) })
+    await run.finish(signal?.aborted ? 'cancelled' : 'finished', { result: result(value) })
     return value
   } catch (error) {
     await run.finish(signal?.aborted ? 'cancelled' : 'failed', { error })

@@ -11,7 +11,7 @@ export interface StoredRun extends RunRecord {
   readonly folder: string
 }
 
-const statuses: readonly RunStatus[] = ['running', 'done', 'failed', 'cancelled', 'interrupted']
+const statuses: readonly RunStatus[] = ['running', 'finished', 'failed', 'cancelled', 'interrupted']
 
 /** The run in `folder`; undefined where there is none that can be read. */
 export const readRun = async (folder: string): Promise<StoredRun | undefined> => {

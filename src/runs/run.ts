@@ -4,7 +4,7 @@
  */
 
 /** How a run stands. `interrupted`: it never said how it ended, and its process is gone. */
-export type RunStatus = 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted'
+export type RunStatus = 'running' | 'finished' | 'failed' | 'cancelled' | 'interrupted'
 
 /** The statuses that a run can end with by its own word. */
 export type FinalStatus = Exclude<RunStatus, 'running' | 'interrupted'>
@@ -47,7 +47,7 @@ export interface RunRecord {
   /** The commit of the working folder's repository, with `+` when files differ from it. */
   readonly commit?: string
   readonly started: string
-  readonly finished?: string
+  readonly ended?: string
   readonly status: RunStatus
   /** What the run found: a table of claims, an output folder, final numbers. */
   readonly result?: Json

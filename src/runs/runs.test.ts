@@ -63,14 +63,14 @@ describe('a run', () => {
     run.log({ loss: 1.5 }, { step: 2 })
     await run.artifact('plots/loss.csv', 'a,b\n')
     expect((await readRun(run.folder))!.status).toBe('running')
-    await run.finish('done', { result: { loss: 1.5 } })
+    await run.finish('finished', { result: { loss: 1.5 } })
     const record = JSON.parse(readFileSync(join(run.folder, 'run.json'), 'utf8')) as Record<string, unknown>
     expect(record).toMatchObject({
       command: 'train',
       subject: 'gpt2',
       config: { lr: 1e-3 },
       seed: 7,
-      status: 'done',
+      status: 'finished',
       result: { loss: 1.5 },
     })
     expect(record.versions).toMatchObject({ node: process.versions.node, weft: expect.any(String) as string })
@@ -115,7 +115,7 @@ describe('a run', () => {
     await first.finish('cancelled')
     const again = await createRun('', { command: 'train', folder, resume: true })
     again.log({ loss: 0.5 }, { step: 2 })
-    await again.finish('done')
+    await again.finish('finished')
     expect((await readMetrics(folder)).rows.map(({ step }) => step)).toEqual([1, 2])
     expect(readdirSync(folder).sort()).toEqual(['metrics.jsonl', 'run.json'])
   })
@@ -123,7 +123,7 @@ describe('a run', () => {
   test.each(['../out', '/etc/out', '..', '.', 'a/../../out'])('refuses the artifact %s', async (name) => {
     const run = await createRun(freshHome(), { command: 'train' })
     await expect(run.artifact(name, '')).rejects.toMatchObject({ code: 'OutsideRun' })
-    await run.finish('done')
+    await run.finish('finished')
   })
 })
 
@@ -167,7 +167,7 @@ describe('crashes', () => {
     expect(before.rows).toHaveLength(1)
     const again = await createRun('', { command: 'train', folder, resume: true })
     again.log({ loss: 2 }, { step: 2 })
-    await again.finish('done')
+    await again.finish('finished')
     const after = await readMetrics(folder, { from: before.next })
     expect(after.rows.map(({ step }) => step)).toEqual([2])
   })
@@ -218,7 +218,7 @@ describe('crashes', () => {
   test('broken records, foreign folders and links are no runs', async () => {
     const home = freshHome()
     const run = await createRun(home, { command: 'train' })
-    await run.finish('done')
+    await run.finish('finished')
     for (const [name, text] of [
       ['a', '{"command":'],
       ['b', '[]'],
@@ -240,13 +240,13 @@ test('four processes that begin twenty runs each at once get eighty folders, non
   const body = `await Promise.all(Array.from({ length: 20 }, async (_, i) => {
     const run = await createRun(home, { command: 'train', subject: 'same', config: { owner: process.pid } })
     for (let step = 0; step < 5; step++) run.log({ owner: process.pid }, { step })
-    await run.finish('done')
+    await run.finish('finished')
   }))`
   const processes = Array.from({ length: 4 }, () => child(home, body))
   await Promise.all(processes.map(ended))
   const runs = await readRuns(home)
   expect(runs).toHaveLength(80)
-  expect(runs.every(({ status }) => status === 'done')).toBe(true)
+  expect(runs.every(({ status }) => status === 'finished')).toBe(true)
   for (const { folder, config } of runs) {
     const { rows } = await readMetrics(folder)
     expect(rows.map(({ step, values }) => [step, values.owner])).toEqual(
@@ -274,8 +274,8 @@ test('two runs differ where their settings do, and by how much their metrics do'
   a.log({ loss: 1, only: 3 }, { step: 1 })
   b.log({ loss: 0.25 }, { step: 1 })
   b.log({ loss: 0.75 }, { step: 2, series: 'eval' })
-  await a.finish('done')
-  await b.finish('done')
+  await a.finish('finished')
+  await b.finish('finished')
   const difference = await diffRuns((await readRun(a.folder))!, (await readRun(b.folder))!)
   expect(difference.settings).toEqual([
     { name: 'lr', a: 1, b: 2 },
@@ -293,8 +293,8 @@ test('a run is found by folder, id, a unique part of it, or as the latest', asyn
   const home = freshHome()
   const one = await createRun(home, { command: 'train', subject: 'alpha' })
   const two = await createRun(home, { command: 'train', subject: 'beta' })
-  await one.finish('done')
-  await two.finish('done')
+  await one.finish('finished')
+  await two.finish('finished')
   for (const name of [one.id, one.folder, 'alpha']) expect((await findRun(home, name)).id).toBe(one.id)
   await expect(findRun(home, one.id.slice(0, 4))).rejects.toMatchObject({ code: 'AmbiguousRun' })
   await expect(findRun(home, 'gamma')).rejects.toMatchObject({ code: 'UnknownRun' })
@@ -304,7 +304,7 @@ test('a run is found by folder, id, a unique part of it, or as the latest', asyn
 test('pruning removes what every rule fits, never a running run', async () => {
   const home = freshHome()
   const running = await createRun(home, { command: 'train' })
-  for (const status of ['failed', 'failed', 'done'] as const)
+  for (const status of ['failed', 'failed', 'finished'] as const)
     await (await createRun(home, { command: 'train' })).finish(status)
   expect(await prunable(home, {})).toHaveLength(3)
   expect(await prunable(home, { before: new Date(0) })).toEqual([])
@@ -313,5 +313,5 @@ test('pruning removes what every rule fits, never a running run', async () => {
   await removeRun(gone)
   expect(existsSync(gone.folder)).toBe(false)
   expect(await readRuns(home)).toHaveLength(3)
-  await running.finish('done')
+  await running.finish('finished')
 })
