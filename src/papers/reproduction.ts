@@ -71,9 +71,7 @@ export interface ReproductionSpec<Arm> {
   readonly seeds?: number
   /** Trains and measures one arm. The same seed must mean the same data for every arm: comparisons pair seeds. */
   readonly measure: (arm: Arm, context: MeasureContext) => Promise<{ readonly [metric: string]: number }>
-  readonly claims: readonly ReproductionClaim<{
-    readonly [A in keyof Arms]: { readonly [K in keyof M]: Sample }
-  }>[]
+  readonly claims: readonly ReproductionClaim[]
   readonly plot?: Plot | readonly Plot[]
 }
 
