@@ -203,7 +203,7 @@ export interface RunRow {
   /** The arguments as typed, after `weft`. */
   argv: string[]
   status: RunStatus
-  /** The paper whose reproduction it is. */
+  /** The subject, where it is a paper of the catalogue. */
   paper: string | null
   started: string
   ended: string | null

@@ -89,8 +89,11 @@ const parse = (line: string): Dated | undefined => {
 /** The journal and the index that follows it. */
 export class Journal {
   private last: Promise<unknown> = Promise.resolve()
+  /** Whether the index has missed an event: its server was away. */
+  private behind = false
 
   private constructor(
+    private readonly path: string,
     private readonly file: FileHandle,
     private readonly db: Database,
     private readonly id: string,
@@ -109,7 +112,7 @@ export class Journal {
     if (content.length === 0) await add(`${JSON.stringify({ journal: randomUUID() })}\n`)
     else if (content[content.length - 1] !== 0x0a) await add('\n')
     const head = content.subarray(0, content.indexOf(0x0a)).toString()
-    const journal = new Journal(file, db, head, content.length)
+    const journal = new Journal(path, file, db, head, content.length)
     await journal.catchUp(content)
     return journal
   }
@@ -139,19 +142,25 @@ export class Journal {
 
   /** Appends the event and applies it. When this returns, the event outlives the process. */
   record(event: JournalEvent, at: string = new Date().toISOString()): Promise<void> {
-    const next = this.last.then(async () => {
-      const dated: Dated = { ...event, at }
-      const line = `${JSON.stringify(dated)}\n`
-      await this.file.appendFile(line)
-      await this.file.datasync()
-      this.bytes += Buffer.byteLength(line)
-      await this.db.transaction().execute(async (db) => {
-        await applied(db, dated)
-        await this.moved(db)
-      })
-    })
+    const next = this.last.then(() => this.write({ ...event, at }))
     this.last = next.catch(() => undefined)
     return next
+  }
+
+  private async write(event: Dated): Promise<void> {
+    const line = `${JSON.stringify(event)}\n`
+    await this.file.appendFile(line)
+    await this.file.datasync()
+    this.bytes += Buffer.byteLength(line)
+    const missed = this.behind
+    this.behind = true
+    if (missed) await this.catchUp(await readFile(this.path))
+    else
+      await this.db.transaction().execute(async (db) => {
+        await applied(db, event)
+        await this.moved(db)
+      })
+    this.behind = false
   }
 
   /** Waits for what is being recorded, and closes the file. */

@@ -24,7 +24,8 @@ export interface RunsTable {
   subject: string | null
   argv: JSONColumnType<string[]>
   status: RunStatus
-  paper: string | null
+  /** Of a finished reproduction: whether it was a quick one. */
+  quick: boolean | null
   started: string
   ended: string | null
   step: number | null
@@ -75,7 +76,7 @@ const first: Migration = {
       .addColumn('subject', 'text')
       .addColumn('argv', 'jsonb', (c) => c.notNull())
       .addColumn('status', 'text', (c) => c.notNull())
-      .addColumn('paper', 'text')
+      .addColumn('quick', 'boolean')
       .addColumn('started', time, (c) => c.notNull())
       .addColumn('ended', time)
       .addColumn('step', 'float8')
@@ -86,7 +87,7 @@ const first: Migration = {
       .addColumn('text', 'text', (c) => c.notNull())
       .execute()
     await db.schema.createIndex('runs_started').on('runs').columns(['started desc', 'id desc']).execute()
-    await db.schema.createIndex('runs_paper').on('runs').columns(['paper', 'started desc']).execute()
+    await db.schema.createIndex('runs_subject').on('runs').columns(['subject', 'started desc']).execute()
     await db.schema.createIndex('runs_status').on('runs').columns(['status', 'started desc']).execute()
     await db.schema
       .createTable('jobs')
