@@ -7,14 +7,7 @@ import { CheckpointError, UsageError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import { recordRun, type Run, runFiles } from '../runs/index.js'
 import { type Dataset, jsonl, split, type Tokenizer } from '../text/index.js'
-import {
-  fit,
-  type FitOptions,
-  type FitResult,
-  adamW,
-  scheduleNames,
-  sgd,
-} from '../train/index.js'
+import { fit, type FitOptions, type FitResult, adamW, scheduleNames, sgd } from '../train/index.js'
 import type { ScheduleName } from '../train/index.js'
 import { formatConfig } from './config.js'
 import { useEngine } from './engine.js'
@@ -116,7 +109,7 @@ export const openData = async (
 }
 
 /** Throws UsageError unless the model predicts the next token, which is what JSONL records teach. */
-const checkCausal = (model: Pick<Model, 'architecture' | 'config' | 'checkpoint'>): void => {
+export const checkCausal = (model: Pick<Model, 'architecture' | 'config' | 'checkpoint'>): void => {
   const { architecture, config, checkpoint } = model
   const task = architecture.task(config)
   if (task !== 'causal')

@@ -1,8 +1,11 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
 import { adapt } from './adapt.js'
+import { evaluation } from './eval.js'
+import { fold } from './fold.js'
+import { generate } from './generate.js'
 import { inspect } from './inspect.js'
 import { pull } from './pull.js'
 import { train } from './train.js'
 import type { Verb } from './verb.js'
 
-export const verbs: readonly Verb[] = [inspect, pull, train, adapt]
+export const verbs: readonly Verb[] = [inspect, pull, train, adapt, fold, evaluation, generate]
