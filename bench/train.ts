@@ -1,6 +1,7 @@
 /** @file A training step of a small GPT beside the same step in TensorFlow.js, jax-js and PyTorch; compiling; overheads. */
 import { rm } from 'node:fs/promises'
 import { gpt, gptBatch, trainer, writeProblem } from './_gpt.js'
+import { compileRow, overheadRows } from './_overhead.js'
 import { installPeers, Peer, pythonWithTorch, threads } from './_peers.js'
 import { median, row } from './row.js'
 import type { Row } from './row.js'
@@ -82,5 +83,5 @@ const race = async (): Promise<Row[]> => {
 
 export const bench = async (): Promise<Row[]> => {
   process.env.WEFT_THREADS = threads
-  return race()
+  return [...(await race()), await compileRow(), ...(await overheadRows())]
 }
