@@ -15,7 +15,7 @@ import type { Model, Parameters, WeightSpec } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import type { Shape, Tensor, Value } from '../tensor/index.js'
 import { value } from '../tensor/index.js'
-import { byShape } from '../train/by-shape.js'
+import { byShape } from '../train/index.js'
 import type { Named, Plan, PlannedSite } from './adapter.js'
 import { ownerOf, storedName } from './base.js'
 

@@ -33,7 +33,8 @@ export interface DataOptions extends Pick<BatchesOptions, 'packing' | 'multiple'
 
 export const isDataset = (data: Data): data is Dataset => 'pick' in data && 'size' in data
 
-const limitOf = ({ checkpoint: { config } }: Model): number => {
+/** How many positions the model has. */
+export const positionLimit = ({ checkpoint: { config } }: Model): number => {
   const limit = config.max_position_embeddings ?? config.n_positions
   return typeof limit === 'number' ? limit : Infinity
 }
@@ -48,12 +49,16 @@ export const tokenizerOf = async ({ checkpoint }: Model, given?: Tokenizer): Pro
   return tokenizer
 }
 
-export const rowLength = (model: Model, length?: number): number => length ?? Math.min(512, limitOf(model))
+export const rowLength = (model: Model, length?: number): number =>
+  length ?? Math.min(512, positionLimit(model))
 
 /** Throws UsageError when the rows would be longer than the model's positions reach. */
 const checkLength = (model: Model, length: number): void => {
-  if (length > limitOf(model))
-    throw new UsageError('TooLong', `rows of ${length} tokens; the model has positions for ${limitOf(model)}`)
+  if (length > positionLimit(model))
+    throw new UsageError(
+      'TooLong',
+      `rows of ${length} tokens; the model has positions for ${positionLimit(model)}`,
+    )
 }
 
 /** How a run goes through its data. */

@@ -7,3 +7,12 @@ export { makeStep, type Step, type StepInputs, type StepOptions, type StepResult
 export { type Course, type Data, type DataOptions } from './data.js'
 export { type EvaluateOptions, evaluate, type Evaluation, type Evaluator, evaluator } from './evaluate.js'
 export { fit, type FitOptions, type FitResult, type Hook } from './fit.js'
+export {
+  generate,
+  type GeneratedToken,
+  type GenerateOptions,
+  generateTokens,
+  type TokenOptions,
+} from './generate.js'
+export type { SamplingOptions } from './sample.js'
+export { byShape } from './by-shape.js'

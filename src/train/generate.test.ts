@@ -1,0 +1,96 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { goldenFolder } from '../../test/golden.js'
+import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
+import { diskFiles, open, openFile } from '../checkpoint/index.js'
+import { type Model, openModel } from '../models/index.js'
+import { Stream } from '../random/index.js'
+import { toNumbers } from '../tensor/index.js'
+import { fit, generate, generateTokens, type GenerateOptions, type TokenOptions } from './index.js'
+import { logProbabilities, sample } from './sample.js'
+
+let scratch: Awaited<ReturnType<typeof scratchFolder>>
+let model: Model
+beforeAll(async () => {
+  scratch = await scratchFolder()
+  await writeTinyLlama(join(scratch.path, 'base'))
+  const base = await openModel(await open(join(scratch.path, 'base')), { trainable: true })
+  const data = sentences.map((text) => ({ text }))
+  model = (await fit(base, data, { batch: 5, length: 24, steps: 60, learningRate: 1e-2 })).model
+})
+afterAll(() => scratch.remove())
+
+const textOf = async (prompt: string, options: GenerateOptions = {}): Promise<string> => {
+  let text = ''
+  for await (const piece of generate(model, prompt, { maxTokens: 20, ...options })) text += piece
+  return text
+}
+const idsOf = async (m: Model, prompt: readonly number[], options: TokenOptions): Promise<number[]> => {
+  const ids: number[] = []
+  for await (const { id } of generateTokens(m, prompt, options)) ids.push(id)
+  return ids
+}
+/** The same model without the cache. */
+const forgetful = (m: Model): Model => ({ ...m, architecture: { ...m.architecture, cache: undefined } })
+
+describe('generation', () => {
+  it('gives the tokens of Transformers greedily, with the cache and without', async () => {
+    const folder = goldenFolder('llama')
+    const golden = await openFile(diskFiles(folder), 'golden.safetensors')
+    const expected = [...toNumbers(await golden.read('generated'))]
+    const llama = await openModel(await open(folder))
+    const prompt = [...toNumbers(await golden.read('input_ids'))].slice(0, 5)
+    for (const m of [llama, forgetful(llama)])
+      expect([...prompt, ...(await idsOf(m, prompt, { maxTokens: 8, eos: [] }))]).toEqual(expected)
+  })
+
+  it('goes on as it was taught, and ends by itself', async () => {
+    expect('The cat' + (await textOf('The cat'))).toMatch(/^The cat sleeps (today|at night|in the rain)\.$/)
+  })
+
+  it('draws the same text for the same seed, other texts for others', async () => {
+    const drawn = (seed: number): Promise<string> =>
+      textOf('The', { temperature: 1.5, topK: 40, topP: 0.95, seed })
+    expect(await drawn(1)).toBe(await drawn(1))
+    const texts = await Promise.all([1, 2, 3, 4].map(drawn))
+    expect(new Set(texts).size).toBeGreaterThan(1)
+  })
+
+  it('ends before a stop text, which may come in pieces', async () => {
+    const whole = await textOf('The dog')
+    for (const stop of [whole.slice(3, 6), whole.slice(1, 9), '.'])
+      expect(await textOf('The dog', { stop: ['never', stop] })).toBe(whole.slice(0, whole.indexOf(stop)))
+  })
+
+  it('gives log-probabilities that are those of the logits', async () => {
+    for await (const token of generateTokens(model, [5, 6], { maxTokens: 3, alternatives: 3 })) {
+      expect(token.alternatives).toHaveLength(3)
+      expect(token.alternatives[0]).toEqual({ id: token.id, logProbability: token.logProbability })
+      expect(token.alternatives[1].logProbability).toBeLessThanOrEqual(token.logProbability)
+    }
+  })
+
+  it('stops when aborted, and refuses prompts and options that make no sense', async () => {
+    const stop = new AbortController()
+    const cut = (async () => {
+      for await (const _ of generateTokens(model, [5], { signal: stop.signal, eos: [] })) stop.abort()
+    })()
+    await expect(cut).rejects.toThrow(/abort/i)
+    await expect(textOf('')).rejects.toThrow(/no token/)
+    await expect(textOf('The', { topP: 0 })).rejects.toThrow(/topP is 0/)
+    await expect(idsOf(model, new Array<number>(64).fill(5), {})).rejects.toThrow(/positions for 64/)
+  })
+})
+
+describe('sampling', () => {
+  it('draws each token as often as its probability says, after top-k and top-p', () => {
+    const logits = [2, 1, 0, -1, -5]
+    const stream = new Stream('draws')
+    const counts = new Array<number>(5).fill(0)
+    const n = 20000
+    for (let i = 0; i < n; i++) counts[sample(logits, { temperature: 1, topK: 4, topP: 0.9 }, stream)]++
+    // Of the four kept, the first three are the least that reach 0.9.
+    const kept = logProbabilities(logits.slice(0, 3)).map(Math.exp)
+    counts.forEach((count, i) => expect(Math.abs(count / n - (kept[i] ?? 0))).toBeLessThan(0.015))
+  })
+})

@@ -1,0 +1,203 @@
+/** @file Generation: tokens one by one, with the cache where the architecture has one, and text made of them. */
+import { UsageError } from '../errors.js'
+import { decoder, type Model } from '../models/index.js'
+import { Stream } from '../random/index.js'
+import { type CompileOptions, type Tensor, type Value, valueOf } from '../tensor/index.js'
+import { type Message, streamDecoder, type Tokenizer } from '../text/index.js'
+import { byShape } from './by-shape.js'
+import { positionLimit, tokenizerOf } from './data.js'
+import { forward } from './loss.js'
+import { checkSampling, logProbabilities, ranked, sample, type SamplingOptions } from './sample.js'
+
+export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'device'> {
+  /** The most new tokens. Default 128, or as many as the model has positions for. */
+  readonly maxTokens?: number
+  /** Ids that end the text and are not part of it. Default: those that the model's folder names. */
+  readonly eos?: number | readonly number[]
+  /** Of the draws. Default 0. */
+  readonly seed?: number | string
+  /** How many of the most likely tokens to give with each, beside itself. Default 0. */
+  readonly alternatives?: number
+  /** Ends the generation before the next token, by throwing its reason. */
+  readonly signal?: AbortSignal
+}
+
+export interface GenerateOptions extends TokenOptions {
+  /** Texts that end the generation and are not part of it. */
+  readonly stop?: string | readonly string[]
+  /** Default: that of the model's folder. */
+  readonly tokenizer?: Tokenizer
+}
+
+export interface GeneratedToken {
+  readonly id: number
+  /** ln of its probability, before temperature, top-k and top-p. */
+  readonly logProbability: number
+  /** The most likely tokens, where they were asked for. */
+  readonly alternatives: readonly { readonly id: number; readonly logProbability: number }[]
+}
+
+/** Logits of the token after all that it was given; each call gives it one token more. */
+interface Predictor {
+  first(): Promise<Value>
+  next(id: number): Promise<Value>
+}
+
+const cached = (
+  model: Model,
+  prompt: readonly number[],
+  capacity: number,
+  options: TokenOptions,
+): Predictor => {
+  const sequence = decoder(model, { capacity, device: options.device })
+  return { first: () => sequence.prefill([prompt]), next: (id) => sequence.step([id]) }
+}
+
+interface WholeInputs<T> {
+  readonly parameters: Readonly<Record<string, T>>
+  readonly ids: T
+  readonly decoderIds?: T
+  /** Where the last token stands: [1, 1]. */
+  readonly last: T
+}
+
+/** Sizes of the programs that read whole sequences. */
+const bucket = (length: number, most: number): number =>
+  Math.min(most, 16 * 2 ** Math.max(0, Math.ceil(Math.log2(length / 16))))
+
+const row = (ids: readonly number[], length: number): Value =>
+  valueOf([...ids, ...new Array<number>(length - ids.length).fill(0)], [1, length], 'int32')
+
+/** Without a cache: everything is read again for each token. What stands behind the last token is not seen by it. */
+const uncached = (
+  model: Model,
+  prompt: readonly number[],
+  capacity: number,
+  options: TokenOptions,
+): Predictor => {
+  const sequence = model.architecture.task(model.config) === 'sequence'
+  const program = byShape(
+    ({ parameters, ids, decoderIds, last }: WholeInputs<Tensor>) => {
+      const { logits } = forward(model, parameters, { ids, ...(decoderIds && { decoderIds }) })
+      const at = last.unsqueeze(-1).expand([1, 1, logits.shape[2]])
+      return { logits: logits.gatherElements(at, 1).squeeze(1) }
+    },
+    { device: options.device },
+  )
+  const { decoder_start_token_id: start, pad_token_id: pad } = model.checkpoint.config
+  const read = sequence ? [Number(start ?? pad ?? 0)] : [...prompt]
+  const run = async (): Promise<Value> => {
+    const tokens = row(read, bucket(read.length, capacity))
+    const last = valueOf([read.length - 1], [1, 1], 'int32')
+    const given = sequence ? { ids: row(prompt, prompt.length), decoderIds: tokens } : { ids: tokens }
+    return (await program({ parameters: model.parameters, last, ...given })).logits
+  }
+  return {
+    first: run,
+    next(id) {
+      read.push(id)
+      return run()
+    },
+  }
+}
+
+const endsOf = ({ checkpoint: { config, generationConfig } }: Model, { eos }: TokenOptions): Set<number> => {
+  const found = eos ?? generationConfig?.eos_token_id ?? config.eos_token_id ?? []
+  return new Set([found].flat() as number[])
+}
+
+/** How many tokens the sequence may have at the end, and how many of them are new. */
+const roomFor = (model: Model, prompt: readonly number[], { maxTokens }: TokenOptions): [number, number] => {
+  const limit = positionLimit(model)
+  const task = model.architecture.task(model.config)
+  if (task !== 'causal' && task !== 'sequence')
+    throw new UsageError(
+      'CannotGenerate',
+      `${model.checkpoint.folder}: a model for '${task}' generates no text`,
+    )
+  if (prompt.length === 0)
+    throw new UsageError('EmptyPrompt', 'the prompt has no token', { hint: 'Give some text to begin with.' })
+  const before = task === 'causal' ? prompt.length : 1
+  if (before >= limit)
+    throw new UsageError('TooLong', `the prompt has ${before} tokens; the model has positions for ${limit}`)
+  const fresh = Math.min(maxTokens ?? 128, limit - before)
+  return [before + fresh, fresh]
+}
+
+/**
+ * Tokens after the prompt, one by one, up to an end token (not given) or the limit. The same seed gives the same tokens.
+ * Throws UsageError for an empty or too long prompt, and for a model that generates no text.
+ */
+export async function* generateTokens(
+  model: Model,
+  prompt: readonly number[],
+  options: TokenOptions = {},
+): AsyncGenerator<GeneratedToken> {
+  checkSampling(options)
+  const [capacity, fresh] = roomFor(model, prompt, options)
+  const predictor = (model.architecture.cache ? cached : uncached)(model, prompt, capacity, options)
+  const stream = new Stream(options.seed ?? 0).fork('generate')
+  const ends = endsOf(model, options)
+  let previous: number | undefined
+  for (let i = 0; i < fresh; i++) {
+    options.signal?.throwIfAborted()
+    const logits = await (previous === undefined ? predictor.first() : predictor.next(previous))
+    const numbers = (await logits.read()) as Float32Array
+    const id = sample(numbers, options, stream)
+    if (ends.has(id)) return
+    const logs = logProbabilities(numbers)
+    const alternatives = options.alternatives ? ranked(logs, options.alternatives) : []
+    const entry = (token: number) => ({ id: token, logProbability: logs[token] })
+    yield { ...entry(id), alternatives: alternatives.map(entry) }
+    previous = id
+  }
+}
+
+/** The longest end of `text` with which one of `stops` begins: it cannot be given out yet. */
+const heldBack = (text: string, stops: readonly string[]): number => {
+  const longest = Math.max(0, ...stops.map(({ length }) => length - 1))
+  for (let n = Math.min(longest, text.length); n > 0; n--)
+    if (stops.some((stop) => stop.startsWith(text.slice(-n)))) return n
+  return 0
+}
+
+/**
+ * Text after the prompt, in pieces as it comes: a text (as it is), a conversation (by the chat template), or ids.
+ * `generateTokens` gives ids and probabilities instead.
+ */
+export async function* generate(
+  model: Model,
+  prompt: string | readonly number[] | readonly Message[],
+  options: GenerateOptions = {},
+): AsyncGenerator<string> {
+  const tokenizer = await tokenizerOf(model, options.tokenizer)
+  const ids = promptIds(prompt, tokenizer)
+  const stops = [options.stop ?? []].flat().filter((text) => text !== '')
+  const text = streamDecoder(tokenizer)
+  const eos = options.eos ?? (endsOf(model, options).size ? undefined : tokenizer.eos)
+  let waiting = ''
+  const tokens = generateTokens(model, ids, { ...options, ...(eos === undefined ? {} : { eos }) })
+  for await (const { id } of tokens) {
+    waiting += text.push(id)
+    const stop = Math.min(...stops.map((s) => waiting.indexOf(s)).filter((at) => at >= 0))
+    if (Number.isFinite(stop)) {
+      if (stop > 0) yield waiting.slice(0, stop)
+      return
+    }
+    const ready = waiting.length - heldBack(waiting, stops)
+    if (ready > 0) yield waiting.slice(0, ready)
+    waiting = waiting.slice(ready)
+  }
+  waiting += text.end()
+  if (waiting !== '') yield waiting
+}
+
+const promptIds = (
+  prompt: string | readonly number[] | readonly Message[],
+  tokenizer: Tokenizer,
+): readonly number[] => {
+  if (typeof prompt === 'string') return tokenizer.encode(prompt)
+  if (typeof prompt[0] === 'object')
+    return tokenizer.chat(prompt as readonly Message[], { addGenerationPrompt: true })
+  return prompt as readonly number[]
+}
