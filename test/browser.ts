@@ -16,7 +16,6 @@
  * modules. `fetch('/golden/llama/model.safetensors')` reads the reference outputs. Opening takes a few seconds: open one page a
  * test file. In the page, `crossOriginIsolated` is true and WebGPU is SwiftShader's.
  */
-import { build } from 'esbuild'
 import { readFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -24,6 +23,7 @@ import { basename, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { chromium } from 'playwright-core'
 import { findChromium } from '../scripts/chromium.mjs'
+import { bundleForBrowser } from './bundle.js'
 import { goldenFolder } from './golden.js'
 
 export interface BrowserPage {
@@ -34,24 +34,6 @@ export interface BrowserPage {
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const ortFolder = join(root, 'node_modules/onnxruntime-web/dist')
-
-/** The entry and what it imports, by file name. */
-const bundle = async (entry: URL): Promise<Map<string, Uint8Array>> => {
-  const { outputFiles } = await build({
-    entryPoints: { entry: fileURLToPath(entry) },
-    bundle: true,
-    write: false,
-    splitting: true,
-    format: 'esm',
-    target: 'es2022',
-    outdir: 'out',
-    sourcemap: 'inline',
-    logLevel: 'error',
-    conditions: ['browser', 'onnxruntime-web-use-extern-wasm'],
-    alias: { '#sessions': join(root, 'src/runtime/web.ts') },
-  })
-  return new Map(outputFiles.map(({ path, contents }) => [`/${basename(path)}`, contents]))
-}
 
 const html = `<!doctype html>
 <title>Weft</title>
@@ -105,12 +87,18 @@ const flags = [
   '--disable-sync',
 ]
 
-/** Opens a page with the cases that the module `entry` exports. Throws where there is no Chromium. */
-export const openBrowser = async (entry: URL): Promise<BrowserPage> => {
+/**
+ * Opens a page with the cases that the module `entry` exports. `more` are modules beside it, workers say, by the name that
+ * the page knows them under: { job: ... } is /job.js. Throws where there is no Chromium.
+ */
+export const openBrowser = async (
+  entry: URL,
+  more: Readonly<Record<string, URL>> = {},
+): Promise<BrowserPage> => {
   const executablePath = findChromium()
   if (!executablePath)
     throw new Error('the browser tests need Chromium: install it, or set CHROME_BIN to its executable')
-  const server = await serve(await bundle(entry))
+  const server = await serve(await bundleForBrowser({ entry, ...more }))
   const browser = await chromium.launch({ executablePath, args: flags })
   const page = await browser.newPage()
   const problems: string[] = []

@@ -1,3 +1,14 @@
 /** @file The runtime's public surface. */
-export { EngineError, type Session, type SessionOptions } from './session.js'
+export { EngineError, type OpenSession, type Session, type SessionOptions } from './session.js'
 export { defaultDevice, openSession } from '#sessions'
+export {
+  connect,
+  serve,
+  type SessionFunctions,
+  sessionFunctions,
+  type WorkerCallOptions,
+  type WorkerContext,
+  type WorkerFunctions,
+  type WorkerHost,
+  workerSessions,
+} from './worker.js'

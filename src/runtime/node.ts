@@ -58,4 +58,4 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
   }
 }
 
-export type { Session, SessionOptions } from './session.js'
+export type { OpenSession, Session, SessionOptions } from './session.js'

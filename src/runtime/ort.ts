@@ -78,10 +78,30 @@ const dtypes = Object.fromEntries(Object.entries(borderTypes).map(([d, t]) => [t
 dtypes.uint16 = 'bfloat16'
 dtypes.uint8 = 'uint8'
 
-const fromOrt = (tensor: OrtTensor): Value =>
-  new OrtValue(tensor, dtypes[(tensor as TypedTensor<OrtTensor.Type>).type], tensor.dims)
+/** ONNX Runtime frees its objects only when told to, except in Node: tell it once nobody holds ours. */
+const released = new FinalizationRegistry<() => void>((release) => release())
+
+const fromOrt = (tensor: OrtTensor): Value => {
+  const made = new OrtValue(tensor, dtypes[(tensor as TypedTensor<OrtTensor.Type>).type], tensor.dims)
+  if (tensor.location === 'gpu-buffer') released.register(made, () => tensor.dispose())
+  return made
+}
 
 const bytesOf = ({ data }: Value): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+
+class OrtSession implements Session {
+  constructor(
+    private readonly ort: Ort,
+    private readonly session: InferenceSession,
+  ) {}
+
+  async run(feeds: Readonly<Record<string, Value>>, outputs: readonly string[]): Promise<Value[]> {
+    const given: Record<string, OrtTensor> = {}
+    for (const name in feeds) given[name] = toOrt(this.ort, feeds[name])
+    const results = await this.session.run(given, outputs as string[])
+    return outputs.map((name) => fromOrt(results[name] as OrtTensor))
+  }
+}
 
 /** Opens a session; `options` of ORT's own are the platform's. */
 export const openOrt = async (
@@ -102,12 +122,7 @@ export const openOrt = async (
   } catch (cause) {
     throw new EngineError(`ONNX Runtime refused a graph on ${device}: ${(cause as Error).message}`, { cause })
   }
-  return {
-    async run(feeds, outputs) {
-      const given: Record<string, OrtTensor> = {}
-      for (const name in feeds) given[name] = toOrt(ort, feeds[name])
-      const results = await session.run(given, outputs as string[])
-      return outputs.map((name) => fromOrt(results[name] as OrtTensor))
-    },
-  }
+  const opened = new OrtSession(ort, session)
+  released.register(opened, () => void session.release())
+  return opened
 }

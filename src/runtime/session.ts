@@ -15,6 +15,9 @@ export interface Session {
   run(feeds: Readonly<Record<string, Value>>, outputs: readonly string[]): Promise<Value[]>
 }
 
+/** Opens a session for an ONNX model: here, or in a worker. Throws EngineError. */
+export type OpenSession = (model: Uint8Array, options: SessionOptions) => Promise<Session>
+
 /** ONNX Runtime is missing, lacks a provider, or refused a graph. */
 export class EngineError extends WeftError {
   constructor(message: string, options: { hint?: string; cause?: unknown } = {}) {

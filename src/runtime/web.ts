@@ -57,4 +57,4 @@ const hasAdapter = async (): Promise<boolean> => {
   return Boolean(await gpu?.requestAdapter())
 }
 
-export type { Session, SessionOptions } from './session.js'
+export type { OpenSession, Session, SessionOptions } from './session.js'

@@ -1,5 +1,5 @@
 /** @file compile: a function of tensors, traced once, becomes a program that runs on ONNX Runtime. */
-import { defaultDevice, mapsFiles, openSession, type Session } from '#sessions'
+import { defaultDevice, mapsFiles, openSession, type OpenSession, type Session } from '#sessions'
 import { fillBytes, keyOf } from '../random/index.js'
 import { input } from './create.js'
 import { reachable } from './control.js'
@@ -28,6 +28,8 @@ export interface CompileOptions {
   readonly device?: Device | 'reference'
   /** ONNX Runtime's graph optimisation. Default 'all'; 'basic' for programs that recompute in the backward pass. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
+  /** Where the sessions live. Default: in this thread, which a run blocks; `workerSessions` opens them in a worker. */
+  readonly openSession?: OpenSession
 }
 
 /** A compiled function: trees of values in, trees of values out. */
@@ -58,7 +60,17 @@ interface Stage {
   readonly hosts: readonly Node<'host'>[]
 }
 
-const sessions = new Map<string, WeakRef<Session>>()
+const sessions = new WeakMap<OpenSession, Map<string, WeakRef<Session>>>()
+
+/** The sessions that `open` has opened and somebody still holds. */
+const openedBy = (open: OpenSession): Map<string, WeakRef<Session>> => {
+  const known = sessions.get(open) ?? new Map<string, WeakRef<Session>>()
+  sessions.set(open, known)
+  return known
+}
+
+/** Forgets the entries of sessions that are gone. */
+const forgotten = new FinalizationRegistry<() => void>((forget) => forget())
 
 const digest = async (bytes: Uint8Array): Promise<string> =>
   [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>))]
@@ -76,21 +88,20 @@ const readSources = async (memory: Lowered['memory'], device: Device): Promise<M
 }
 
 /** The session of a lowered graph: programs of equal structure and bindings share one. */
-const sessionOf = async (
-  lowered: Lowered,
-  device: Device,
-  optimization: CompileOptions['optimization'],
-): Promise<Session> => {
+const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptions): Promise<Session> => {
+  const { optimization = 'all', openSession: open = openSession } = options
   const model = encodeModel(lowered.graph, lowered.opset)
   const key = `${device}:${optimization}:${await digest(model)}`
-  const known = sessions.get(key)?.deref()
+  const opened = openedBy(open)
+  const known = opened.get(key)?.deref()
   if (known) return known
-  const session = await openSession(model, {
+  const session = await open(model, {
     device,
-    optimization: optimization ?? 'all',
+    optimization,
     memory: await readSources(lowered.memory, device),
   })
-  sessions.set(key, new WeakRef(session))
+  opened.set(key, new WeakRef(session))
+  forgotten.register(session, () => opened.get(key)?.deref() ?? opened.delete(key))
   return session
 }
 
@@ -136,7 +147,7 @@ const stagesOf = async (
       lowered,
       produces,
       hosts: here,
-      session: produces.length ? await sessionOf(lowered, device, options.optimization) : undefined,
+      session: produces.length ? await sessionOf(lowered, device, options) : undefined,
     })
     for (const t of [...produces, ...here.flatMap((h) => h.outputs)]) known.add(t)
   }
