@@ -1,0 +1,251 @@
+/** @file Planned papers of the family adapt. */
+import type { Paper } from '../card.js'
+
+export const adapt: readonly Paper[] = [
+  {
+    id: 'mos',
+    title: 'MoS: Unleashing Parameter Efficiency of Low-Rank Adaptation with Mixture of Shards',
+    date: '2024-10-01',
+    authors: 8,
+    arxiv: '2410.00938',
+    code: 'https://github.com/Forence1999/MoS',
+    family: 'adapt',
+    summary:
+      'Low-rank adapters of all layers are cut into short vectors that live in one global pool. Fixed random index tables tell each layer which of these shards make up its A and B, so a trainable budget that would buy rank 2 gives every layer an update of a higher rank. Some shards are private to a layer, and A and B pick different ones, which keeps the layers from becoming alike. After assembly the adapter is an ordinary LoRA, which suits servers that hold hundreds of personal adapters.',
+    claims: [
+      {
+        quantity: 'fewer trainable parameters at equal quality',
+        value: 8,
+        unit: 'times',
+        baseline: 'LoRA',
+        condition: 'LLaMA-2-7B',
+      },
+      {
+        quantity: 'better than other ways of sharing',
+        baseline: 'VeRA, Tied-LoRA, PRoLoRA',
+        condition: 'equal parameter counts',
+      },
+    ],
+    terms: ['LoRA', 'PEFT', 'parameter sharing', 'multi-tenant adapters', 'personalisation', 'rank'],
+  },
+  {
+    id: 'compacter',
+    title: 'Compacter: Efficient Low-Rank Hypercomplex Adapter Layers',
+    date: '2021-06-08',
+    authors: 3,
+    arxiv: '2106.04647',
+    code: 'https://github.com/rabeehk/compacter',
+    family: 'adapt',
+    summary:
+      'A bottleneck adapter whose two matrices are sums of Kronecker products: small square factors shared by all layers, multiplied with rank-one factors of each layer. The parameters of a layer then grow with the sum of its width and bottleneck instead of their product, so a task fits in tens of kilobytes while the non-linearity of an adapter stays. It cannot be folded into the base.',
+    claims: [
+      {
+        quantity: 'trained parameters at the quality of full fine-tuning',
+        value: 0.047,
+        unit: 'percent',
+        baseline: 'all parameters',
+        condition: 'Compacter++, T5-base, GLUE',
+      },
+      {
+        quantity: 'better than full fine-tuning',
+        baseline: 'full fine-tuning',
+        condition: 'SuperGLUE and low-resource settings',
+      },
+    ],
+    terms: ['adapter', 'PHM layer', 'hypercomplex', 'Kronecker', 'PEFT', 'few-shot'],
+  },
+  {
+    id: 'mhr',
+    title: 'Multi-Head Adapter Routing for Cross-Task Generalization',
+    date: '2022-11-07',
+    authors: 6,
+    arxiv: '2211.03831',
+    code: 'https://github.com/microsoft/mttl',
+    family: 'adapt',
+    summary:
+      'An inventory of low-rank skills is trained together with a table that says, for each task and for each slice of the input width, how the skills are mixed. A new task may tune all of it, only its row of the table (a few hundred numbers), or start from the average of the skills, which is a plain LoRA. Slicing the width lets tasks share in one place and part in another.',
+    claims: [
+      {
+        quantity: 'better few-shot transfer to new tasks',
+        baseline: 'Poly and one shared LoRA',
+        condition: 'T0 tasks, comparable budgets',
+      },
+      {
+        quantity: 'tuning only the mixture stays competitive',
+        baseline: 'MHR',
+        condition: 'MHR-z, few-shot',
+      },
+    ],
+    terms: ['multi-task', 'LoRA', 'routing', 'skills', 'modular', 'mixture of adapters', 'Polytropon'],
+  },
+  {
+    id: 's2ft',
+    title: 'S^{2}FT: Efficient, Scalable and Generalizable LLM Fine-tuning by Structured Sparsity',
+    date: '2024-12-09',
+    authors: 8,
+    arxiv: '2412.06289',
+    code: 'https://github.com/Infini-AI-Lab/S2FT',
+    family: 'adapt',
+    summary:
+      'Only a handful of attention heads and feed-forward channels of each block are trained. Coupled matrices are permuted together so that the chosen rows lie side by side, and training touches one dense slice: sparse fine-tuning with dense kernels. What is learned is a small set of rows with their indices, which can be swapped, added or served beside others.',
+    claims: [
+      {
+        quantity: 'accuracy',
+        value: 4.6,
+        unit: 'points',
+        baseline: 'LoRA',
+        condition: 'average of commonsense tasks',
+      },
+      {
+        quantity: 'accuracy',
+        value: 1.3,
+        unit: 'points',
+        baseline: 'LoRA',
+        condition: 'average of arithmetic tasks',
+      },
+      {
+        quantity: 'accuracy in other domains',
+        value: 11.5,
+        unit: 'points',
+        baseline: 'full fine-tuning',
+        condition: 'after instruction tuning',
+      },
+      {
+        quantity: 'less training memory',
+        value: 3,
+        unit: 'times',
+        baseline: 'full fine-tuning',
+        condition: 'at most',
+      },
+    ],
+    terms: ['sparse fine-tuning', 'structured sparsity', 'forgetting', 'adapter switching', 'PEFT'],
+  },
+  {
+    id: 'lift',
+    title:
+      'LIFT the Veil for the Truth: Principal Weights Emerge after Rank Reduction for Reasoning-Focused Supervised Fine-Tuning',
+    date: '2025-05-31',
+    authors: 8,
+    arxiv: '2506.00772',
+    code: 'https://github.com/zihanghliu/LIFT',
+    family: 'adapt',
+    summary:
+      'Each weight matrix is first replaced, in thought, by its best low-rank approximation; the entries that are then largest in magnitude are the ones worth training. About one entry in twenty is updated, with optimiser state for these alone, and the choice is refreshed now and then. The update is sparse but of high rank, learns reasoning from small data and forgets little of the source.',
+    claims: [
+      {
+        quantity: 'entries trained',
+        value: 5,
+        unit: 'percent',
+        baseline: 'all entries',
+        condition: 'better than full fine-tuning on reasoning',
+      },
+      {
+        quantity: 'more source knowledge kept',
+        value: 20,
+        unit: 'percent',
+        baseline: 'full fine-tuning and LoRA',
+        condition: 'at most',
+      },
+    ],
+    terms: ['sparse fine-tuning', 'mask', 'SVD', 'magnitude', 'forgetting', 'optimizer memory', 'PEFT'],
+  },
+  {
+    id: 'vl-adapter',
+    title: 'VL-Adapter: Parameter-Efficient Transfer Learning for Vision-and-Language Tasks',
+    date: '2021-12-13',
+    authors: 3,
+    arxiv: '2112.06825',
+    code: 'https://github.com/ylsung/VL_adapter',
+    family: 'adapt',
+    summary:
+      'Frozen image features are projected into a frozen text encoder-decoder, and one small adapter, shared by all tasks, learns question answering, reasoning over pairs of images and captioning at once. A word in front of the input tells the tasks apart. The paper compares ways of sharing and finds that a single adapter does better than one a task, at a fraction of the parameters.',
+    claims: [
+      {
+        quantity: 'trained parameters at the quality of full fine-tuning',
+        value: 4.18,
+        unit: 'percent',
+        baseline: 'all parameters',
+        condition: 'single adapter, image and text',
+      },
+      {
+        quantity: 'trained parameters at the quality of full fine-tuning',
+        value: 3.39,
+        unit: 'percent',
+        baseline: 'all parameters',
+        condition: 'single adapter, video and text',
+      },
+    ],
+    terms: ['vision-language', 'VQA', 'captioning', 'multimodal', 'CLIP', 'BART', 'T5', 'PEFT', 'multi-task'],
+  },
+  {
+    id: 'dsee',
+    title: 'DSEE: Dually Sparsity-embedded Efficient Tuning of Pre-trained Language Models',
+    date: '2021-10-29',
+    authors: 6,
+    arxiv: '2111.00160',
+    code: 'https://github.com/VITA-Group/DSEE',
+    family: 'adapt',
+    summary:
+      'Two kinds of sparsity in one workflow. The update of a weight is a low-rank product plus a few free entries, whose places come from decomposing the weight; the weight itself is pruned by a mask, entry by entry or by whole heads and hidden units. The task file is tiny and the deployed model is cheaper to run.',
+    claims: [
+      {
+        quantity: 'fewer inference FLOPs',
+        value: 25,
+        unit: 'percent',
+        baseline: 'dense BERT',
+        condition: 'comparable quality',
+      },
+      {
+        quantity: 'trained parameters',
+        value: 0.5,
+        unit: 'percent',
+        baseline: 'all parameters',
+        condition: 'BERT',
+      },
+    ],
+    terms: ['pruning', 'sparsity', 'LoRA', 'robust PCA', 'GreBsmo', 'PEFT', 'compression'],
+  },
+  {
+    id: 'ist',
+    title:
+      'Layer-wise Importance Matters: Less Memory for Better Performance in Parameter-efficient Fine-tuning of Large Language Models',
+    date: '2024-10-15',
+    authors: 7,
+    arxiv: '2410.11772',
+    code: 'https://github.com/Kaiseem/IST',
+    family: 'adapt',
+    summary:
+      'A wrapper around any adapter that sits in layers. At each step only a quarter of the layers is updated, drawn by an importance score; now and then a few random choices are compared by their loss, and the scores move as in policy-gradient learning. Gradients and activations of the other layers need not be kept, and the adapter file does not change.',
+    claims: [
+      { quantity: 'layers trained in a step', value: 25, unit: 'percent', baseline: 'all layers' },
+      {
+        quantity: 'better results with less memory',
+        baseline: 'updating all layers',
+        condition: 'several LLMs, LoRA and adapters',
+      },
+    ],
+    terms: ['layer selection', 'importance sampling', 'LoRA', 'memory saving', 'reinforcement', 'PEFT'],
+  },
+  {
+    id: 'peft-survey',
+    title: 'Parameter-Efficient Fine-Tuning for Large Models: A Comprehensive Survey',
+    date: '2024-03-21',
+    authors: 5,
+    arxiv: '2403.14608',
+    family: 'adapt',
+    summary:
+      'A map of the ways to tune a frozen model by a small part: modules that are added, entries that are selected, updates that are reparameterised, and mixtures of these, with formulas, costs of training and serving, and the systems built around them. Weft turns it into one interface, an exact counter of parameters and bytes for a given model, and the set of baselines that other adapters are measured against.',
+    claims: [{ quantity: 'classifies the methods; measures nothing new' }],
+    terms: [
+      'LoRA',
+      'adapter',
+      'prompt tuning',
+      'prefix tuning',
+      'BitFit',
+      'IA3',
+      'taxonomy',
+      'review',
+      'overview',
+    ],
+  },
+]

@@ -1,0 +1,249 @@
+/** @file Planned papers of the family merge. */
+import type { Paper } from '../card.js'
+
+export const merge: readonly Paper[] = [
+  {
+    id: 'model-soups',
+    title:
+      'Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time',
+    date: '2022-03-10',
+    authors: 11,
+    arxiv: '2203.05482',
+    code: 'https://github.com/mlfoundations/model-soups',
+    family: 'merge',
+    summary:
+      'The checkpoints of a hyperparameter sweep from one pretrained start are averaged instead of keeping only the best of them. The greedy soup goes through them in order of validation score and admits a checkpoint only where the average does not get worse; the learned soup fits mixing coefficients. The result costs what one model costs and is usually more accurate, also under distribution shift.',
+    claims: [
+      {
+        quantity: 'ImageNet top-1 of the greedy soup',
+        value: 90.94,
+        unit: 'accuracy',
+        baseline: 'best single model 90.78',
+        condition: 'ViT-G/14',
+      },
+      {
+        quantity: 'ImageNet top-1 of the greedy soup',
+        value: 81.03,
+        unit: 'accuracy',
+        baseline: 'best single model 80.39',
+        condition: 'CLIP ViT-B/32, 72 models',
+      },
+      {
+        quantity: 'average of five shifted sets, greedy soup',
+        value: 50.9,
+        unit: 'accuracy',
+        baseline: 'best single model 48.0',
+        condition: 'CLIP ViT-B/32, 72 models',
+      },
+    ],
+    terms: [
+      'weight averaging',
+      'ensemble',
+      'interpolation',
+      'linear mode connectivity',
+      'robustness',
+      'CLIP',
+      'sweep',
+    ],
+  },
+  {
+    id: 'breadcrumbs',
+    title: 'Model Breadcrumbs: Scaling Multi-Task Model Merging with Sparse Masks',
+    date: '2023-12-11',
+    authors: 2,
+    arxiv: '2312.06795',
+    code: 'https://github.com/rezazzr/breadcrumbs',
+    family: 'merge',
+    summary:
+      'Every fine-tuning of a shared base is reduced to a sparse trail: of each layer the smallest changes are zeroed, and so are the very largest, which are taken for outliers. What is left of all tasks is scaled, summed and applied to the base. No data and no training are needed, and settings tuned on the first tasks stay good when others join.',
+    claims: [
+      {
+        quantity: 'normalised accuracy above task arithmetic, the gap growing with the tasks',
+        baseline: 'task arithmetic',
+        condition: 'CLIP ViT, eight tasks',
+      },
+      {
+        quantity: 'improves the target task',
+        baseline: 'fine-tuning alone',
+        condition: 'T5-base, GLUE-style tasks',
+      },
+    ],
+    terms: ['task vector', 'task arithmetic', 'TIES', 'mask', 'sparsity', 'multi-task', 'mergekit'],
+  },
+  {
+    id: 'cfg-distillation',
+    title: 'Diversity-Rewarded CFG Distillation',
+    date: '2024-10-08',
+    authors: 8,
+    arxiv: '2410.06084',
+    family: 'merge',
+    summary:
+      'Classifier-free guidance doubles the cost of sampling and makes samples alike. Here a generator learns on its own samples to imitate its guided self, while a reward for unlike embeddings of two samples keeps it varied. Checkpoints trained for quality and for variety are then interpolated, which gives a dial between both at the time of use.',
+    claims: [
+      {
+        quantity: 'the quality of guidance at half the sampling cost',
+        baseline: 'classifier-free guidance',
+        condition: 'MusicLM, text to music',
+      },
+      {
+        quantity: 'interpolated models dominate the quality-diversity front',
+        baseline: 'guidance over its scale',
+        condition: 'MusicLM',
+      },
+    ],
+    terms: [
+      'classifier-free guidance',
+      'on-policy distillation',
+      'reinforcement learning',
+      'music generation',
+      'diversity',
+      'LERP',
+      'mode collapse',
+    ],
+  },
+  {
+    id: 'deepweightflow',
+    title: 'DeepWeightFlow: Re-Basined Flow Matching for Generating Neural Network Weights',
+    date: '2026-01-08',
+    authors: 6,
+    arxiv: '2601.05052',
+    code: 'https://github.com/NNeuralDynamics/DeepWeightFlow',
+    family: 'merge',
+    summary:
+      'A hundred trainings of one architecture from different seeds are brought into the same order of hidden units by permutation, reduced by principal components where they are long, and taken as data: a flow-matching model learns to sample new weight vectors. Each sample is a complete model that works without fine-tuning, so that ensembles of hundreds come in minutes.',
+    claims: [
+      {
+        quantity: 'sampled models reach about the accuracy of the zoo, without fine-tuning',
+        baseline: 'trained models',
+        condition: 'MLP, ResNet-18/20, ViT, BERT',
+      },
+      {
+        quantity: 'Spearman correlation',
+        value: 0.79,
+        unit: 'correlation',
+        condition: 'BERT, Yelp regression',
+      },
+      { quantity: 'far faster sampling', baseline: 'RPG, D2NWG, P-diff' },
+    ],
+    terms: [
+      'weight generation',
+      'hypernetwork',
+      'generative model',
+      'diffusion',
+      'flow matching',
+      'git re-basin',
+      'permutation',
+      'model zoo',
+      'ensemble',
+    ],
+  },
+  {
+    id: 'fusion-x',
+    title: 'Enabling Flexible Multi-LLM Integration for Scalable Knowledge Aggregation',
+    date: '2025-05-28',
+    authors: 13,
+    arxiv: '2505.23844',
+    code: 'https://github.com/ZLKong/LLM_Integration',
+    family: 'merge',
+    summary:
+      'One target model is taught by several sources of other sizes and tokenizers. A selection network picks for each input which sources deserve a say, weights turn their aligned next-token distributions into one, and a feedback loss keeps the choice from collapsing onto a favourite. Adding sources then helps instead of disturbing, at the cost of one model when deployed.',
+    claims: [
+      {
+        quantity: 'less knowledge interference',
+        value: 50,
+        unit: 'percent',
+        baseline: 'FuseLLM',
+        condition: 'at most, as sources are added',
+      },
+      { quantity: 'better and steadier averages', baseline: 'FuseLLM', condition: 'BBH, MMLU, commonsense' },
+    ],
+    terms: [
+      'knowledge fusion',
+      'FuseLLM',
+      'distillation',
+      'heterogeneous models',
+      'token alignment',
+      'ensemble',
+      'teacher',
+    ],
+  },
+  {
+    id: 'mwa',
+    title: 'Parameter-Efficient Checkpoint Merging via Metrics-Weighted Averaging',
+    date: '2025-04-23',
+    authors: 2,
+    arxiv: '2504.18580',
+    family: 'merge',
+    summary:
+      'The saved checkpoints of one adapter training are averaged with weights taken from the training log: the lower the loss, or the later the step, the heavier, with an exponent that sets how sharply. It needs neither another run nor a validation pass and repairs a last checkpoint that came out noisy.',
+    claims: [
+      {
+        quantity: 'task accuracy',
+        value: 5,
+        unit: 'percent',
+        baseline: 'uniform merge',
+        condition: 'at most; loss-weighted, mathematics, preference and instruction tuning with LoRA',
+      },
+    ],
+    terms: ['checkpoint averaging', 'LoRA', 'SWA', 'EMA', 'training loss', 'weighted average'],
+  },
+  {
+    id: 'pleas',
+    title: 'PLeaS -- Merging Models with Permutations and Least Squares',
+    date: '2024-07-02',
+    authors: 4,
+    arxiv: '2407.02447',
+    code: 'https://github.com/SewoongLab/PLeaS-Merging',
+    family: 'merge',
+    summary:
+      'Two networks of one architecture that share no ancestor are merged in two steps. Their features are matched layer by layer by a permutation, and only pairs that agree well are joined while the others stay apart, so that the merged width lies anywhere between one model and two. Then the weights of every layer are solved by least squares, such that the merged layer reproduces what both originals compute on unlabelled inputs.',
+    claims: [
+      {
+        quantity: 'accuracy',
+        value: 15,
+        unit: 'points',
+        baseline: 'best earlier merging',
+        condition: 'at most; equal compute, DomainNet and fine-grained sets',
+      },
+    ],
+    terms: [
+      'permutation alignment',
+      'git re-basin',
+      'ZipIt',
+      'RegMean',
+      'different initialisation',
+      'assignment',
+      'model fusion',
+      'partial merging',
+    ],
+  },
+  {
+    id: 'unconstrained-merging',
+    title: 'Unconstrained Model Merging for Enhanced LLM Reasoning',
+    date: '2024-10-17',
+    authors: 15,
+    arxiv: '2410.13699',
+    family: 'merge',
+    summary:
+      'A plan for whatever experts are at hand. Those of one architecture and base are merged with coefficients of their own for each layer, found by evolution (CMA-ES) against a small validation set. Those that differ are distilled: their next-token distributions on instruction data are aligned and fused into a pivot model.',
+    claims: [
+      {
+        quantity: 'searched layer-wise coefficients beat one coefficient a task',
+        baseline: 'TIES and task arithmetic',
+        condition: '9 reasoning LLMs, 7 benchmarks',
+      },
+      { quantity: 'fused models show reasoning beyond the sum of their parts' },
+    ],
+    terms: [
+      'evolutionary merging',
+      'CMA-ES',
+      'task arithmetic',
+      'TIES',
+      'DARE',
+      'FuseLLM',
+      'model fusion',
+      'mathematics',
+      'code',
+    ],
+  },
+]
