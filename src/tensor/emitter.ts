@@ -193,9 +193,22 @@ export class Emitter {
 
   /** What a node is computed from on this device: a fused value's inputs where there is a kernel, else its body. */
   sources(node: Node): readonly Tensor[] {
-    return node.op === 'fused' && !this.hasKernel(node as Node<'fused'>)
-      ? (node.attributes as FusedAttributes).body
-      : node.inputs
+    if (node.op === 'fused' && !this.hasKernel(node as Node<'fused'>))
+      return (node.attributes as FusedAttributes).body
+    const [a, b] = node.inputs
+    return this.readsTransposed(node) ? [a, b.node.inputs[0]] : node.inputs
+  }
+
+  /**
+   * Whether a node is a product with a bound matrix (or one converted) whose axes are swapped. ONNX Runtime would swap
+   * them when it opens the session, and so hold a copy beside the file: the product reads them swapped instead.
+   */
+  readsTransposed({ op, inputs }: Pick<Node, 'inputs'> & { readonly op: Primitive }): boolean {
+    if (op !== 'matmul' || this.device === 'webgpu') return false
+    const { node, rank, dtype } = inputs[1]
+    const swapped = node.op === 'transpose' && rank === 2 && dtype === 'float32'
+    const stored = swapped ? node.inputs[0].node : undefined
+    return (stored?.op === 'cast' ? stored.inputs[0].node : stored)?.op === 'bound'
   }
 
   hasKernel({ inputs, attributes }: Node<'fused'>): boolean {

@@ -154,6 +154,11 @@ const floatOrInt =
   (e, i, n) =>
     isFloat(n.inputs[0].dtype) ? float(e, i, n) : int(e, i, n)
 
+const matmul: Rule<'matmul'> = (e, inputs, node) =>
+  e.readsTransposed(node)
+    ? e.add('FusedMatMul', inputs, { domain: 'com.microsoft', attributes: { transB: 1 } })
+    : e.op('MatMul', inputs)
+
 /** One rule a primitive: the ONNX nodes that compute it. */
 const rules: Rules = {
   input: (e, _, { outputs: [t] }) => e.input(t),
@@ -237,7 +242,7 @@ const rules: Rules = {
   gatherElements: (e, inputs, { attributes: { axis } }) => e.op('GatherElements', inputs, { axis }),
   scatterElements: (e, inputs, { attributes: { axis, add } }) =>
     e.op('ScatterElements', inputs, { axis, reduction: add ? 'add' : 'none' }),
-  matmul: simple('MatMul'),
+  matmul,
   conv: (e, inputs, { attributes, inputs: [, w] }) =>
     e.op('Conv', inputs, poolAttributes(attributes, w.shape.slice(2))),
   convTranspose: (e, inputs, { attributes, inputs: [, w] }) =>
