@@ -85,10 +85,13 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   linear(y: Tensor, x: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
   /** y: [..., width]; ids: [...]. */
   embedding?(y: Tensor, ids: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
-  /** The weight that does the same without the adapter. W: [out, in], or a block of it along an axis of `blocks`. */
-  fold(W: Tensor, p: Named<Tensor>, settings: S): Tensor
-  /** Along which axes a weight may be folded block by block. */
-  blocks(settings: S): readonly ('in' | 'out')[]
+  /**
+   * The weight that does the same without the adapter; absent where there is none. W: [out, in], or a block of it along
+   * an axis of `blocks`.
+   */
+  fold?(W: Tensor, p: Named<Tensor>, settings: S): Tensor
+  /** Along which axes a weight may be folded block by block. Default: none. */
+  blocks?(settings: S): readonly ('in' | 'out')[]
   /** The method's own keys of adapter_config.json. */
   toPeft(options: O, sites: readonly Site[]): JsonObject
   /** The method's own options from adapter_config.json. Throws CheckpointError for what it cannot do. */
@@ -137,6 +140,8 @@ export interface AdapterMethod<O> {
   readonly paper: Paper
   readonly peftType: string
   readonly options: z.ZodObject
+  /** Whether it folds into plain weights. */
+  readonly folds: boolean
   /** A saved adapter on its base. */
   load(base: Checkpoint | Model, adapter: Adapter, options?: LoadOptions): Promise<AdaptedModel>
 }
@@ -158,7 +163,8 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     const plan = planOf(method, await asModel(base), checked(method, optionsFromPeft(method, saved, options)))
     return assemble(plan, await loadParameters(plan, saved, options))
   }
-  return Object.assign(create, { paper: spec.paper, peftType: spec.peftType, options: spec.options, load })
+  const { paper, peftType, options } = spec
+  return Object.assign(create, { paper, peftType, options, folds: spec.fold !== undefined, load })
 }
 
 const checked = (method: AdapterSpec<CommonOptions, unknown>, options: object): CommonOptions => {

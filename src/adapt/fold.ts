@@ -93,9 +93,9 @@ async function* foldedRows(
   const name = `${site.name}.weight`
   const { dtype, shape } = infoOf(base, name)
   const along = site.transposed ? 'in' : 'out'
-  const inBlocks = method.blocks(settings).includes(along)
+  const inBlocks = method.blocks?.(settings).includes(along) ?? false
   const program = byShape(({ W, p }: FoldInputs<Tensor>) => {
-    const folded = method.fold(site.transposed ? W.t() : W, p, settings)
+    const folded = method.fold!(site.transposed ? W.t() : W, p, settings)
     return { W: site.transposed ? folded.t() : folded }
   })
   const own: Record<string, Value> = {}
@@ -139,7 +139,11 @@ export const foldInto = async (
   folder: string,
   { onProgress, signal, ...options }: FoldOptions = {},
 ): Promise<void> => {
-  const { base, sites, whole } = plan
+  const { base, sites, whole, method } = plan
+  if (!method.fold)
+    throw new UsageError('CannotFold', `${method.paper.id} has no plain weights that do the same`, {
+      hint: 'Keep the adapter beside its base.',
+    })
   if ('plan' in base)
     throw new UsageError('AdapterOnAdapter', 'the base is itself an adapted model', {
       hint: 'Fold the first adapter, and put the second on the result.',
@@ -153,12 +157,11 @@ export const foldInto = async (
     const v = parameters[name]
     return narrowed(value(await v.read(), v.shape, v.dtype), infoOf(base, name).dtype)
   }
-  const plans = written.map(({ name }) => ({ name, ...infoOf(base, name) }))
-  await using writer = await CheckpointWriter.create(
-    folder,
-    plans.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
-    options,
-  )
+  const plans = written.map(({ name }) => {
+    const { dtype, shape } = infoOf(base, name)
+    return { name, dtype, shape }
+  })
+  await using writer = await CheckpointWriter.create(folder, plans, options)
   for (const [i, { name }] of written.entries()) {
     signal?.throwIfAborted()
     await writer.write(name, () => bytesOf(name))

@@ -1,0 +1,204 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { goldenFolder } from '../../test/golden.js'
+import { scratchFolder, tinyConfig, writeRandom } from '../../test/tiny.js'
+import { type Checkpoint, open } from '../checkpoint/index.js'
+import { type Model, openModel } from '../models/index.js'
+import { keyOf, normal } from '../random/index.js'
+import {
+  compile,
+  type RunOptions,
+  RandomStreams,
+  type Tensor,
+  toNumbers,
+  value,
+  valueOf,
+} from '../tensor/index.js'
+import { forward } from '../train/index.js'
+import { type AdaptedModel, loadAdapter, lora, type LoraOptions } from './index.js'
+
+const batch = { ids: valueOf([3, 1, 4, 1, 5, 9, 2, 6], [2, 4], 'int32') }
+
+const logitsOf = async (model: Model, training?: RunOptions): Promise<Float64Array> => {
+  const program = await compile(
+    ({ parameters, batch }: { parameters: Record<string, Tensor>; batch: { ids: Tensor } }) =>
+      forward(model, parameters, batch, training ? { random: new RandomStreams() } : {}).logits,
+    { parameters: { ...model.parameters }, batch },
+  )
+  return toNumbers(await program.run({ parameters: { ...model.parameters }, batch } as never, training))
+}
+const gap = (a: Float64Array, b: Float64Array): number =>
+  a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0)
+
+const noisy = (model: AdaptedModel): AdaptedModel =>
+  model.with(
+    Object.fromEntries(
+      Object.entries(model.parameters).map(([name, v]) => {
+        const noise = new Float32Array(v.data.length)
+        normal(noise, keyOf(name))
+        return [
+          name,
+          value(
+            noise.map((n, i) => Number(v.data[i]) + 0.1 * n),
+            v.shape,
+            v.dtype,
+          ),
+        ]
+      }),
+    ),
+  )
+
+let scratch: Awaited<ReturnType<typeof scratchFolder>>
+let llama: Checkpoint
+let gpt2: Checkpoint
+beforeAll(async () => {
+  scratch = await scratchFolder()
+  llama = await open(goldenFolder('llama'))
+  gpt2 = await open(goldenFolder('gpt2'))
+})
+afterAll(() => scratch.remove())
+
+const foldedLogits = async (
+  model: AdaptedModel,
+  name: string,
+): Promise<{ logits: Float64Array; folder: string }> => {
+  const folder = join(scratch.path, name)
+  await mkdir(folder)
+  await model.fold(folder)
+  return { logits: await logitsOf(await openModel(await open(folder))), folder }
+}
+
+describe('lora', () => {
+  it('at rank 1 is rsLoRA, and scales by alpha / sqrt(rank) at others', async () => {
+    const scaleOf = async (options: Partial<LoraOptions>): Promise<unknown> => {
+      const { plan } = await lora(llama, options)
+      return (plan.sites[0].settings as { scale: number }).scale
+    }
+    expect(await scaleOf({ rank: 1, alpha: 3, rslora: true })).toBe(await scaleOf({ rank: 1, alpha: 3 }))
+    expect(await scaleOf({ rank: 4, alpha: 6, rslora: true })).toBe(3)
+    expect(await scaleOf({ rank: 4, alpha: 6 })).toBe(1.5)
+  })
+
+  it('with untrained A, B and magnitudes is the base under DoRA; rows folded have the magnitudes as norms', async () => {
+    const fresh = await lora(llama, { dora: true, targets: ['q_proj'] })
+    expect(gap(await logitsOf(fresh), await logitsOf(await openModel(llama)))).toBeLessThan(1e-5)
+    const model = noisy(fresh)
+    const { folder } = await foldedLogits(model, 'dora-norms')
+    const name = 'model.layers.1.self_attn.q_proj'
+    const W = await (await open(folder)).read(`${name}.weight`)
+    const m = model.parameters[`${name}.lora_magnitude_vector`]
+    for (let row = 0; row < W.shape[0]; row++) {
+      const values = [...W.data].slice(row * W.shape[1], (row + 1) * W.shape[1]).map(Number)
+      expect(Math.hypot(...values)).toBeCloseTo(Math.abs(Number(m.data[row])), 5)
+    }
+  })
+
+  it.each<[string, () => Checkpoint, Partial<LoraOptions>]>([
+    ['fused, transposed weights', () => gpt2, { targets: ['c_attn', 'c_proj', 'c_fc'] }],
+    ['fused, transposed weights with DoRA', () => gpt2, { targets: ['c_attn'], dora: true }],
+    ['embeddings', () => llama, { targets: ['embed_tokens', 'q_proj'] }],
+    ['embeddings with DoRA', () => llama, { targets: ['embed_tokens'], dora: true }],
+    [
+      'all linear modules, biases and norms',
+      () => gpt2,
+      { targets: 'all-linear', bias: 'all', modulesToSave: ['ln_f'] },
+    ],
+    ['a tied embedding, which unties the head', () => gpt2, { targets: ['wte'] }],
+    ['a tied head, trained whole', () => gpt2, { modulesToSave: ['lm_head'] }],
+  ])('folds and reloads on %s', async (name, base, options) => {
+    const model = noisy(await lora(base(), { rank: 3, ...options }))
+    const expected = await logitsOf(model)
+    expect(gap(expected, await logitsOf(await openModel(base())))).toBeGreaterThan(1e-3)
+    const { logits } = await foldedLogits(model, name)
+    expect(gap(logits, expected)).toBeLessThan(5e-5)
+    const folder = join(scratch.path, `${name} adapter`)
+    await model.save(folder)
+    expect(gap(await logitsOf(await loadAdapter(base(), folder)), expected)).toBe(0)
+  })
+
+  it('folds weights that pass in several blocks as the formula says, at every row', async () => {
+    const folder = join(scratch.path, 'wide')
+    const sizes = { hidden_size: 512, intermediate_size: 12000, num_hidden_layers: 1, head_dim: 128 }
+    await writeRandom(folder, tinyConfig(64, sizes))
+    const base = await open(folder)
+    const model = noisy(await lora(base, { rank: 2, alpha: 3, targets: ['up_proj', 'down_proj'] }))
+    await model.fold(join(scratch.path, 'wide-folded'))
+    const folded = await open(join(scratch.path, 'wide-folded'))
+    for (const module of ['up_proj', 'down_proj'].map((name) => `model.layers.0.mlp.${name}`)) {
+      const [W, changed] = [await base.read(`${module}.weight`), await folded.read(`${module}.weight`)]
+      const [A, B] = ['A', 'B'].map(
+        (x) => model.parameters[`${module}.lora_${x}.weight`].data as Float32Array,
+      )
+      const [rows, columns] = W.shape
+      let worst = 0
+      for (let i = 0; i < rows; i++)
+        for (let j = 0; j < columns; j++) {
+          const update = 1.5 * (B[2 * i] * A[j] + B[2 * i + 1] * A[columns + j])
+          const at = i * columns + j
+          worst = Math.max(worst, Math.abs(Number(changed.data[at]) - Number(W.data[at]) - update))
+        }
+      expect(worst).toBeLessThan(1e-6)
+    }
+  })
+
+  it('chooses modules as PEFT does: layers, patterns of rank and alpha, exclusions, regular expressions', async () => {
+    const named = async (options: Partial<LoraOptions>): Promise<string[]> =>
+      (await lora(llama, { rank: 2, ...options })).plan.sites.map(({ site }) => site.name)
+    expect(await named({ layers: [1], targets: ['q_proj'] })).toEqual(['model.layers.1.self_attn.q_proj'])
+    expect(await named({ targets: '.*\\.[02]\\..*\\.k_proj' })).toEqual(
+      [0, 2].map((i) => `model.layers.${i}.self_attn.k_proj`),
+    )
+    expect(
+      await named({ targets: 'all-linear', exclude: ['mlp.up_proj', 'down_proj', 'o_proj', 'gate_proj'] }),
+    ).toHaveLength(9)
+    expect((await named({ targets: 'all-linear' })).includes('lm_head')).toBe(false)
+    const { plan } = await lora(llama, {
+      rank: 2,
+      alpha: 4,
+      targets: ['q_proj', 'v_proj'],
+      rankPattern: { 'layers.0.self_attn.q_proj': 1 },
+      alphaPattern: { v_proj: 8 },
+    })
+    expect(plan.sites.slice(0, 2).map(({ settings }) => settings)).toMatchObject([
+      { rank: 1, scale: 4 },
+      { rank: 2, scale: 4 },
+    ])
+  })
+
+  it('drops only in training, differently each step, the same for the same step', async () => {
+    const model = noisy(await lora(llama, { dropout: 0.5 }))
+    const still = await logitsOf(model)
+    const [a, b, again] = await Promise.all([1, 2, 1].map((step) => logitsOf(model, { seed: 1, step })))
+    expect(gap(a, still)).toBeGreaterThan(1e-4)
+    expect(gap(a, b)).toBeGreaterThan(1e-4)
+    expect(gap(a, again)).toBe(0)
+  })
+
+  it('differentiates nothing frozen: the step has no gradient as large as a frozen weight', async () => {
+    const model = await lora(llama, { targets: ['q_proj'], layers: [2] })
+    expect(Object.keys(model.parameters)).toEqual(
+      ['A', 'B'].map((x) => `model.layers.2.self_attn.q_proj.lora_${x}.weight`),
+    )
+  })
+
+  it('refuses a rank that a matrix cannot have, unknown options, and adapters that are broken or of another kind', async () => {
+    await expect(lora(llama, { rank: 64, targets: ['q_proj'] })).rejects.toThrow(
+      /rank 64 at model.layers.0.self_attn.q_proj, whose weight is 32 x 32/,
+    )
+    await expect(lora(llama, { rnak: 4 } as never)).rejects.toMatchObject({ code: 'BadOption' })
+    await expect(lora(llama, { modulesToSave: ['lm_haed'] })).rejects.toThrow(/Nearest: lm_head/)
+    await expect(lora(llama, { targets: '(' })).rejects.toThrow(/no regular expression/)
+    await expect(lora(llama, { layers: [9] })).rejects.toThrow(/leave none/)
+    await expect(loadAdapter(llama, goldenFolder('peft', 'prefix'))).rejects.toThrow(/PREFIX_TUNING/)
+    await expect(loadAdapter(gpt2, goldenFolder('peft', 'lora'))).rejects.toThrow(
+      /no .* matches target "v_proj"/,
+    )
+  })
+
+  it('warns that an adapter of PEFT does not name its base, and of keys that nobody knows', async () => {
+    const warnings: string[] = []
+    await loadAdapter(llama, goldenFolder('peft', 'lora'), { onWarning: (text) => warnings.push(text) })
+    expect(warnings).toEqual([expect.stringMatching(/does not say which weights/)])
+  })
+})
