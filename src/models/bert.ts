@@ -162,15 +162,19 @@ const blockSpecs = (c: BertConfig, { heads, size, hidden }: BertLayer, i: number
 
 const maskedSpecs = (c: BertConfig): WeightSpec[] => {
   const name = 'cls.predictions'
-  const units = { group: 'head', unit: 1 }
+  const units = c.tied ? residual : { group: 'head', unit: 1 }
   const [weight, bias] = linearSpecs(`${name}.decoder`, [c.vocabulary, c.width], [undefined, units])
   const tied = 'bert.embeddings.word_embeddings.weight'
   return [
-    ...linearSpecs(`${name}.transform.dense`, [c.width, c.width], [c.tied ? residual : units, residual]),
-    ...layerNormSpecs(`${name}.transform.LayerNorm`, c.width, c.tied ? residual : units),
-    c.tied ? { ...weight, axes: [undefined, residual], tied } : weight,
-    { ...bias, name: `${name}.bias` },
-    { ...bias, tied: `${name}.bias` },
+    ...linearSpecs(`${name}.transform.dense`, [c.width, c.width], [units, residual]),
+    ...layerNormSpecs(`${name}.transform.LayerNorm`, c.width, units),
+    ...(c.tied
+      ? [
+          { ...weight, tied },
+          { ...bias, name: `${name}.bias` },
+          { ...bias, tied: `${name}.bias` },
+        ]
+      : [weight, bias]),
   ]
 }
 
@@ -198,6 +202,11 @@ export const bert: Architecture<BertConfig> = {
   task: (c) => c.task,
   table,
   forward,
-  // What pre-training leaves in a masked-token checkpoint: the next-sentence head, and the pooler before it.
-  harmless: [/^bert\.embeddings\.position_ids$/, /^cls\.seq_relationship\./, /^bert\.pooler\./],
+  // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.
+  harmless: [
+    /^bert\.embeddings\.position_ids$/,
+    /^cls\.seq_relationship\./,
+    /^bert\.pooler\./,
+    /^cls\.predictions\.bias$/,
+  ],
 }

@@ -1,6 +1,6 @@
 /** @file Opens a checkpoint as a model: strictly checked, what trains read into memory, everything else left in its file. */
 import { checkNames, type Checkpoint, type TensorInfo, valueDType } from '../checkpoint/web.js'
-import { WeftError } from '../errors.js'
+import { CheckpointError, WeftError } from '../errors.js'
 import { bound, isFloat, sameShape, type Source, type Tensor, type Value } from '../tensor/index.js'
 import { type Architecture, layoutsOf, type WeightSpec } from './architecture.js'
 import { architectureFor } from './architectures.js'
@@ -17,6 +17,7 @@ export interface Stored {
   readonly table: readonly WeightSpec[]
   /** Where the tensor `name` lies. */
   info(name: string): TensorInfo
+  has(name: string): boolean
 }
 
 /** Compares the checkpoint's tensors with the architecture's table. Throws one CheckpointError that lists every difference. */
@@ -34,7 +35,50 @@ const check = (architecture: Architecture, table: readonly WeightSpec[], checkpo
     { folder: checkpoint.folder, names: () => [...stored.keys()], has, info },
     { allow: architecture.harmless },
   )
-  return { table, info }
+  return { table, info, has }
+}
+
+const sameBytes = async (checkpoint: Checkpoint, a: TensorInfo, b: TensorInfo): Promise<boolean> => {
+  if (a.length !== b.length) return false
+  const others = checkpoint.rows(b.name)
+  for await (const { bytes } of checkpoint.rows(a.name)) {
+    const other = (await others.next()).value?.bytes
+    for (let i = 0; i < bytes.length; i++) if (bytes[i] !== other?.[i]) return false
+  }
+  return true
+}
+
+/** The tied tensors that the checkpoint holds all the same, with other numbers than the ones they are tied to. */
+const loose = async (checkpoint: Checkpoint, { table, info, has }: Stored): Promise<string[]> => {
+  const found: string[] = []
+  for (const { name, tied } of table)
+    if (tied !== undefined && has(name) && !(await sameBytes(checkpoint, info(name), info(tied))))
+      found.push(name)
+  return found
+}
+
+/**
+ * What config.json and the tensors say together: a head that was stored with numbers of its own is not tied, whatever
+ * config.json says (as Transformers has it). Throws CheckpointError where another tied tensor differs from its owner.
+ */
+const understand = async (
+  architecture: Architecture,
+  checkpoint: Checkpoint,
+): Promise<{ config: unknown; stored: Stored }> => {
+  const read = (json: Checkpoint['config']): { config: unknown; stored: Stored } => {
+    const config = architecture.readConfig(json)
+    return { config, stored: check(architecture, architecture.table(config), checkpoint) }
+  }
+  const first = read(checkpoint.config)
+  if ((await loose(checkpoint, first.stored)).length === 0) return first
+  const second = read({ ...checkpoint.config, tie_word_embeddings: false })
+  const left = await loose(checkpoint, second.stored)
+  if (left.length === 0) return second
+  throw new CheckpointError(
+    'TiedTensorsDiffer',
+    `${checkpoint.folder}: ${left.join(', ')} should be the same as the tensors they are tied to, but hold other numbers.`,
+    { hint: `Remove them from the checkpoint, if it is meant to be ${architecture.name}.` },
+  )
 }
 
 /** Element types that a session reads from the file as they are. */
@@ -126,13 +170,11 @@ export const openModel = async (
   { trainable = false }: OpenModelOptions = {},
 ): Promise<Model> => {
   const architecture = architectureFor(checkpoint.config)
-  const config = architecture.readConfig(checkpoint.config)
-  const table = architecture.table(config)
-  const stored = check(architecture, table, checkpoint)
+  const { config, stored } = await understand(architecture, checkpoint)
   const trains = typeof trainable === 'function' ? trainable : (): boolean => trainable
   const parameters: Record<string, Value> = {}
   const sources = new Map<string, Source>()
-  for (const { name, kind, tied } of table) {
+  for (const { name, kind, tied } of stored.table) {
     if (tied !== undefined) continue
     const info = stored.info(name)
     if (kind !== 'buffer' && trains(name)) parameters[name] = await checkpoint.read(info.name, 'float32')

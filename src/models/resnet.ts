@@ -5,6 +5,7 @@ import {
   batchNormTraining,
   globalAveragePool2d,
   maxPool2d,
+  relu,
   type Tensor,
 } from '../tensor/index.js'
 import { CheckpointError } from '../errors.js'
@@ -21,7 +22,7 @@ export interface ResnetConv {
   readonly outputs: number
   readonly kernel: number
   readonly stride: number
-  readonly activated: boolean
+  readonly activation?: (x: Tensor) => Tensor
 }
 
 /** One residual block: convolutions one after another, and what the input passes when it cannot be added as it is. */
@@ -101,9 +102,10 @@ const readStages = (config: ConfigReader, widths: readonly number[]): ResnetLaye
         outputs: to,
         kernel,
         stride: step,
-        activated: i < all.length - 1,
+        // Within a block always a ReLU, whatever config.json says of the others.
+        activation: i < all.length - 1 ? relu : undefined,
       }))
-      const shortcut = { name: `${name}.shortcut`, inputs, outputs, kernel: 1, stride, activated: false }
+      const shortcut = { name: `${name}.shortcut`, inputs, outputs, kernel: 1, stride }
       const needed = inputs !== outputs || stride !== 1
       inputs = outputs
       return { name, convolutions, shortcut: needed ? shortcut : undefined }
@@ -114,6 +116,7 @@ const readStages = (config: ConfigReader, widths: readonly number[]): ResnetLaye
 const readConfig = (json: Readonly<Record<string, unknown>>): ResnetConfig => {
   const config = new ConfigReader(json)
   const widths = config.sizes('hidden_sizes', [256, 512, 1024, 2048])
+  const f = activation(config.string('hidden_act', 'relu'))
   return {
     stem: {
       name: 'resnet.embedder.embedder',
@@ -121,11 +124,11 @@ const readConfig = (json: Readonly<Record<string, unknown>>): ResnetConfig => {
       outputs: config.size('embedding_size', 64),
       kernel: 7,
       stride: 2,
-      activated: true,
+      activation: f,
     },
     stages: readStages(config, widths),
     width: widths[widths.length - 1],
-    activation: activation(config.string('hidden_act', 'relu')),
+    activation: f,
     classes: config.classes(),
   }
 }
@@ -148,28 +151,22 @@ export const norm = (w: Weights, name: string, x: Tensor, at: Positions): Tensor
   })
 
 /** A convolution, its norm and its activation. x: [batch, inputs, height, width]. */
-export const convolution = (
-  w: Weights,
-  x: Tensor,
-  conv: ResnetConv,
-  c: ResnetConfig,
-  at: Positions,
-): Tensor => {
+export const convolution = (w: Weights, x: Tensor, conv: ResnetConv, at: Positions): Tensor => {
   const options = { stride: conv.stride, padding: Math.floor(conv.kernel / 2) }
   const y = norm(w, `${conv.name}.normalization`, w.conv(`${conv.name}.convolution`, x, options), at)
-  return conv.activated ? c.activation(y) : y
+  return conv.activation ? conv.activation(y) : y
 }
 
 /** One residual block. x: [batch, channels, height, width]. */
 export const block = (w: Weights, x: Tensor, layer: ResnetLayer, c: ResnetConfig, at: Positions): Tensor => {
-  const passed = layer.shortcut ? convolution(w, x, layer.shortcut, c, at) : x
-  return c.activation(layer.convolutions.reduce((y, conv) => convolution(w, y, conv, c, at), x).add(passed))
+  const passed = layer.shortcut ? convolution(w, x, layer.shortcut, at) : x
+  return c.activation(layer.convolutions.reduce((y, conv) => convolution(w, y, conv, at), x).add(passed))
 }
 
 const forward = (w: Weights, inputs: ModelInputs, c: ResnetConfig): ModelOutputs => {
   // An image has no tokens: modules are told of one.
   const at = inputs.at ?? positionsFrom(1, { causal: false })
-  let x = maxPool2d(convolution(w, inputs.pixels!, c.stem, c, at), 3, { stride: 2, padding: 1 })
+  let x = maxPool2d(convolution(w, inputs.pixels!, c.stem, at), 3, { stride: 2, padding: 1 })
   const hidden = [x]
   for (const layer of c.stages.flat()) {
     x = w.module(layer.name, x, at, (x, at) => block(w, x, layer, c, at))

@@ -38,8 +38,10 @@ export interface T5Config {
   readonly activation: (x: Tensor) => Tensor
   /** f(wi_0 x) * wi_1 x in place of f(wi x). */
   readonly gated: boolean
-  /** Whether the head is the embedding table; what it is given is then multiplied by width^-0.5. */
+  /** Whether the head is the embedding table. */
   readonly tied: boolean
+  /** Whether what the head is given is multiplied by width^-0.5. */
+  readonly scaled: boolean
   readonly dropout: number
   /** The ids with which decoding starts, and that stand for nothing. */
   readonly start: number
@@ -63,6 +65,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): T5Config => {
   const config = new ConfigReader(json)
   const layers = config.count('num_layers', 6)
   const padding = config.number('pad_token_id', 0)
+  const tied = config.boolean('tie_word_embeddings', true)
   return {
     vocabulary: config.size('vocab_size', 32_128),
     width: config.size('d_model', 512),
@@ -75,8 +78,9 @@ const readConfig = (json: Readonly<Record<string, unknown>>): T5Config => {
     farthest: config.size('relative_attention_max_distance', 128),
     epsilon: config.number('layer_norm_epsilon', 1e-6),
     ...readFeedForward(config),
-    // Version 1.1 says it by an untied head, or in newer files by unscaled outputs alone.
-    tied: config.boolean('tie_word_embeddings', true) && config.boolean('scale_decoder_outputs', true),
+    tied,
+    // Older files of version 1.1, whose head stands alone and is not scaled, say only that it is not tied.
+    scaled: config.boolean('scale_decoder_outputs', tied),
     dropout: config.number('dropout_rate', 0.1),
     start: config.number('decoder_start_token_id', padding),
     padding,
@@ -221,7 +225,7 @@ export const decode = (
   const own = at ?? positionsFrom(x.shape[1], { causal: true })
   const hidden = stack(w.in('decoder'), x, c, c.decoder, own, encoded)
   const last = logitsAt ? rowsAt(hidden[c.decoder], logitsAt) : hidden[c.decoder]
-  return { logits: w.linear('lm_head', c.tied ? last.mul(c.width ** -0.5) : last), hidden }
+  return { logits: w.linear('lm_head', c.scaled ? last.mul(c.width ** -0.5) : last), hidden }
 }
 
 const forward = (w: Weights, inputs: ModelInputs, c: T5Config): ModelOutputs =>
