@@ -1,6 +1,6 @@
 /**
  * @file What people call the field's concepts. A line is one concept: words that a question may use for what a paper
- * calls something else. It knows the field, not the papers: no line was written for a paper or a question.
+ * calls something else. A line describes the field; one that would serve a single paper or question has no place here.
  */
 
 /** Concepts, one a line. A word may stand in several. */
@@ -63,7 +63,7 @@ prompt question request instruction prefill reading input
 answer response reply completion decode output writing
 generate generation generative generator synthesize synthesis synthetic produce create compose sampler diffusion
 diverse diversity variety varied different
-constraint attribute requirement rule checklist condition criterion control controllable satisfy obey tick
+constraint attribute requirement rule checklist condition criterion control controllable satisfy obey
 preference comparison rank rating judge feedback better worse rival prefer
 label labelling annotate annotation annotator demonstration people human pay supervised expert
 data dataset corpus document web crawl scraped pool page
