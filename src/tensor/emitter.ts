@@ -50,6 +50,8 @@ const bytesOf = (v: Value): Uint8Array => new Uint8Array(v.data.buffer, v.data.b
 export class Emitter {
   readonly nodes: OnnxNode[] = []
   readonly initializers: OnnxTensor[] = []
+  /** Where tensors beside the model are declared: in the outermost graph, as ONNX Runtime does not look for them in branches. */
+  private readonly outermost: OnnxTensor[]
   readonly inputs = new Map<string, Tensor>()
   readonly inputInfo: OnnxValueInfo[] = []
   /** What the session is given in memory, by the name of the file it stands for. */
@@ -68,6 +70,7 @@ export class Emitter {
     const inner = parent instanceof Emitter
     this.shared = inner ? parent.shared : { next: 0, opset: 21, mapsFiles: parent.mapsFiles }
     this.memory = inner ? parent.memory : new Map()
+    this.outermost = inner ? parent.outermost : this.initializers
   }
 
   get opset(): number {
@@ -100,11 +103,11 @@ export class Emitter {
     if (known) return known
     const name = this.fresh()
     const { dtype, shape } = v
-    const place =
-      bytes.length < largeConstant
-        ? { bytes }
-        : { external: this.hold(given, { kind: 'memory', dtype, shape, value: v }) }
-    this.initializers.push({ name, type, shape, ...place })
+    if (bytes.length < largeConstant) this.initializers.push({ name, type, shape, bytes })
+    else {
+      const external = this.hold(given, { kind: 'memory', dtype, shape, value: v })
+      this.outermost.push({ name, type, shape, external })
+    }
     if (key) this.constants.set(key, name)
     return name
   }
@@ -168,7 +171,7 @@ export class Emitter {
           }
         : this.hold(source, source)
     const packed = dtype === 'int4' ? [byteLength(dtype, sizeOf(shape))] : shape
-    this.initializers.push({ name, type: onnxType[heldAs(dtype, this.device)], shape: packed, external })
+    this.outermost.push({ name, type: onnxType[heldAs(dtype, this.device)], shape: packed, external })
     return name
   }
 
