@@ -28,6 +28,8 @@ export interface WeightSpec {
   readonly tied?: string
   /** Its value in a new model. Default: random; 1 for norms, 0 for biases. */
   readonly initial?: number
+  /** Standard deviation of its random numbers in a new model, unless config.json says `initializer_range`. Default 0.02. */
+  readonly deviation?: number
   /** The logical parts of a fused matrix (GPT-2's c_attn: q, k, v). */
   readonly parts?: readonly FusedPart[]
   /** The group of each axis; undefined where the axis belongs to none. */
@@ -65,7 +67,7 @@ export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image'
 
 /** The keys and values that cached generation keeps for one attention module. */
 export interface CacheSpec {
-  /** Full name, as `extend` is given it. */
+  /** Full name, as `attend` is given it. */
   readonly module: string
   readonly heads: number
   readonly size: number
@@ -81,6 +83,8 @@ export interface Architecture<C = unknown> {
   task(c: C): Task
   table(c: C): readonly WeightSpec[]
   forward(w: Weights, inputs: ModelInputs, c: C): ModelOutputs
+  /** How many positions it has; absent where any number will do. */
+  positions?(c: C): number
   /** Tensors that some checkpoints hold and no model needs: masks, position numbers, rotary tables. */
   readonly harmless?: readonly RegExp[]
   /** What some checkpoints leave out at the beginning of every name, as GPT-2's 'transformer.'. */

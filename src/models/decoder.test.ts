@@ -4,7 +4,7 @@ import { distance, numbersOf } from '../../test/golden-case.js'
 import { type Checkpoint, open } from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
 import { compile, valueOf } from '../tensor/index.js'
-import { decoder, type Model, openModel } from './index.js'
+import { decoder, type llama, type Model, openModel } from './index.js'
 
 const opened: Checkpoint[] = []
 const modelOf = async (name: string, trainable = false): Promise<Model> => {
@@ -93,17 +93,24 @@ test('parameters that train are those of the model, as they are now', async () =
   expect(distance(await numbersOf(logits), expected[11])).toBeLessThan(2e-5)
 })
 
-test('once prepared, nothing compiles: any prompt and any step up to the capacity', async () => {
-  const model = await modelOf('llama')
-  const cached = decoder(model, { capacity: 32, chunk: 16 })
-  await cached.prepare()
-  const count = (): number => (cached as unknown as { programs: Map<string, unknown> }).programs.size
-  const before = count()
-  for (const length of [1, 2, 15, 16, 17, 31]) {
+test('once prepared, nothing is traced again: any prompt and any step up to the capacity', async () => {
+  const opened = await modelOf('llama')
+  let traces = 0
+  const model: Model = {
+    ...opened,
+    config: { ...(opened.config as llama.LlamaConfig), positions: 128 },
+    weights: (...given) => (traces++, opened.weights(...given)),
+  }
+  await decoder(model, { capacity: 128, chunk: 16 }).prepare()
+  const before = traces
+  expect(before).toBeGreaterThan(0)
+  // Another decoder, of a like capacity.
+  const cached = decoder(model, { capacity: 120, chunk: 16 })
+  for (const length of [1, 2, 15, 16, 17, 31, 63, 64, 65, 100]) {
     await cached.prefill([sequence(length, 3)])
     await cached.step([5])
   }
-  expect(count()).toBe(before)
+  expect(traces).toBe(before)
 })
 
 test('a full cache, a wrong number of rows and an empty prompt are refused', async () => {
@@ -111,4 +118,10 @@ test('a full cache, a wrong number of rows and an empty prompt are refused', asy
   await expect(cached.prefill([sequence(9, 3)])).rejects.toThrow(UsageError)
   await expect(cached.prefill([[1], [2]])).rejects.toThrow(/2 rows for a decoder of 1/)
   expect(() => cached.prefill([[]])).toThrow(/at least one token/)
+  const model = await modelOf('gpt2')
+  expect(() => decoder(model, { capacity: 0 })).toThrow(/capacity is 0/)
+  await expect(decoder(model, { capacity: 65 }).prefill([[1]])).rejects.toThrow(/64 positions/)
+  expect(() =>
+    decoder({ ...model, architecture: { ...model.architecture, cache: undefined } }, { capacity: 8 }),
+  ).toThrow(/no cache/)
 })

@@ -97,7 +97,7 @@ const remembering = (
 const pass = (
   model: Model,
   modules: ReadonlySet<string>,
-  capacity: number,
+  room: number,
   { ids, start, count, past, parameters }: Inputs<Tensor>,
 ): Outputs<Tensor> => {
   const [, time] = ids.shape
@@ -105,13 +105,13 @@ const pass = (
   const [begin, given] = [start.unsqueeze(1), count.unsqueeze(1)]
   const [old, fresher] = [range(0, slots).unsqueeze(0), range(0, time).unsqueeze(0)]
   // What stands for padding may lie beyond the last position; nothing sees it.
-  const positions = begin.add(fresher).minimum(capacity - 1)
+  const positions = begin.add(fresher).minimum(room - 1)
   const at = {
     ids: positions,
     keys: concat([old.expand([ids.shape[0], slots]), positions], 1),
     valid: concat([old.less(begin), fresher.less(given)], 1),
     causal: true,
-    limit: capacity,
+    limit: room,
   }
   const fresh: Record<string, KeysAndValues<Tensor>> = {}
   const w = remembering(model.weights(parameters, {}), modules, past, fresh)
@@ -120,11 +120,16 @@ const pass = (
   return { logits: logits.squeeze(1), fresh }
 }
 
+type DecoderProgram = Program<Inputs<Value>, Outputs<Value>>
+
+/** Of each model, by sizes: a decoder finds those that another has compiled. */
+const programs = new WeakMap<Model, Map<string, Promise<DecoderProgram>>>()
+
 class CachedDecoder implements Decoder {
   readonly cache: KeyValueCache
-  private readonly programs = new Map<string, Promise<Program<Inputs<Value>, Outputs<Value>>>>()
   private readonly batch: number
-  private readonly capacity: number
+  /** What the programs hold: of few sizes, so that decoders of like capacities share them. */
+  private readonly room: number
   private readonly chunk: number
 
   constructor(
@@ -132,10 +137,15 @@ class CachedDecoder implements Decoder {
     private readonly specs: readonly CacheSpec[],
     private readonly options: DecoderOptions,
   ) {
-    this.batch = options.batch ?? 1
-    this.capacity = options.capacity
-    this.chunk = Math.min(options.chunk ?? 256, options.capacity)
-    this.cache = new KeyValueCache(specs, this.batch)
+    const { batch = 1, capacity, chunk = 256 } = options
+    for (const [key, size] of Object.entries({ batch, capacity, chunk }))
+      if (!(Number.isSafeInteger(size) && size > 0))
+        throw new UsageError('InvalidOption', `decoder: ${key} is ${size}; expected a positive integer.`)
+    const positions = model.architecture.positions?.(model.config) ?? Infinity
+    this.batch = batch
+    this.room = bucket(capacity, leastPast, Math.max(capacity, positions))
+    this.chunk = Math.min(chunk, this.room)
+    this.cache = new KeyValueCache(specs, batch)
   }
 
   prefill(rows: readonly ArrayLike<number>[]): Promise<Value> {
@@ -168,7 +178,7 @@ class CachedDecoder implements Decoder {
       return found
     }
     const times = sizes((n) => this.timeBucket(n), this.chunk)
-    for (const past of [0, ...sizes((n) => this.pastBucket(n), this.capacity)])
+    for (const past of [0, ...sizes((n) => this.pastBucket(n), this.room)])
       for (const time of times)
         // Prompts begin at 0, their later pieces behind whole ones; everything else comes one by one.
         if (past === 0 || time === 1 || past >= this.chunk) await this.program(time, past)
@@ -179,34 +189,35 @@ class CachedDecoder implements Decoder {
   }
 
   private pastBucket(tokens: number): number {
-    return tokens === 0 ? 0 : bucket(tokens, Math.min(leastPast, this.capacity), this.capacity)
+    return tokens === 0 ? 0 : bucket(tokens, Math.min(leastPast, this.room), this.room)
   }
 
   private check(rows: readonly ArrayLike<number>[]): void {
     if (rows.length !== this.batch)
       throw new UsageError('WrongBatch', `${rows.length} rows for a decoder of ${this.batch}.`)
-    const full = rows.findIndex((row, i) => this.cache.lengths[i] + row.length > this.capacity)
+    const { capacity } = this.options
+    const full = rows.findIndex((row, i) => this.cache.lengths[i] + row.length > capacity)
     if (full >= 0)
       throw new UsageError(
         'CacheFull',
-        `row ${full} would have ${this.cache.lengths[full] + rows[full].length} tokens; the decoder holds ${this.capacity}.`,
+        `row ${full} would have ${this.cache.lengths[full] + rows[full].length} tokens; the decoder holds ${capacity}.`,
       )
   }
 
   /** The program for `time` new tokens behind `slots` cached ones. */
-  private program(time: number, slots: number): Promise<Program<Inputs<Value>, Outputs<Value>>> {
-    const key = `${time}:${slots}`
-    const known = this.programs.get(key)
-    if (known) return known
-    const made = this.compile(time, slots)
-    this.programs.set(key, made)
+  private program(time: number, slots: number): Promise<DecoderProgram> {
+    const own = programs.get(this.model) ?? new Map<string, Promise<DecoderProgram>>()
+    programs.set(this.model, own)
+    const key = [this.options.device, this.batch, this.room, time, slots].join()
+    const made = own.get(key) ?? this.compile(time, slots)
+    own.set(key, made)
     // What failed may be tried again.
-    made.catch(() => this.programs.delete(key))
+    made.catch(() => own.delete(key))
     return made
   }
 
-  private async compile(time: number, slots: number): Promise<Program<Inputs<Value>, Outputs<Value>>> {
-    const { batch, specs, model, capacity } = this
+  private async compile(time: number, slots: number): Promise<DecoderProgram> {
+    const { batch, specs, model, room } = this
     const modules = new Set(specs.map(({ module }) => module))
     const past = specs.map(({ module, heads, size }) => {
       const spec: Spec = { dtype: 'float32', shape: [batch, heads, slots, size] }
@@ -220,7 +231,7 @@ class CachedDecoder implements Decoder {
       past: slots ? Object.fromEntries(past) : {},
       parameters: mapTree<Value, Spec, typeof model.parameters>(model.parameters, specOf),
     }
-    const graph = (given: Inputs<Tensor>): Outputs<Tensor> => pass(model, modules, capacity, given)
+    const graph = (given: Inputs<Tensor>): Outputs<Tensor> => pass(model, modules, room, given)
     return compile(graph as never, inputs, { device: this.options.device }) as never
   }
 

@@ -179,6 +179,7 @@ export const gpt2: Architecture<Gpt2Config> = {
   modelTypes: ['gpt2'],
   readConfig,
   task: () => 'causal',
+  positions: (c) => c.positions,
   table,
   forward,
   prefix: 'transformer',

@@ -264,6 +264,7 @@ export const llama: Architecture<LlamaConfig> = {
   modelTypes: Object.keys(variants),
   readConfig,
   task: () => 'causal',
+  positions: (c) => c.positions,
   table: llamaTable,
   forward,
   harmless: [/\.rotary_emb\.inv_freq$/],

@@ -1,9 +1,6 @@
 /** @file Where the tokens of a batch stand: their positions, which keys they may see, and what a cache already holds. */
 import { range, type Tensor } from '../tensor/index.js'
 
-/** Joins the keys and values of a module's new tokens to those of the tokens before. k, v: [batch, keyHeads, time, size]. */
-export type Extend = (module: string, k: Tensor, v: Tensor) => { readonly k: Tensor; readonly v: Tensor }
-
 export interface Positions {
   /** Position of each token: [batch or 1, time] int32. */
   readonly ids: Tensor
@@ -15,7 +12,6 @@ export interface Positions {
   readonly causal: boolean
   /** Every position is below it. Default: the model's own maximum. */
   readonly limit?: number
-  readonly extend?: Extend
 }
 
 /** Tokens 0 to time - 1 in every row, padded rows too. mask: [batch, time] int, 0 where padded. */
