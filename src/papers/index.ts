@@ -29,4 +29,5 @@ export {
   type Verdict,
 } from './reproduction.js'
 export { type Finding, Sample } from './sample.js'
+export { type Embedder, type Found, PaperIndex, type SearchLimit, searchPapers } from './search/index.js'
 export { inWords, measuredWords, verdictWords } from './words.js'
