@@ -38,8 +38,10 @@ const threads = (): number => Number(process.env.WEFT_THREADS) || 0
 export const mapsFiles = true
 
 export const openSession = async (model: Uint8Array, options: SessionOptions): Promise<Session> => {
-  const ort = await load()
   const { device } = options
+  if (device === 'wasm')
+    throw new EngineError('device wasm runs in browsers', { hint: 'In Node use cpu, which is faster.' })
+  const ort = await load()
   const session = { disable_prepacking: '1', model_external_initializers_file_folder_path: '/' }
   try {
     return await openOrt(ort, model, options, {

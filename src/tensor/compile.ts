@@ -8,6 +8,7 @@ import { interpret, toValue } from './interpreter.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
 import type { FusedAttributes, Spec } from './primitives.js'
+import type { FileSource } from './source.js'
 import { sameShape, ShapeError, show, sizeOf } from './shape.js'
 import type { Node, Tensor } from './tensor.js'
 import { leaves, refill, type Replace } from './tree.js'
@@ -77,11 +78,28 @@ const digest = async (bytes: Uint8Array): Promise<string> =>
     .map((b) => b.toString(16).padStart(2, '0'))
     .join('')
 
+const readFile = async (source: FileSource): Promise<Value> => {
+  try {
+    return await source.read()
+  } catch (cause) {
+    const { path, offset, length, dtype, shape } = source
+    const place = `${dtype} ${show(shape)}, ${length} bytes at ${offset} of ${path}`
+    throw new WeftError(
+      'BoundTensor',
+      `${place}: the bound tensor cannot be read: ${(cause as Error).message}`,
+      {
+        hint: 'This device does not map files: every bound tensor must fit in memory.',
+        cause,
+      },
+    )
+  }
+}
+
 /** What a session is given in memory, files read where they cannot be mapped. */
 const readSources = async (memory: Lowered['memory'], device: Device): Promise<Map<string, Value>> => {
   const read = new Map<string, Value>()
   for (const [name, source] of memory) {
-    const v = source.kind === 'file' ? await source.read() : source.value
+    const v = source.kind === 'file' ? await readFile(source) : source.value
     read.set(name, castValue(v, heldAs(v.dtype, device)))
   }
   return read
