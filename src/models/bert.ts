@@ -200,6 +200,7 @@ export const bert: Architecture<BertConfig> = {
   modelTypes: ['bert'],
   readConfig,
   task: (c) => c.task,
+  positions: (c) => c.positions,
   table,
   forward,
   // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.

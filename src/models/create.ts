@@ -18,11 +18,12 @@ const constantOf = ({ name, kind, initial }: WeightSpec): number | undefined =>
   (kind === 'bias' || kind === 'buffer' || name.endsWith('.bias') ? 0 : kind === 'norm' ? 1 : undefined)
 
 /** Random weights depend on the seed and their name alone. */
-const initialValue = (spec: WeightSpec, deviation: number, seed: number | string): Value => {
+const initialValue = (spec: WeightSpec, range: unknown, seed: number | string): Value => {
   const data = new Float32Array(sizeOf(spec.shape))
   const constant = constantOf(spec)
   if (constant !== undefined) return value(data.fill(constant), spec.shape, 'float32')
   normal(data, keyOf(`${seed}/${spec.name}`))
+  const deviation = typeof range === 'number' ? range : (spec.deviation ?? 0.02)
   return value(
     data.map((x) => x * deviation),
     spec.shape,
@@ -32,21 +33,20 @@ const initialValue = (spec: WeightSpec, deviation: number, seed: number | string
 
 /**
  * A new model that trains whole. config: the keys of a config.json, of which `model_type` chooses the architecture and
- * `initializer_range` (default 0.02) is the standard deviation of the weights. It is in memory until it is saved.
+ * `initializer_range` is the standard deviation of the weights (default: what the architecture's table says, else 0.02).
+ * It is in memory until it is saved.
  * Throws CheckpointError for an unknown architecture and a configuration that is unusable.
  */
 export const createModel = async (config: JsonObject, { seed = 0 }: CreateOptions = {}): Promise<Model> => {
   const architecture = architectureFor(config)
   const table = architecture.table(architecture.readConfig(config)).filter(({ tied }) => tied === undefined)
-  const range = config.initializer_range
-  const deviation = typeof range === 'number' ? range : 0.02
   const plans = table.map(({ name, shape }): TensorPlan => ({ name, dtype: 'F32', shape }))
   const { header, tensors, size } = layOut(plans, { format: 'pt' }, 'model.safetensors')
   const file = new Uint8Array(size)
   file.set(header)
   const specs = new Map(table.map((spec) => [spec.name, spec]))
   for (const { name, offset } of tensors)
-    file.set(encode(initialValue(specs.get(name)!, deviation, seed)).data, offset)
+    file.set(encode(initialValue(specs.get(name)!, config.initializer_range, seed)).data, offset)
   const json = new TextEncoder().encode(formatJson(config))
   const name = `new ${architecture.name}`
   return openModel(await openBytes({ 'config.json': json, 'model.safetensors': file }, name), {

@@ -8,7 +8,7 @@ import { CheckpointError, WeftError } from '../errors.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { ConfigReader } from './config.js'
 import { type Positions, positionsFrom } from './positions.js'
-import { layerNormSpecs, linearSpecs, residual } from './specs.js'
+import { layerNormSpecs, linearSpecs, residual, spread } from './specs.js'
 import type { Weights } from './weights.js'
 
 export interface MlpConfig {
@@ -89,27 +89,34 @@ const forward = (w: Weights, inputs: ModelInputs, c: MlpConfig): ModelOutputs =>
 
 const unitsOf = (i: number): AxisGroup => ({ group: `layers.${i}.hidden`, unit: 1 })
 
+/** A linear module; those before an activation begin larger (He et al. 2015). */
+const linear = (
+  name: string,
+  [out, inside]: readonly [number, number],
+  axes: readonly [AxisGroup | undefined, AxisGroup | undefined],
+  c: MlpConfig,
+  gain = 1,
+): WeightSpec[] => spread(Math.sqrt(gain / inside), linearSpecs(name, [out, inside], axes, c.biases))
+
 const plainTable = (c: MlpConfig): WeightSpec[] => {
   const sizes = [c.inputs, ...c.hidden]
   const axis = (i: number): AxisGroup | undefined => (i < 0 ? undefined : unitsOf(i))
   const last = c.hidden.length
   return [
-    ...c.hidden.flatMap((out, i) =>
-      linearSpecs(`layers.${i}`, [out, sizes[i]], [axis(i), axis(i - 1)], c.biases),
-    ),
-    ...linearSpecs('head', [c.classes, sizes[last]], [undefined, axis(last - 1)], c.biases),
+    ...c.hidden.flatMap((out, i) => linear(`layers.${i}`, [out, sizes[i]], [axis(i), axis(i - 1)], c, 2)),
+    ...linear('head', [c.classes, sizes[last]], [undefined, axis(last - 1)], c),
   ]
 }
 
 const residualTable = (c: MlpConfig, width: number): WeightSpec[] => [
-  ...linearSpecs('input', [width, c.inputs], [residual, undefined], c.biases),
+  ...linear('input', [width, c.inputs], [residual, undefined], c),
   ...c.hidden.flatMap((units, i) => [
     ...layerNormSpecs(`blocks.${i}.norm`, width, residual),
-    ...linearSpecs(`blocks.${i}.up`, [units, width], [unitsOf(i), residual], c.biases),
-    ...linearSpecs(`blocks.${i}.down`, [width, units], [residual, unitsOf(i)], c.biases),
+    ...linear(`blocks.${i}.up`, [units, width], [unitsOf(i), residual], c, 2),
+    ...linear(`blocks.${i}.down`, [width, units], [residual, unitsOf(i)], c),
   ]),
   ...layerNormSpecs('norm', width, residual),
-  ...linearSpecs('head', [c.classes, width], [undefined, residual], c.biases),
+  ...linear('head', [c.classes, width], [undefined, residual], c),
 ]
 
 export const mlp: Architecture<MlpConfig> = {

@@ -65,18 +65,17 @@ const understand = async (
   architecture: Architecture,
   checkpoint: Checkpoint,
 ): Promise<{ config: unknown; stored: Stored }> => {
-  const read = (json: Checkpoint['config']): { config: unknown; stored: Stored } => {
-    const config = architecture.readConfig(json)
-    return { config, stored: check(architecture, architecture.table(config), checkpoint) }
-  }
-  const first = read(checkpoint.config)
-  if ((await loose(checkpoint, first.stored)).length === 0) return first
-  const second = read({ ...checkpoint.config, tie_word_embeddings: false })
-  const left = await loose(checkpoint, second.stored)
-  if (left.length === 0) return second
+  const config = architecture.readConfig(checkpoint.config)
+  const stored = check(architecture, architecture.table(config), checkpoint)
+  const names = await loose(checkpoint, stored)
+  if (names.length === 0) return { config, stored }
+  const untied = architecture.readConfig({ ...checkpoint.config, tie_word_embeddings: false })
+  const table = architecture.table(untied)
+  const still = names.filter((name) => table.some((spec) => spec.name === name && spec.tied !== undefined))
+  if (still.length === 0) return { config: untied, stored: check(architecture, table, checkpoint) }
   throw new CheckpointError(
     'TiedTensorsDiffer',
-    `${checkpoint.folder}: ${left.join(', ')} should be the same as the tensors they are tied to, but hold other numbers.`,
+    `${checkpoint.folder}: ${still.join(', ')} should be the same as the tensors they are tied to, but hold other numbers.`,
     { hint: `Remove them from the checkpoint, if it is meant to be ${architecture.name}.` },
   )
 }

@@ -12,7 +12,7 @@ import { CheckpointError } from '../errors.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { ConfigReader } from './config.js'
 import { type Positions, positionsFrom } from './positions.js'
-import { linearSpecs } from './specs.js'
+import { linearSpecs, spread } from './specs.js'
 import type { Weights } from './weights.js'
 
 /** A convolution without bias, its batch norm, and the activation if it has one. */
@@ -193,11 +193,13 @@ const convSpecs = (
       shape: [outputs, inputs, kernel, kernel],
       kind: 'conv',
       axes: [to, from, undefined, undefined],
+      // He et al. 2015, by the channels that go out.
+      deviation: Math.sqrt(2 / (outputs * kernel * kernel)),
     },
     channels('weight', 'norm'),
     channels('bias', 'norm'),
     channels('running_mean', 'buffer'),
-    channels('running_var', 'buffer'),
+    { ...channels('running_var', 'buffer'), initial: 1 },
     { name: `${name}.normalization.num_batches_tracked`, shape: [], kind: 'buffer', axes: [] },
   ]
 }
@@ -221,7 +223,8 @@ const table = (c: ResnetConfig): readonly WeightSpec[] => {
       stream = to
     }),
   )
-  return [...specs, ...linearSpecs('classifier.1', [c.classes, c.width], [undefined, stream])]
+  const classifier = linearSpecs('classifier.1', [c.classes, c.width], [undefined, stream])
+  return [...specs, ...spread(c.width ** -0.5, classifier)]
 }
 
 export const resnet: Architecture<ResnetConfig> = {

@@ -17,6 +17,10 @@ export const linearSpecs = (
   ...(bias ? [{ name: `${name}.bias`, shape: [out], kind: 'bias', axes: [outAxis] } as const] : []),
 ]
 
+/** The weights among `specs` begin with this standard deviation. */
+export const spread = (deviation: number, specs: readonly WeightSpec[]): WeightSpec[] =>
+  specs.map((spec) => (spec.kind === 'bias' ? spec : { ...spec, deviation }))
+
 /** A layer norm over `width`. */
 export const layerNormSpecs = (name: string, width: number, axis: Axis): WeightSpec[] =>
   ['weight', 'bias'].map((part) => ({ name: `${name}.${part}`, shape: [width], kind: 'norm', axes: [axis] }))

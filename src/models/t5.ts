@@ -17,7 +17,7 @@ import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } f
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
 import { ConfigReader } from './config.js'
 import { type Positions, positionsFrom } from './positions.js'
-import { embeddingSpec, linearSpecs, residual } from './specs.js'
+import { embeddingSpec, linearSpecs, residual, spread } from './specs.js'
 import type { Weights } from './weights.js'
 
 export interface T5Config {
@@ -245,51 +245,57 @@ const normSpec = (name: string, width: number): WeightSpec => ({
   axes: [residual],
 })
 
+/** New weights are as small as their inputs are many, and queries smaller still in place of scaling the scores. */
 const attentionSpecs = (name: string, group: string, c: T5Config): WeightSpec[] => {
   const heads: AxisGroup = { group, unit: c.size }
   const inner = c.heads * c.size
+  const inward = (part: string): WeightSpec[] =>
+    linearSpecs(`${name}.${part}`, [inner, c.width], [heads, residual], false)
   return [
-    ...['q', 'k', 'v'].flatMap((part) =>
-      linearSpecs(`${name}.${part}`, [inner, c.width], [heads, residual], false),
-    ),
-    ...linearSpecs(`${name}.o`, [c.width, inner], [residual, heads], false),
+    ...spread((c.width * c.size) ** -0.5, inward('q')),
+    ...spread(c.width ** -0.5, [...inward('k'), ...inward('v')]),
+    ...spread(inner ** -0.5, linearSpecs(`${name}.o`, [c.width, inner], [residual, heads], false)),
+  ]
+}
+
+const mlpSpecs = (name: string, group: string, c: T5Config): WeightSpec[] => {
+  const units: AxisGroup = { group, unit: 1 }
+  const inward = (part: string): WeightSpec[] =>
+    linearSpecs(`${name}.${part}`, [c.hidden, c.width], [units, residual], false)
+  return [
+    ...spread(c.width ** -0.5, c.gated ? [...inward('wi_0'), ...inward('wi_1')] : inward('wi')),
+    ...spread(c.hidden ** -0.5, linearSpecs(`${name}.wo`, [c.width, c.hidden], [residual, units], false)),
   ]
 }
 
 /** The heads of self-attention share their stack's table of position biases, so they are one group. */
+const biasSpec = (side: string, c: T5Config): WeightSpec => ({
+  name: `${side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight`,
+  shape: [c.buckets, c.heads],
+  kind: 'embedding',
+  axes: [undefined, { group: `${side}.heads`, unit: 1 }],
+  deviation: c.width ** -0.5,
+})
+
 const blockSpecs = (c: T5Config, side: 'encoder' | 'decoder', i: number): WeightSpec[] => {
   const name = `${side}.block.${i}`
-  const units: AxisGroup = { group: `${side}.layers.${i}.hidden`, unit: 1 }
-  const last = `${name}.layer.${side === 'decoder' ? 2 : 1}`
-  const bias: WeightSpec = {
-    name: `${name}.layer.0.SelfAttention.relative_attention_bias.weight`,
-    shape: [c.buckets, c.heads],
-    kind: 'embedding',
-    axes: [undefined, { group: `${side}.heads`, unit: 1 }],
-  }
+  const group = `${side}.layers.${i}`
+  const cross = `${name}.layer.1.EncDecAttention`
+  const last = side === 'decoder' ? 2 : 1
   return [
     ...attentionSpecs(`${name}.layer.0.SelfAttention`, `${side}.heads`, c),
-    ...(i === 0 ? [bias] : []),
-    normSpec(`${name}.layer.0.layer_norm`, c.width),
-    ...(side === 'decoder'
-      ? [
-          ...attentionSpecs(`${name}.layer.1.EncDecAttention`, `${side}.layers.${i}.crossHeads`, c),
-          normSpec(`${name}.layer.1.layer_norm`, c.width),
-        ]
-      : []),
-    ...(c.gated ? ['wi_0', 'wi_1'] : ['wi']).flatMap((part) =>
-      linearSpecs(`${last}.DenseReluDense.${part}`, [c.hidden, c.width], [units, residual], false),
-    ),
-    ...linearSpecs(`${last}.DenseReluDense.wo`, [c.width, c.hidden], [residual, units], false),
-    normSpec(`${last}.layer_norm`, c.width),
+    ...(side === 'decoder' ? attentionSpecs(cross, `${group}.crossHeads`, c) : []),
+    ...mlpSpecs(`${name}.layer.${last}.DenseReluDense`, `${group}.hidden`, c),
+    ...Array.from({ length: last + 1 }, (_, part) => normSpec(`${name}.layer.${part}.layer_norm`, c.width)),
   ]
 }
 
 const table = (c: T5Config): readonly WeightSpec[] => {
-  const shared = embeddingSpec('shared', c.vocabulary, c.width)
-  const [head] = linearSpecs('lm_head', [c.vocabulary, c.width], [undefined, residual], false)
+  const shared = { ...embeddingSpec('shared', c.vocabulary, c.width), deviation: 1 }
+  const [head] = spread(1, linearSpecs('lm_head', [c.vocabulary, c.width], [undefined, residual], false))
   const side = (name: 'encoder' | 'decoder'): WeightSpec[] => [
     { ...shared, name: `${name}.embed_tokens.weight`, tied: shared.name },
+    biasSpec(name, c),
     ...Array.from({ length: c[name] }, (_, i) => blockSpecs(c, name, i)).flat(),
     normSpec(`${name}.final_layer_norm`, c.width),
   ]
