@@ -1,0 +1,122 @@
+/** @file What has happened since a time: new papers, finished runs, claims that stand otherwise. */
+import { join } from 'node:path'
+import { measuredWords, verdictWords } from '../../papers/index.js'
+import type { Entry, ReproductionResult } from '../../papers/index.js'
+import { readRun } from '../../runs/index.js'
+import type { Topic } from '../api.js'
+import type { Database } from '../index/database.js'
+import type { IndexedRun } from '../index/runs.js'
+import type { Papers } from '../papers.js'
+
+/** A claim that was measured anew and came out otherwise than before. */
+export interface ChangedClaim {
+  paper: string
+  title: string
+  claim: string
+  /** In words; `not measured before` for the first time. */
+  before: string
+  now: string
+  here: string
+}
+
+export interface News {
+  papers: Entry[]
+  runs: IndexedRun[]
+  claims: ChangedClaim[]
+}
+
+/** Where news are read. */
+export interface NewsSources {
+  home: string
+  db: Database
+  papers: Papers
+}
+
+/** Runs in one digest. */
+const mostRuns = 50
+
+const newPapers = async ({ db, papers }: NewsSources, since: string): Promise<Entry[]> => {
+  const rows = await db.selectFrom('seen').select('paper').where('at', '>', since).execute()
+  const fresh = new Set(rows.map(({ paper }) => paper))
+  return papers.all().filter(({ id }) => fresh.has(id))
+}
+
+const endedRuns = ({ db }: NewsSources, since: string): Promise<IndexedRun[]> =>
+  db
+    .selectFrom('runs')
+    .selectAll()
+    .where('ended', '>', since)
+    .where('status', 'in', ['finished', 'failed'])
+    .orderBy('ended', 'desc')
+    .limit(mostRuns)
+    .execute()
+
+/** The last reproduction of `paper` that ended after (`>`) or not after (`<=`) a time. */
+const lastResult = async (
+  { db, home }: NewsSources,
+  paper: string,
+  order: '>' | '<=',
+  time: string,
+): Promise<ReproductionResult | undefined> => {
+  const row = await db
+    .selectFrom('runs')
+    .select('id')
+    .where('command', '=', 'reproduce')
+    .where('status', '=', 'finished')
+    .where('subject', '=', paper)
+    .where('ended', order, time)
+    .orderBy('ended', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  const result =
+    row && ((await readRun(join(home, row.id)))?.result as unknown as ReproductionResult | undefined)
+  return Array.isArray(result?.claims) ? result : undefined
+}
+
+const changesOf = async (sources: NewsSources, id: string, since: string): Promise<ChangedClaim[]> => {
+  const [after, before] = await Promise.all([
+    lastResult(sources, id, '>', since),
+    lastResult(sources, id, '<=', since),
+  ])
+  if (!after) return []
+  const verdicts = new Map(before?.claims.map(({ text, verdict }) => [text, verdict]))
+  return after.claims
+    .filter(({ text, verdict }) => verdicts.get(text) !== verdict)
+    .map((claim) => {
+      const old = verdicts.get(claim.text)
+      return {
+        paper: id,
+        title: sources.papers.entry(id).title,
+        claim: claim.text,
+        before: old ? verdictWords[old] : 'not measured before',
+        now: verdictWords[claim.verdict],
+        here: measuredWords(claim) ?? '',
+      }
+    })
+}
+
+const changedClaims = async (sources: NewsSources, since: string): Promise<ChangedClaim[]> => {
+  const rows = await sources.db
+    .selectFrom('runs')
+    .select('subject')
+    .distinct()
+    .where('command', '=', 'reproduce')
+    .where('status', '=', 'finished')
+    .where('ended', '>', since)
+    .execute()
+  const ids = rows.flatMap(({ subject }) =>
+    subject !== null && sources.papers.has(subject) ? [subject] : [],
+  )
+  return (await Promise.all(ids.sort().map((id) => changesOf(sources, id, since)))).flat()
+}
+
+/** What has happened since `since` of the wanted kinds. */
+export const newsSince = async (
+  sources: NewsSources,
+  since: string,
+  topics: readonly Topic[],
+): Promise<News> => ({
+  papers: topics.includes('papers') ? await newPapers(sources, since) : [],
+  runs: topics.includes('runs') ? await endedRuns(sources, since) : [],
+  claims: topics.includes('claims') ? await changedClaims(sources, since) : [],
+})
