@@ -16,6 +16,7 @@ import {
   type Weights,
 } from '../models/index.js'
 import type { Paper } from '../papers/card.js'
+import type { Reproduction } from '../papers/reproduction.js'
 import { keyOf } from '../random/index.js'
 import { sameShape, type Shape, type Tensor, type Value } from '../tensor/index.js'
 import { baseTensor, frozen, transposed } from './base.js'
@@ -73,6 +74,10 @@ export type Named<T> = Readonly<Record<string, T>>
 /** A method. `O`: its options; `S`: what they come to at one site. */
 export interface AdapterSpec<O extends CommonOptions, S> {
   readonly paper: Paper
+  /** The method's file, from the root of the repository. */
+  readonly source: string
+  /** Its small-scale experiment, loaded when it is wanted. */
+  readonly reproduction: () => Promise<Reproduction>
   /** In adapter_config.json. */
   readonly peftType: string
   /** Extends `commonOptions`. */
@@ -138,6 +143,8 @@ export interface AdapterMethod<O> {
   /** A new adapter on a base. Throws UsageError for options that do not fit it. */
   (base: Checkpoint | Model, options?: Partial<O>): Promise<AdaptedModel>
   readonly paper: Paper
+  readonly source: string
+  readonly reproduction: () => Promise<Reproduction>
   readonly peftType: string
   readonly options: z.ZodObject
   /** Whether it folds into plain weights. */
@@ -163,8 +170,9 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     const plan = planOf(method, await asModel(base), checked(method, optionsFromPeft(method, saved, options)))
     return assemble(plan, await loadParameters(plan, saved, options))
   }
-  const { paper, peftType, options } = spec
-  return Object.assign(create, { paper, peftType, options, folds: spec.fold !== undefined, load })
+  const { paper, source, reproduction, peftType, options } = spec
+  const folds = spec.fold !== undefined
+  return Object.assign(create, { paper, source, reproduction, peftType, options, folds, load })
 }
 
 const checked = (method: AdapterSpec<CommonOptions, unknown>, options: object): CommonOptions => {

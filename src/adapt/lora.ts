@@ -107,6 +107,8 @@ const fromPeft = (json: JsonObject): Omit<LoraOptions, keyof CommonOptions> => {
 
 const spec: AdapterSpec<LoraOptions, Settings> = {
   paper: loraCard,
+  source: 'src/adapt/lora.ts',
+  reproduction: async () => (await import('./lora.repro.js')).experiment,
   peftType: 'LORA',
   options,
   kinds: ['linear', 'embedding'],
