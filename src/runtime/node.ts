@@ -42,12 +42,14 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
   if (device === 'wasm')
     throw new EngineError('device wasm runs in browsers', { hint: 'In Node use cpu, which is faster.' })
   const ort = await load()
-  const session = { disable_prepacking: '1', model_external_initializers_file_folder_path: '/' }
+  const session = {
+    disable_prepacking: options.prepack ? '0' : '1',
+    model_external_initializers_file_folder_path: '/',
+  }
   try {
     return await openOrt(ort, model, options, {
       executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
       intraOpNumThreads: threads(),
-      // Prepacked weights are copies: bound weights stay mapped from their files instead.
       extra: { session },
       ...(device === 'webgpu' ? { preferredOutputLocation: 'gpu-buffer' as const } : {}),
     })

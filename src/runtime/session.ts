@@ -8,6 +8,8 @@ export interface SessionOptions {
   readonly optimization: 'disabled' | 'basic' | 'extended' | 'all'
   /** Arrays bound by reference, by the name of the file they stand for. */
   readonly memory: ReadonlyMap<string, Value>
+  /** Pack bound weights into the layouts that kernels like best: copies, where they would otherwise stay mapped. */
+  readonly prepack: boolean
 }
 
 export interface Session {

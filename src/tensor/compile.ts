@@ -5,6 +5,7 @@ import { input } from './create.js'
 import { reachable } from './control.js'
 import { type Device, heldAs } from './device.js'
 import { interpret, toValue } from './interpreter.js'
+import { kernels } from './kernels.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
 import type { FusedAttributes, Spec } from './primitives.js'
@@ -117,6 +118,7 @@ const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptio
     device,
     optimization,
     memory: await readSources(lowered.memory, device),
+    prepack: lowered.graph.nodes.some(({ type }) => kernels[type]?.packs),
   })
   opened.set(key, new WeakRef(session))
   forgotten.register(session, () => opened.get(key)?.deref() ?? opened.delete(key))

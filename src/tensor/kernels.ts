@@ -10,6 +10,8 @@ export interface Kernel {
   readonly devices: readonly Device[]
   /** Only for these input dtypes; default float32. */
   readonly dtypes?: readonly string[]
+  /** A hundred times slower unless bound inputs are packed anew, into copies, when the session opens. */
+  readonly packs?: boolean
 }
 
 const everywhere: readonly Device[] = ['cpu', 'cuda', 'wasm', 'webgpu']
@@ -22,8 +24,8 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   // On WebGPU its second output, which the gradient needs, is never written.
   SimplifiedLayerNormalization: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
   BatchNormalization: { domain: '', devices: everywhere },
-  MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'] },
-  MatMulNBits: { domain: 'com.microsoft', devices: ['cpu', 'cuda', 'wasm', 'webgpu'] },
+  MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'], packs: true },
+  MatMulNBits: { domain: 'com.microsoft', devices: everywhere, packs: true },
   MatMulBnb4: { domain: 'com.microsoft', devices: ['cpu'] },
   MaxPool: { domain: '', devices: everywhere },
 }
