@@ -24,6 +24,8 @@ export const bundleForBrowser = async (
     entryPoints: Object.fromEntries(Object.entries(entries).map(([k, url]) => [k, fileURLToPath(url)])),
     splitting: true,
     outdir: 'out',
+    // Code that needs a disk is imported when it is called, which no page does.
+    external: ['node:*'],
     conditions: ['browser', 'onnxruntime-web-use-extern-wasm'],
     alias: { '#sessions': join(root, 'src/runtime/web.ts') },
   })

@@ -1,6 +1,6 @@
 /** @file A model beside what the reference library computed with it. No test runner here: browsers use it too. */
 import type { Checkpoint } from '../src/checkpoint/web.js'
-import type { Model, ModelInputs, Parameters, Task } from '../src/models/index.js'
+import { decoder, type Model, type ModelInputs, type Parameters, type Task } from '../src/models/index.js'
 import { adamW } from '../src/train/optimizer.js'
 import {
   compile,
@@ -71,8 +71,12 @@ export interface Trained {
   readonly after: Parameters<Value>
 }
 
-/** Runs the reference run's five steps of AdamW: one program, forward, backward and update. */
-export const train = async (model: Model, batch: Batch, options: CompileOptions = {}): Promise<Trained> => {
+/** Runs the reference run's steps of AdamW (five, and the loss after them): one program, forward, backward and update. */
+export const train = async (
+  model: Model,
+  batch: Batch,
+  options: CompileOptions & { readonly steps?: number } = {},
+): Promise<Trained> => {
   const task = model.architecture.task(model.config)
   const optimizer = adamW({ weightDecay: 0.01 })
   const scalars = (step: number): Record<string, Value> =>
@@ -96,7 +100,7 @@ export const train = async (model: Model, batch: Batch, options: CompileOptions 
   const losses: number[] = []
   let first: Pick<Trained, 'logits' | 'hidden' | 'grads'> | undefined
   let after = model.parameters
-  for (let step = 1; step <= 6; step++) {
+  for (let step = 1; step <= (options.steps ?? 5) + 1; step++) {
     const out = await program.run({ ...state, batch, scalars: scalars(step) })
     first ??= { logits: out.logits, hidden: out.hidden, grads: out.grads }
     after = state.parameters
@@ -122,6 +126,98 @@ export const distance = (a: Float64Array, b: Float64Array): number => {
 export const distanceInNorm = (a: Float64Array, b: Float64Array): number =>
   a.length === b.length ? norm(a.map((x, i) => x - b[i])) : Infinity
 
+export interface Tolerances {
+  /** Of logits and hidden states: the greatest difference. Default 2e-5. */
+  readonly tolerance?: number
+  /** Of losses. Default 2e-5. */
+  readonly losses?: number
+}
+
+/** How far each tensor is off, as a share of what is allowed: all is well while none is above 1. */
+export type Deviations = Readonly<Record<string, number>>
+
+/** A gradient below it in norm is zero in exact arithmetic: rounding noise, compared absolutely. */
+const noise = 1e-6
+
+/** What Weft computed beside what the reference library did. */
+export class Comparison {
+  private readonly tolerance: number
+  private readonly losses: number
+
+  constructor(
+    private readonly ours: Trained,
+    private readonly golden: Checkpoint,
+    { tolerance = 2e-5, losses = 2e-5 }: Tolerances = {},
+  ) {
+    this.tolerance = tolerance
+    this.losses = losses
+  }
+
+  private async theirs(name: string): Promise<Float64Array> {
+    return numbersOf(await this.golden.read(name))
+  }
+
+  /** The rest of every name that begins with `prefix`. */
+  private named(prefix: string): string[] {
+    return this.golden.names().flatMap((n) => (n.startsWith(prefix) ? [n.slice(prefix.length)] : []))
+  }
+
+  private async absolute(v: Value, name: string): Promise<number> {
+    return distance(await numbersOf(v), await this.theirs(name)) / this.tolerance
+  }
+
+  async forward(): Promise<Deviations> {
+    const { logits, hidden } = this.ours
+    const found: Record<string, number> = { logits: await this.absolute(logits, 'logits') }
+    for (const i of this.named('hidden.'))
+      found[`hidden.${i}`] = await this.absolute(hidden[Number(i)], `hidden.${i}`)
+    if (this.golden.has('last_hidden'))
+      found.last_hidden = await this.absolute(hidden[hidden.length - 1], 'last_hidden')
+    return found
+  }
+
+  private async isNoise(parameter: string): Promise<boolean> {
+    return norm(await this.theirs(`grad.${parameter}`)) < noise
+  }
+
+  /** Of every parameter; one that either side lacks is infinitely off. */
+  async gradients(): Promise<Deviations> {
+    const found: Record<string, number> = {}
+    for (const name of new Set([...Object.keys(this.ours.grads), ...this.named('grad.')])) {
+      const g = this.ours.grads[name] as Value | undefined
+      found[name] = Infinity
+      if (!g || !this.golden.has(`grad.${name}`)) continue
+      const reference = await this.theirs(`grad.${name}`)
+      const allowed = (await this.isNoise(name)) ? noise : 1e-4 * norm(reference)
+      found[name] = distanceInNorm(await numbersOf(g), reference) / allowed
+    }
+    return found
+  }
+
+  /** Of as many losses as there are. */
+  async training(): Promise<Deviations> {
+    const reference = await this.theirs('losses')
+    const off = this.ours.losses.map((loss, i) => [i, Math.abs(loss - reference[i]) / this.losses])
+    return Object.fromEntries(off)
+  }
+
+  /** Of the parameters after the five steps. Adam turns noise into steps: such parameters are left out. */
+  async after(): Promise<Deviations> {
+    const found: Record<string, number> = {}
+    for (const name of this.named('after.')) {
+      if (await this.isNoise(name)) continue
+      const reference = await this.theirs(`after.${name}`)
+      const p = await numbersOf(this.ours.after[name])
+      found[name] = distanceInNorm(p, reference) / (1e-3 * norm(reference))
+    }
+    return found
+  }
+}
+
+/** Those that are off by more than `times` what is allowed. */
+export const beyond = (deviations: Deviations, times = 1): Deviations =>
+  Object.fromEntries(Object.entries(deviations).filter(([, share]) => !(share <= times)))
+
 /** Greedy continuation of `prompt` by `count` tokens, the whole sequence computed anew at every token. */
 export const continueUncached = async (
   model: Model,
@@ -142,6 +238,24 @@ export const continueUncached = async (
   while (ids.length < length) {
     const best = await program.run({ ids: row(ids), parameters: model.parameters })
     ids.push(Number((await best.read())[ids.length - 1]))
+  }
+  return ids
+}
+
+/** The same by the cache: the prompt at once, then token by token. */
+export const continueCached = async (
+  model: Model,
+  prompt: readonly number[],
+  count: number,
+  options: Pick<CompileOptions, 'device'> = {},
+): Promise<number[]> => {
+  const cached = decoder(model, { capacity: prompt.length + count, ...options })
+  const ids = [...prompt]
+  let logits = await cached.prefill([prompt])
+  for (let left = count; left > 0; left--) {
+    const numbers = await numbersOf(logits)
+    ids.push(numbers.indexOf(numbers.reduce((a, b) => Math.max(a, b))))
+    if (left > 1) logits = await cached.step(ids.slice(-1))
   }
   return ids
 }
