@@ -4,8 +4,24 @@ import { evaluation } from './eval.js'
 import { fold } from './fold.js'
 import { generate } from './generate.js'
 import { inspect } from './inspect.js'
+import { lab } from './lab.js'
+import { papers } from './papers.js'
 import { pull } from './pull.js'
+import { reproduce } from './reproduce.js'
+import { runs } from './runs.js'
 import { train } from './train.js'
 import type { Verb } from './verb.js'
 
-export const verbs: readonly Verb[] = [inspect, pull, train, adapt, fold, evaluation, generate]
+export const verbs: readonly Verb[] = [
+  inspect,
+  pull,
+  train,
+  adapt,
+  fold,
+  evaluation,
+  generate,
+  papers,
+  reproduce,
+  runs,
+  lab,
+]

@@ -12,7 +12,7 @@ const escapes: Record<string, string> = {
   "'": '&#39;',
 }
 // XML 1.0 has no control characters but tab and line ends.
-// eslint-disable-next-line no-control-regex
+
 const forbidden = /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g
 const escaped = (text: string): string => text.replace(forbidden, '').replace(/[&<>"']/g, (c) => escapes[c])
 

@@ -2,10 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sql } from 'kysely'
-import { catalogue, inWords, measuredWords } from '../papers/index.js'
-import type { Entry, Paper } from '../papers/index.js'
-import { PaperIndex } from '../papers/search/index.js'
-import type { Embedder, Found } from '../papers/search/index.js'
+import { catalogue, inWords, measuredWords, PaperIndex } from '../papers/index.js'
+import type { Embedder, Entry, Found, Paper } from '../papers/index.js'
 import { readRun } from '../runs/index.js'
 import type {
   Claim,

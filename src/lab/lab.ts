@@ -1,0 +1,237 @@
+/** @file A lab put together: index, journal, watcher, papers, jobs, playground, mail, and the routes over them. */
+import { mkdir, open, readFile, rm, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { WeftError } from '../errors.js'
+import { readListed } from '../papers/index.js'
+import type { Embedder } from '../papers/index.js'
+import { listedFolder } from '../papers/sync/listed.js'
+import { labApp } from './app.js'
+import { Hub } from './hub.js'
+import { openDatabase } from './index/database.js'
+import type { Database } from './index/database.js'
+import { Journal } from './index/journal.js'
+import { Watcher } from './index/watcher.js'
+import { Jobs, reproduceCommand } from './jobs/jobs.js'
+import type { JobsOptions } from './jobs/jobs.js'
+import { Digests } from './mail/digest.js'
+import { Mailbox } from './mail/mailbox.js'
+import { Subscriptions } from './mail/subscriptions.js'
+import { Papers } from './papers.js'
+import { Playground } from './playground/playground.js'
+import type { App, Services } from './routes/context.js'
+import { rowOf } from './routes/context.js'
+import { tokenIn } from './security.js'
+import { Streams } from './streams.js'
+
+/** How a lab is set up. */
+export interface LabOptions {
+  /** The runs' folder. The lab's own files lie in `.lab` under it. */
+  home: string
+  /** Folders whose checkpoints the playground may open, beside the runs' folder. Default: none. */
+  models?: readonly string[]
+  /** Jobs at once. Default 1. */
+  jobs?: number
+  /** A `postgres://` URL instead of the embedded index. */
+  databaseUrl?: string
+  smtpUrl?: string
+  /** Where mails come from. */
+  from?: string
+  /** Hour of the day at which the digest goes out. Default 7. */
+  digestHour?: number
+  /** Whether it is reached over the loopback alone. Default true. */
+  local?: boolean
+  /** Where people reach it; asked when a mail or a feed is written. */
+  url?: () => string
+  embedder?: Embedder
+  /** Milliseconds between two looks at the run folders. Default 500. */
+  interval?: number
+  /** The build of the page. Default: the package's own. */
+  page?: string
+  /** What a job runs; for tests. */
+  command?: JobsOptions['command']
+  warn?: (text: string) => void
+}
+
+/** A lab that runs. */
+export interface Lab {
+  readonly app: App
+  readonly token: string
+  /** Resolves when the run folders have been read for the first time. */
+  readonly ready: Promise<void>
+  /** Brings the index up to date now. */
+  look(): Promise<void>
+  /** Sends the digests due before a time; see Digests. */
+  digest(due: Date): Promise<number>
+  /** Ends jobs, streams and the index. */
+  close(): Promise<void>
+}
+
+const versionOf = async (): Promise<string> => {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+/** Makes this process the only lab over `folder`. Returns what gives it free. Throws WeftError when another has it. */
+const lock = async (folder: string): Promise<() => Promise<void>> => {
+  const path = join(folder, 'lab.pid')
+  for (;;) {
+    const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error
+    })
+    if (file) {
+      await file.writeFile(String(process.pid))
+      await file.close()
+      return () => rm(path, { force: true })
+    }
+    const pid = Number(await readFile(path, 'utf8').catch(() => ''))
+    if (pid > 0 && pid !== process.pid && isAlive(pid))
+      throw new WeftError('LabRunning', `process ${pid} runs a lab over ${folder} already`, {
+        hint: 'Open that one, or give this one another folder with --runs.',
+      })
+    await rm(path, { force: true })
+  }
+}
+
+/** The build of the page beside the built server, from either of them. */
+const ownPage = (): string => fileURLToPath(new URL('../../dist/lab/page', import.meta.url))
+
+/** Milliseconds between two looks whether sync has found papers. */
+const syncInterval = 5000
+
+/** Reads the catalogue again when a reproduction has ended or gone, and when sync has found papers. */
+const refreshing = (services: Services, warn: (text: string) => void): (() => Promise<void>) => {
+  const { papers, hub } = services
+  let timer: NodeJS.Timeout | undefined
+  let work = Promise.resolve()
+  const refresh = (): void => {
+    work = work
+      .then(() => papers.refresh())
+      .then(() => hub.emit({ type: 'papers', data: { id: null } }))
+      .catch((error: unknown) => warn(`the catalogue: ${String(error)}`))
+  }
+  const quiet = hub.listen(({ type, data }) => {
+    if (type !== 'run' && type !== 'removed') return
+    papers.forget()
+    if (type === 'run' && (data.command !== 'reproduce' || data.status === 'running')) return
+    clearTimeout(timer)
+    timer = setTimeout(refresh, 50)
+  })
+  let known: number | undefined
+  const look = async (): Promise<void> => {
+    const { mtimeMs } = await stat(listedFolder(services.home)).catch(() => ({ mtimeMs: 0 }))
+    if (known !== undefined && known !== mtimeMs) refresh()
+    known = mtimeMs
+  }
+  const looking = setInterval(() => void look(), syncInterval)
+  looking.unref()
+  return async () => {
+    quiet()
+    clearInterval(looking)
+    clearTimeout(timer)
+    await work
+  }
+}
+
+/** Everything that the routes use. */
+const servicesOf = async (
+  options: LabOptions,
+  db: Database,
+  folder: string,
+): Promise<{ services: Services; watcher: Watcher; subscriptions: Subscriptions }> => {
+  const { home, models = [], jobs = 1, smtpUrl, from, digestHour = 7 } = options
+  const url = options.url ?? ((): string => 'http://localhost')
+  const warn = options.warn ?? ((): void => undefined)
+  const journal = await Journal.open(join(folder, 'journal.jsonl'), db)
+  const hub = new Hub()
+  const mailbox = smtpUrl ? new Mailbox(smtpUrl, from) : undefined
+  const sources = { home, listed: () => readListed(home), embedder: options.embedder }
+  const papers = new Papers(sources, db, journal)
+  const watcher = new Watcher(home, db, {
+    changed: (runs) => {
+      for (const run of runs) hub.emit({ type: 'run', data: rowOf(services, run) })
+    },
+    removed: (ids) => {
+      for (const run of ids) hub.emit({ type: 'removed', data: { run } })
+    },
+  })
+  const services: Services = {
+    home,
+    version: await versionOf(),
+    token: await tokenIn(join(folder, 'token')),
+    url,
+    db,
+    journal,
+    hub,
+    streams: new Streams(),
+    papers,
+    jobs: new Jobs({
+      home,
+      logs: join(folder, 'jobs'),
+      parallel: jobs,
+      db,
+      journal,
+      hub,
+      look: () => watcher.look(),
+      command: options.command ?? reproduceCommand,
+    }),
+    playground: new Playground([...models, home]),
+    mailbox,
+    digests: new Digests({ home, db, papers, journal, mailbox, url, hour: digestHour, warn }),
+    page: options.page ?? ownPage(),
+  }
+  return { services, watcher, subscriptions: new Subscriptions({ db, journal, mailbox, url }) }
+}
+
+/** Opens a lab over the runs in `home`. Throws WeftError when another lab has that folder. */
+export const openLab = async (given: LabOptions): Promise<Lab> => {
+  const options = { ...given, home: resolve(given.home) }
+  const warn = options.warn ?? ((): void => undefined)
+  const folder = join(options.home, '.lab')
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const unlock = await lock(folder)
+  let db: Database | undefined
+  try {
+    db = await openDatabase(options.databaseUrl || join(folder, 'index'))
+    const { services, watcher, subscriptions } = await servicesOf(options, db, folder)
+    const { papers, jobs, digests, streams, playground, journal, mailbox, token } = services
+    await jobs.start()
+    await papers.refresh()
+    const stopRefreshing = refreshing(services, warn)
+    digests.start()
+    const ready = watcher.start(options.interval)
+    ready.catch((error: unknown) => warn(`the run folders: ${String(error)}`))
+    return {
+      app: labApp(services, subscriptions, { token, local: options.local ?? true }, warn),
+      token,
+      ready,
+      look: () => watcher.look(),
+      digest: (due) => digests.send(due),
+      close: async () => {
+        streams.close()
+        playground.close()
+        await jobs.close()
+        await watcher.stop()
+        await stopRefreshing()
+        await digests.stop()
+        await mailbox?.close()
+        await journal.close()
+        await db!.destroy()
+        await unlock()
+      },
+    }
+  } catch (error) {
+    await db?.destroy().catch(() => undefined)
+    await unlock()
+    throw error
+  }
+}
