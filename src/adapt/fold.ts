@@ -24,12 +24,11 @@ export interface FoldOptions {
   readonly overwrite?: boolean
   /** A shard holds at most this many bytes. */
   readonly maxShardBytes?: number
+  /** Weights pass in blocks of rows of about this many bytes, where their method can. Default 16 MiB. */
+  readonly blockBytes?: number
   readonly onProgress?: OnProgress
   readonly signal?: AbortSignal
 }
-
-/** A weight is folded in blocks of about this many bytes, where its method can. */
-const blockBytes = 16 << 20
 
 interface Stored {
   readonly dtype: SafetensorsDType
@@ -89,6 +88,7 @@ async function* foldedRows(
   { base, method }: Plan,
   { site, settings, parameters: specs }: PlannedSite,
   parameters: Parameters<Value>,
+  blockBytes: number,
 ): AsyncGenerator<Uint8Array> {
   const name = `${site.name}.weight`
   const { dtype, shape } = infoOf(base, name)
@@ -114,8 +114,8 @@ async function* foldedRows(
   }
 }
 
-async function* copiedRows(base: Model, name: string): AsyncGenerator<Uint8Array> {
-  for await (const { bytes } of rowsOf(base, name, blockBytes)) yield bytes
+async function* copiedRows(base: Model, name: string, size: number): AsyncGenerator<Uint8Array> {
+  for await (const { bytes } of rowsOf(base, name, size)) yield bytes
 }
 
 /** The folded checkpoint's tensors: a tied one is stored by itself where folding made it differ. */
@@ -137,7 +137,7 @@ export const foldInto = async (
   plan: Plan,
   parameters: Parameters<Value>,
   folder: string,
-  { onProgress, signal, ...options }: FoldOptions = {},
+  { onProgress, signal, blockBytes = 16 << 20, ...options }: FoldOptions = {},
 ): Promise<void> => {
   const { base, sites, whole, method } = plan
   if (!method.fold)
@@ -152,8 +152,8 @@ export const foldInto = async (
   const planned = new Map(sites.map((at) => [`${at.site.name}.weight`, at]))
   const bytesOf = async (name: string): Promise<Bytes> => {
     const at = planned.get(name)
-    if (at) return foldedRows(plan, at, parameters)
-    if (!whole.includes(name)) return copiedRows(base, name)
+    if (at) return foldedRows(plan, at, parameters, blockBytes)
+    if (!whole.includes(name)) return copiedRows(base, name, blockBytes)
     const v = parameters[name]
     return narrowed(value(await v.read(), v.shape, v.dtype), infoOf(base, name).dtype)
   }
