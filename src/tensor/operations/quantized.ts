@@ -3,10 +3,9 @@
  * bound to the program (`bound`), not given at each run: only then are they kept in the kernel's own layout, a hundred
  * times faster for a row vector. How weights are packed is in quantize.ts.
  */
-import { fused } from '../control.js'
+import { fused, withGradient } from '../control.js'
 import { scalar, stack, tensor } from '../create.js'
 import { gradients } from '../grad.js'
-import { withGradient } from '../control.js'
 import { ShapeError, show } from '../shape.js'
 import { apply, type Tensor } from '../tensor.js'
 import { bnb4Tables, type Bnb4Type } from './quantize.js'
@@ -185,13 +184,12 @@ export const dequantizeBnb4Weights = (
   [n, k]: readonly [number, number],
   { type = 'nf4', blockSize = 64 }: Bnb4Format = {},
 ): Tensor => {
-  const codes = stack([packed.shiftRight(4), packed.bitAnd(15)], 1)
-    .reshape([-1])
-    .cast('int32')
-  const values = tensor(bnb4Tables[type], [16], absmax.dtype).gather(codes)
-  const room = absmax.size * blockSize - codes.size
+  const table = bnb4Tables[type]
+  const pairs = Array.from({ length: 256 }, (_, byte) => [table[byte >> 4], table[byte & 15]]).flat()
+  const values = tensor(pairs, [256, 2], absmax.dtype).gather(packed.cast('int32')).reshape([-1])
+  const room = absmax.size * blockSize - values.size
   const filled = values
-    .slice(0, 0, Math.min(codes.size, absmax.size * blockSize))
+    .slice(0, 0, Math.min(values.size, absmax.size * blockSize))
     .pad([0], [Math.max(room, 0)])
   return filled
     .reshape([-1, blockSize])
