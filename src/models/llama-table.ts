@@ -1,19 +1,7 @@
 /** @file The weights of the llama family: names, shapes, ties, and which axes belong together. */
 import type { AxisGroup, WeightSpec } from './architecture.js'
 import type { LlamaConfig, LlamaLayer } from './llama.js'
-
-const residual: AxisGroup = { group: 'residual', unit: 1 }
-
-/** A linear module: its weight [out, in], and its bias if it has one. */
-const linear = (
-  name: string,
-  [out, inside]: readonly [number, number],
-  [outAxis, inAxis]: readonly [AxisGroup | undefined, AxisGroup | undefined],
-  bias = false,
-): WeightSpec[] => [
-  { name: `${name}.weight`, shape: [out, inside], kind: 'linear', axes: [outAxis, inAxis] },
-  ...(bias ? [{ name: `${name}.bias`, shape: [out], kind: 'bias', axes: [outAxis] } as const] : []),
-]
+import { embeddingSpec, linearSpecs, residual } from './specs.js'
 
 const norm = (name: string, size: number, axis?: AxisGroup, initial = 1): WeightSpec => ({
   name: `${name}.weight`,
@@ -31,10 +19,10 @@ const attention = (name: string, at: string, c: LlamaConfig, l: LlamaLayer): Wei
   const keys = { group, unit: l.size }
   const [q, k] = [l.heads * l.size, l.keyHeads * l.size]
   return [
-    ...linear(`${name}.q_proj`, [q, c.width], [queries, residual], qkv),
-    ...linear(`${name}.k_proj`, [k, c.width], [keys, residual], qkv),
-    ...linear(`${name}.v_proj`, [k, c.width], [keys, residual], qkv),
-    ...linear(`${name}.o_proj`, [c.width, q], [residual, queries], output),
+    ...linearSpecs(`${name}.q_proj`, [q, c.width], [queries, residual], qkv),
+    ...linearSpecs(`${name}.k_proj`, [k, c.width], [keys, residual], qkv),
+    ...linearSpecs(`${name}.v_proj`, [k, c.width], [keys, residual], qkv),
+    ...linearSpecs(`${name}.o_proj`, [c.width, q], [residual, queries], output),
     ...(c.headNorms ? [norm(`${name}.q_norm`, l.size), norm(`${name}.k_norm`, l.size)] : []),
   ]
 }
@@ -47,9 +35,9 @@ const mlp = (
 ): WeightSpec[] => {
   const units = { group, unit: 1 }
   return [
-    ...linear(gate, [hidden, c.width], [units, residual], c.biases.mlp),
-    ...linear(up, [hidden, c.width], [units, residual], c.biases.mlp),
-    ...linear(down, [c.width, hidden], [residual, units], c.biases.mlp),
+    ...linearSpecs(gate, [hidden, c.width], [units, residual], c.biases.mlp),
+    ...linearSpecs(up, [hidden, c.width], [units, residual], c.biases.mlp),
+    ...linearSpecs(down, [c.width, hidden], [residual, units], c.biases.mlp),
   ]
 }
 
@@ -63,7 +51,10 @@ const feedForward = (name: string, at: string, c: LlamaConfig, l: LlamaLayer): W
     const parts = ['w1', 'w3', 'w2'].map((part) => `${moe}.experts.${e}.${part}`)
     return mlp(parts, `${at}.experts.${e}.hidden`, c, l)
   })
-  return [...linear(`${moe}.gate`, [c.experts.count, c.width], [undefined, residual]), ...each.flat()]
+  return [
+    ...linearSpecs(`${moe}.gate`, [c.experts.count, c.width], [undefined, residual], false),
+    ...each.flat(),
+  ]
 }
 
 const plainNorms = ['input_layernorm', 'post_attention_layernorm']
@@ -71,7 +62,7 @@ const gemmaNorms = [...plainNorms, 'pre_feedforward_layernorm', 'post_feedforwar
 
 /** Every tensor of the model that `c` describes. */
 export const llamaTable = (c: LlamaConfig): readonly WeightSpec[] => {
-  const embedding = 'model.embed_tokens.weight'
+  const embedding = embeddingSpec('model.embed_tokens', c.vocabulary, c.width)
   const normed = (name: string): WeightSpec => norm(name, c.width, residual, c.gemma ? 0 : 1)
   const blocks = c.layers.flatMap((layer, i) => {
     const [name, at] = [`model.layers.${i}`, `layers.${i}`]
@@ -81,11 +72,6 @@ export const llamaTable = (c: LlamaConfig): readonly WeightSpec[] => {
       ...(c.gemma ? gemmaNorms : plainNorms).map((n) => normed(`${name}.${n}`)),
     ]
   })
-  const [head] = linear('lm_head', [c.vocabulary, c.width], [undefined, residual])
-  return [
-    { name: embedding, shape: [c.vocabulary, c.width], kind: 'embedding', axes: [undefined, residual] },
-    ...blocks,
-    normed('model.norm'),
-    c.tied ? { ...head, tied: embedding } : head,
-  ]
+  const [head] = linearSpecs('lm_head', [c.vocabulary, c.width], [undefined, residual])
+  return [embedding, ...blocks, normed('model.norm'), c.tied ? { ...head, tied: embedding.name } : head]
 }

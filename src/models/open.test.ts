@@ -4,19 +4,17 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { distance, numbersOf } from '../../test/golden-case.js'
+import { inMemory, tensorsOf } from '../../test/in-memory.js'
 import {
   type Checkpoint,
   CheckpointWriter,
   convertValue,
   encode,
-  formatJson,
   type JsonObject,
-  layOut,
   open,
-  openBytes,
 } from '../checkpoint/index.js'
 import { CheckpointError, UsageError, WeftError } from '../errors.js'
-import { compile, type DType, type Value, valueOf, zerosValue } from '../tensor/index.js'
+import { compile, type DType, mapTree, type Value, valueOf, zerosValue } from '../tensor/index.js'
 import { createModel } from './create.js'
 import { decoder, type Model, openModel } from './index.js'
 
@@ -37,27 +35,8 @@ afterAll(async () => {
   await Promise.all(folders.map((folder) => rm(folder, { recursive: true })))
 })
 
-const tensorsOf = async (checkpoint: Checkpoint, dtype?: DType): Promise<Record<string, Value>> => {
-  const all: Record<string, Value> = {}
-  for (const name of checkpoint.names()) {
-    const v = await checkpoint.read(name)
-    all[name] = dtype ? convertValue(v, dtype) : v
-  }
-  return all
-}
-
-/** A checkpoint in memory. */
-const inMemory = (config: JsonObject, tensors: Record<string, Value>): Promise<Checkpoint> => {
-  const stored = Object.entries(tensors).map(([name, v]) => ({ name, ...encode(v) }))
-  const { header, tensors: places, size } = layOut(stored, {}, 'model.safetensors')
-  const bytes = new Uint8Array(size)
-  bytes.set(header)
-  for (const { name, offset } of places) bytes.set(encode(tensors[name]).data, offset)
-  return openBytes({
-    'config.json': new TextEncoder().encode(formatJson(config)),
-    'model.safetensors': bytes,
-  })
-}
+const narrowedOf = async (checkpoint: Checkpoint, dtype: DType): Promise<Record<string, Value>> =>
+  mapTree<Value, Value, Record<string, Value>>(await tensorsOf(checkpoint), (v) => convertValue(v, dtype))
 
 const onDisk = async (config: JsonObject, tensors: Record<string, Value>): Promise<Checkpoint> => {
   const folder = await newFolder()
@@ -176,7 +155,7 @@ describe('what trains, and what stays in its file', () => {
 
   test.each(['bfloat16', 'float16'] as const)('%s is widened where it is used', async (dtype) => {
     const checkpoint = await golden('llama')
-    const narrow = await tensorsOf(checkpoint, dtype)
+    const narrow = await narrowedOf(checkpoint, dtype)
     const wide = Object.fromEntries(
       Object.entries(narrow).map(([name, v]) => [name, convertValue(v, 'float32')]),
     )
@@ -223,7 +202,7 @@ describe('saving', () => {
 
   test('what trained is rounded to the dtype it came in; what did not keeps its bytes', async () => {
     const checkpoint = await golden('llama')
-    const narrow = await onDisk(checkpoint.config, await tensorsOf(checkpoint, 'bfloat16'))
+    const narrow = await onDisk(checkpoint.config, await narrowedOf(checkpoint, 'bfloat16'))
     const model = await openModel(narrow, { trainable: (name) => name === 'lm_head.weight' })
     const { shape } = model.parameters['lm_head.weight']
     const third = valueOf(new Float32Array(shape[0] * shape[1]).fill(1 / 3), shape)
