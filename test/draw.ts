@@ -64,7 +64,7 @@ export class Draw {
   /** The length of an axis that work runs along: low to high, long in a large case. */
   width(low: number, high: number): number {
     const few = this.int(low, high)
-    return this.large ? 128 : few
+    return this.large ? 32 : few
   }
 
   shape(minimum = 1, maximum = 3): number[] {

@@ -16,10 +16,10 @@ import {
 import type { Draw } from '../draw.js'
 import type { Case, Operation } from './operation.js'
 
-/** [batch, channels, height, width], no side shorter than `least`. */
-const imageShape = (d: Draw, channels: number, least = 1): number[] => {
+/** [batch, channels, height, width], no side shorter than `least`; the result has `places` of them. */
+const imageShape = (d: Draw, channels: number, least = 1, places = 1): number[] => {
   const [height, width] = [least + d.int(0, 3), least + d.int(0, 3)]
-  return [d.rows(channels * height * width), channels, height, width]
+  return [d.rows(channels * Math.max(height * width, places)), channels, height, width]
 }
 
 const images = (name: string, make: (d: Draw) => Case, options: Partial<Operation> = {}): Operation => ({
@@ -59,7 +59,10 @@ const resized = (name: string, options: Parameters<typeof resize>[2]): Operation
     name,
     (d) => {
       const size = [d.int(1, 6), d.int(1, 6)] as const
-      return { inputs: [d.values(imageShape(d, d.int(1, 2)))], f: (x) => resize(x, size, options) }
+      return {
+        inputs: [d.values(imageShape(d, d.int(1, 2), 1, size[0] * size[1]))],
+        f: (x) => resize(x, size, options),
+      }
     },
     { smooth: false },
   )
@@ -120,7 +123,10 @@ export const imageOperations: readonly Operation[] = [
     'adaptiveAveragePool2d',
     (d) => {
       const size = [d.int(1, 4), d.int(1, 4)] as const
-      return { inputs: [d.values(imageShape(d, d.int(1, 2)))], f: (x) => adaptiveAveragePool2d(x, size) }
+      return {
+        inputs: [d.values(imageShape(d, d.int(1, 2), 1, size[0] * size[1]))],
+        f: (x) => adaptiveAveragePool2d(x, size),
+      }
     },
     { smooth: false },
   ),

@@ -112,7 +112,7 @@ export const movement: readonly Operation[] = [
   }),
   moved('tile', (d) => {
     const shape = d.shape()
-    const times = shape.map(() => d.int(1, 3))
+    const times = shape.map(() => d.int(1, d.large ? 1 : 3))
     return { inputs: [d.values(shape)], f: (x) => x.tile(times) }
   }),
   moved('concat', (d) => {
