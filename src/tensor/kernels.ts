@@ -26,6 +26,6 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   BatchNormalization: { domain: '', devices: everywhere },
   MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'], packs: true },
   MatMulNBits: { domain: 'com.microsoft', devices: everywhere, packs: true },
-  MatMulBnb4: { domain: 'com.microsoft', devices: ['cpu'] },
+  MatMulBnb4: { domain: 'com.microsoft', devices: ['cpu', 'wasm'] },
   MaxPool: { domain: '', devices: everywhere },
 }
