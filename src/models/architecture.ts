@@ -87,6 +87,8 @@ export interface Architecture<C = unknown> {
   positions?(c: C): number
   /** Tensors that some checkpoints hold and no model needs: masks, position numbers, rotary tables. */
   readonly harmless?: readonly RegExp[]
+  /** Older spellings of names in checkpoints, and today's. */
+  readonly renamed?: readonly (readonly [RegExp, string])[]
   /** What some checkpoints leave out at the beginning of every name, as GPT-2's 'transformer.'. */
   readonly prefix?: string
   /** Of the modules that cached generation needs; absent where there is none. */

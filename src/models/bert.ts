@@ -203,6 +203,10 @@ export const bert: Architecture<BertConfig> = {
   positions: (c) => c.positions,
   table,
   forward,
+  renamed: [
+    [/\.gamma$/, '.weight'],
+    [/\.beta$/, '.bias'],
+  ],
   // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.
   harmless: [
     /^bert\.embeddings\.position_ids$/,

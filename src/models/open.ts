@@ -23,7 +23,8 @@ export interface Stored {
 /** Compares the checkpoint's tensors with the architecture's table. Throws one CheckpointError that lists every difference. */
 const check = (architecture: Architecture, table: readonly WeightSpec[], checkpoint: Checkpoint): Stored => {
   const known = new Set(table.map(({ name }) => name))
-  const canonical = (name: string): string => {
+  const canonical = (given: string): string => {
+    const name = (architecture.renamed ?? []).reduce((n, [from, to]) => n.replace(from, to), given)
     const full = `${architecture.prefix}.${name}`
     return !known.has(name) && known.has(full) ? full : name
   }
