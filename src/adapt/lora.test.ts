@@ -139,6 +139,7 @@ describe('lora', () => {
   it('chooses modules as PEFT does: layers, patterns of rank and alpha, exclusions, regular expressions', async () => {
     const named = async (options: Partial<LoraOptions>): Promise<string[]> =>
       (await lora(llama, { rank: 2, ...options })).plan.sites.map(({ site }) => site.name)
+    expect(await named({ targets: 'q_proj, v_proj' })).toEqual(await named({ targets: ['q_proj', 'v_proj'] }))
     expect(await named({ layers: [1], targets: ['q_proj'] })).toEqual(['model.layers.1.self_attn.q_proj'])
     expect(await named({ targets: '.*\\.[02]\\..*\\.k_proj' })).toEqual(
       [0, 2].map((i) => `model.layers.${i}.self_attn.k_proj`),

@@ -81,6 +81,9 @@ const delta = ({ A, B }: Parameters, { scale }: Settings): Tensor => B.matmul(A)
 const magnitudeScale = (W: Tensor, p: Parameters, s: Settings): Tensor =>
   p.magnitude.div(stopGradient(W.add(delta(p, s)).square().sum(1).sqrt()))
 
+/** Ways in which PEFT starts A and B that leave the base as it is. */
+const harmlessStarts: readonly string[] = ['gaussian', 'eva', 'orthogonal']
+
 const fromPeft = (json: JsonObject): Omit<LoraOptions, keyof CommonOptions> => {
   const unsupported = ['lora_bias', 'use_qalora', 'use_bdlora', 'alora_invocation_tokens', 'arrow_config']
     .concat('layer_replication', 'target_parameters', 'trainable_token_indices', 'megatron_config')
@@ -90,6 +93,13 @@ const fromPeft = (json: JsonObject): Omit<LoraOptions, keyof CommonOptions> => {
     throw new CheckpointError(
       'UnsupportedAdapter',
       `adapter_config.json: ${unsupported} is ${JSON.stringify(json[unsupported])}, which Weft's LoRA has not.`,
+    )
+  const { init_lora_weights: initial = true } = json
+  if (typeof initial === 'string' && !harmlessStarts.includes(initial))
+    throw new CheckpointError(
+      'UnsupportedAdapter',
+      `adapter_config.json: init_lora_weights is '${initial}', which changed the base's weights too.`,
+      { hint: 'Convert it with PEFT to plain LoRA first (path_initial_model_for_weight_conversion).' },
     )
   const given = {
     rank: json.r,

@@ -19,7 +19,7 @@ import {
   type Plan,
 } from './adapter.js'
 import { fingerprint } from './base.js'
-import { type Site, sitesOf } from './site.js'
+import { listed, type Site, sitesOf } from './site.js'
 
 const taskTypes: Readonly<Partial<Record<Task, string>>> = {
   causal: 'CAUSAL_LM',
@@ -61,10 +61,11 @@ const shortest = (model: Model, sites: readonly Site[]): string[] => {
 }
 
 const commonConfig = ({ base, options, sites, method }: Plan): JsonObject => {
-  const { targets, exclude, layers, layersPattern, modulesToSave, bias = 'none' } = options
+  const { exclude, layers, layersPattern, modulesToSave, bias = 'none' } = options
+  const targets = options.targets && listed(options.targets)
   const isPattern = typeof targets === 'string' && targets !== 'all-linear'
   const all = sites.map(({ site }) => site)
-  const listed = typeof targets === 'object' ? [...targets] : shortest(base, all)
+  const names = typeof targets === 'object' ? [...targets] : shortest(base, all)
   return {
     auto_mapping: null,
     base_model_name_or_path: base.checkpoint.folder,
@@ -76,7 +77,7 @@ const commonConfig = ({ base, options, sites, method }: Plan): JsonObject => {
     modules_to_save: modulesToSave?.length ? [...modulesToSave] : null,
     peft_version: '0.21.0',
     revision: null,
-    target_modules: isPattern ? targets : listed,
+    target_modules: isPattern ? targets : names,
     task_type: taskTypes[base.architecture.task(base.config)] ?? null,
   }
 }

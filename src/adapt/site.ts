@@ -16,7 +16,10 @@ export interface Site {
 
 /** Which modules an adapter stands at, in PEFT's terms. */
 export interface Targets {
-  /** Names or dotted suffixes; or one regular expression for the whole name; or 'all-linear'. Default: the architecture's. */
+  /**
+   * Names or dotted suffixes (a list, or one text with commas); or one regular expression for the whole name; or
+   * 'all-linear'. Default: the architecture's.
+   */
   readonly targets?: string | readonly string[]
   /** Modules left out, written as `targets` are. */
   readonly exclude?: string | readonly string[]
@@ -73,9 +76,16 @@ export const fullMatch = (pattern: string): ((name: string) => boolean) => {
 
 const named = (target: string) => (name: string) => name === target || name.endsWith(`.${target}`)
 
+/** Targets as a list of names where they are names, else the regular expression. */
+export const listed = (targets: string | readonly string[]): string | readonly string[] =>
+  typeof targets === 'string' && targets !== 'all-linear' && /^[\w.]+(,\s*[\w.]+)*$/.test(targets)
+    ? targets.split(/,\s*/)
+    : targets
+
 const matcher = (targets: string | readonly string[]): ((name: string) => boolean) => {
-  if (typeof targets === 'string') return fullMatch(targets)
-  const each = targets.map(named)
+  const names = listed(targets)
+  if (typeof names === 'string') return fullMatch(names)
+  const each = names.map(named)
   return (name) => each.some((matches) => matches(name))
 }
 
@@ -126,7 +136,7 @@ export const targetSites = (
   { targets, exclude, layers, layersPattern }: Targets,
 ): Site[] => {
   const all = sitesOf(model, kinds)
-  const wanted = targets ?? defaultTargets[model.architecture.name] ?? 'all-linear'
+  const wanted = listed(targets ?? defaultTargets[model.architecture.name] ?? 'all-linear')
   const isWanted =
     wanted === 'all-linear'
       ? (name: string) => all.some((s) => s.name === name && s.kind === 'linear') && !heads.has(name)

@@ -1,6 +1,6 @@
 /** @file fit: a short loop over the step, with evaluation, checkpoints and exact resume around it. */
 import type { JsonObject } from '../checkpoint/index.js'
-import { UsageError } from '../errors.js'
+import { UsageError, WeftError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import { type Dataset, split } from '../text/index.js'
@@ -103,7 +103,9 @@ export const fit = async <C>(
   const state = initialState(objectives, model.parameters)
   const steps = await countSteps(model as Model, train, options)
   const { folder, position } = await openFolder(state, steps, options)
-  const evaluated: Evaluator | undefined = held && evaluator(model as Model, held, options)
+  // An evaluation is not cut short: patience must see the same losses in a run that goes on later.
+  const uncut = { ...options, signal: undefined }
+  const evaluated: Evaluator | undefined = held && evaluator(model as Model, held, uncut)
   const run: Run = {
     model: model as Model,
     data: train,
@@ -246,7 +248,7 @@ const loop = async (run: Run): Promise<Pick<FitResult, 'outcome' | 'loss' | 'eva
       }
       if (state.step % checkpointEvery === 0) await save()
     }
-  if (run.evaluate && outcome === 'finished') evaluation = await evaluateNow(run)
+  if (run.evaluate && outcome === 'finished' && !Number.isNaN(loss)) evaluation = await evaluateNow(run)
   await save()
   options.onProgress?.({ status: 'done', name: 'train', done: state.step, total: steps, unit: 'steps' })
   return { outcome, loss, evaluation }
@@ -270,6 +272,10 @@ const takeStep = async (run: Run, batches: readonly Batch[]): Promise<number> =>
   await options.hook?.(state, result)
   const tokensPerSecond = (1000 * tokensIn(batches)) / (performance.now() - start)
   const [loss] = result.losses
+  if (!Number.isFinite(loss))
+    throw new WeftError('LossNotFinite', `the loss of step ${state.step} is ${loss}`, {
+      hint: 'Lower the learning rate, or clip the gradient (clip).',
+    })
   const others = result.losses.slice(1).map((l, i) => [`loss${i + 1}`, l])
   const line = { step: state.step, loss, ...Object.fromEntries(others), ...result.metrics, learningRate }
   await folder?.log({ ...line, tokensPerSecond: Math.round(tokensPerSecond) })
