@@ -1,24 +1,53 @@
 /** @file Activations and the softmax family. Any shape; the softmaxes work along one axis. */
 import { fused } from '../control.js'
 import { WeftError, nearest } from '../../errors.js'
-import { stopGradient } from '../create.js'
+import { scalar, stopGradient } from '../create.js'
 import { normalAxis } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 
 /** max(x, 0); its gradient at 0 is 0. */
 export const relu = (x: Tensor): Tensor => x.maximum(0)
 
-/** x Φ(x) (Hendrycks & Gimpel 2016), exactly by erf, or with `tanh` by its approximation. */
-export const gelu = (x: Tensor, { tanh = false }: { tanh?: boolean } = {}): Tensor => {
+const cubic = 0.044715
+const root = Math.sqrt(2 / Math.PI)
+
+const geluBody = (x: Tensor, tanh: boolean): Tensor => {
   if (!tanh) return x.mul(x.mul(Math.SQRT1_2).erf().add(1)).mul(0.5)
-  const inner = x
-    .square()
-    .mul(x)
-    .mul(0.044715)
-    .add(x)
-    .mul(Math.sqrt(2 / Math.PI))
+  const inner = x.square().mul(cubic).add(1).mul(x).mul(root)
   return x.mul(inner.tanh().add(1)).mul(0.5)
 }
+
+/** Its derivative: Φ + x φ exactly; of the approximation x σ(z), z = 2 √(2/π) (x + c x³), it is σ (1 + x z' (1 - σ)). */
+const geluSlope = (x: Tensor, tanh: boolean): Tensor => {
+  if (!tanh) {
+    const u = x.mul(Math.SQRT1_2)
+    const density = u.square().neg().exp().mul(u)
+    return u
+      .erf()
+      .add(density.mul(2 / Math.sqrt(Math.PI)))
+      .mul(0.5)
+      .add(0.5)
+  }
+  const square = x.square()
+  const s = square
+    .mul(2 * root * cubic)
+    .add(2 * root)
+    .mul(x)
+    .sigmoid()
+  const slope = square.mul(6 * root * cubic).add(2 * root)
+  return scalar(1, x.dtype).sub(s).mul(slope.mul(x)).add(1).mul(s)
+}
+
+/**
+ * x Φ(x) (Hendrycks & Gimpel 2016), exactly by erf, or with `tanh` by its approximation. Of a forward pass only x is kept
+ * for the backward one.
+ */
+export const gelu = (x: Tensor, { tanh = false }: { tanh?: boolean } = {}): Tensor =>
+  fused('Gelu', [x], [geluBody(x, tanh)], {
+    options: { approximate: tanh ? 'tanh' : 'none' },
+    gradient: ([g], [given]) => [g!.mul(geluSlope(given, tanh))],
+    batch: ([t]) => [gelu(t, { tanh })],
+  })[0]
 
 /** x σ(x). */
 export const silu = (x: Tensor): Tensor => x.mul(x.sigmoid())

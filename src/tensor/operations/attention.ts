@@ -1,5 +1,5 @@
 /** @file Scaled dot-product attention, and rotary position embedding. */
-import { concat, where } from '../create.js'
+import { concat, scalar, where } from '../create.js'
 import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { logSumExp, softmax } from './activation.js'
@@ -25,7 +25,7 @@ export interface Attended {
   readonly logSumExp: Tensor
 }
 
-/** What a hidden score is set to: finite, so that a row without any key stays finite. */
+/** What is added to a hidden score, which vanishes beside it: finite, so that a row without any key stays finite. */
 const HIDDEN = -1e30
 
 const regroup = (t: Tensor, heads: number, rows: number): Tensor =>
@@ -64,7 +64,8 @@ export const attention = (
       .tanh()
       .mul(softcap)
   if (bias) scores = scores.add(bias)
-  if (mask) scores = where(mask, scores, HIDDEN)
+  // Added, not chosen: so nothing of the scores' size is done again for the gradient.
+  if (mask) scores = scores.add(where(mask, scalar(0, q.dtype), HIDDEN))
   const probabilities = softmax(scores, -1)
   const output = regroup(probabilities, keyHeads, rows).matmul(v).reshape([batch, heads, time, v.shape[3]])
   return { output, probabilities, logSumExp: logSumExp(scores, -1) }
