@@ -120,11 +120,15 @@ export class ConfigReader {
     return fit ? [height, width] : this.fail(key, 'a positive integer, or two')
   }
 
-  /** One size a layer: the list that config.json has under `weft`, or else `key` (or its default) for every layer. */
-  perLayer(key: string, layers: number, fallback?: number): number[] {
+  /**
+   * One size a layer: the list that config.json has under `weft`, or else `key` for every layer, or else `fallback` (for
+   * every layer, or one a layer).
+   */
+  perLayer(key: string, layers: number, fallback?: number | readonly number[]): number[] {
     const weft = this.object('weft')
     const each = weft.list<number>(key, 'number', layers)
-    if (!each) return new Array<number>(layers).fill(this.size(key, fallback))
+    if (!each && Array.isArray(fallback) && !this.has(key)) return [...(fallback as readonly number[])]
+    if (!each) return new Array<number>(layers).fill(this.size(key, fallback as number))
     if (each.every((n) => Number.isSafeInteger(n) && n > 0)) return each
     return weft.fail(key, 'positive integers')
   }

@@ -36,7 +36,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): Gpt2Config => {
   const width = config.size('n_embd', 768)
   const count = config.count('n_layer', 12)
   const heads = config.perLayer('n_head', count, 12)
-  const sizes = config.perLayer('head_dim', count, Math.floor(width / heads[0]))
+  const sizes = config.perLayer('head_dim', count, Math.floor(width / config.size('n_head', 12)))
   const hidden = config.perLayer('n_inner', count, 4 * width)
   const scaled = config.boolean('scale_attn_weights', true)
   const byLayer = config.boolean('scale_attn_by_inverse_layer_idx', false)

@@ -69,20 +69,25 @@ const late = (layer: number, config: ConfigReader): boolean =>
 
 const variants: Readonly<Record<string, Variant>> = {
   llama: { biases: { qkv: 'attention_bias', output: 'attention_bias', mlp: 'mlp_bias' } },
-  qwen2: { biases: { qkv: true }, slides: late, defaults: { sliding_window: 4096 } },
+  qwen2: {
+    biases: { qkv: true },
+    slides: late,
+    defaults: { sliding_window: 4096, max_position_embeddings: 32_768 },
+  },
   qwen3: {
     biases: { qkv: 'attention_bias', output: 'attention_bias' },
     headNorms: true,
     slides: late,
-    defaults: { sliding_window: 4096, head_dim: 128 },
+    defaults: { sliding_window: 4096, max_position_embeddings: 32_768, head_dim: 128 },
   },
-  mistral: { slides: always, defaults: { sliding_window: 4096 } },
+  mistral: { slides: always, defaults: { sliding_window: 4096, max_position_embeddings: 131_072 } },
   gemma2: {
     biases: { qkv: 'attention_bias', output: 'attention_bias' },
     gemma: true,
     slides: (layer) => layer % 2 === 0,
     defaults: {
       sliding_window: 4096,
+      max_position_embeddings: 8192,
       head_dim: 256,
       query_pre_attn_scalar: 256,
       attn_logit_softcapping: 50,
@@ -94,7 +99,13 @@ const variants: Readonly<Record<string, Variant>> = {
   mixtral: {
     experts: true,
     slides: always,
-    defaults: { rms_norm_eps: 1e-5, num_local_experts: 8, num_experts_per_tok: 2 },
+    defaults: {
+      max_position_embeddings: 131_072,
+      rope_theta: 1e6,
+      rms_norm_eps: 1e-5,
+      num_local_experts: 8,
+      num_experts_per_tok: 2,
+    },
   },
 }
 
@@ -102,8 +113,9 @@ const readLayers = (config: ConfigReader, { slides = () => false }: Variant): Ll
   const count = config.count('num_hidden_layers')
   const width = config.size('hidden_size')
   const heads = config.perLayer('num_attention_heads', count)
-  const keyHeads = config.perLayer('num_key_value_heads', count, heads[0])
-  const sizes = config.perLayer('head_dim', count, Math.floor(width / heads[0]))
+  const keyHeads = config.perLayer('num_key_value_heads', count, heads)
+  const whole = config.optional('size', 'num_attention_heads') ?? heads[0]
+  const sizes = config.perLayer('head_dim', count, Math.floor(width / whole))
   const hidden = config.perLayer('intermediate_size', count)
   const types = config.list<string>('layer_types', 'string', count)
   const window = config.optional('size', 'sliding_window')
@@ -141,7 +153,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): LlamaConfig => {
     width: config.size('hidden_size'),
     layers: readLayers(config, variant),
     positions,
-    rope: readRope(config, positions, 10_000),
+    rope: readRope(config, positions, config.number('rope_theta', 10_000)),
     epsilon: config.number('rms_norm_eps', 1e-6),
     activation: activation(config.string('hidden_act', 'silu')),
     dropout: config.number('attention_dropout', 0),

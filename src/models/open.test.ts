@@ -16,7 +16,7 @@ import {
 import { CheckpointError, UsageError, WeftError } from '../errors.js'
 import { compile, type DType, mapTree, type Value, valueOf, zerosValue } from '../tensor/index.js'
 import { createModel } from './create.js'
-import { decoder, type Model, openModel } from './index.js'
+import { decoder, type llama, type Model, openModel } from './index.js'
 
 const opened: Checkpoint[] = []
 const folders: string[] = []
@@ -260,6 +260,21 @@ test.each([
   const cached = decoder(model, { capacity: 8 })
   await cached.prefill([[5, 17, 23]])
   expect(distance(await numbersOf(await cached.extend([[42, 8, 61]])), last)).toBeLessThan(2e-5)
+})
+
+test('layers of other numbers of heads keep the size of a head', async () => {
+  const small = { hidden_size: 16, intermediate_size: 8, num_hidden_layers: 2, vocab_size: 70 }
+  const json = {
+    ...small,
+    model_type: 'llama',
+    num_attention_heads: 4,
+    weft: { num_attention_heads: [2, 3] },
+  }
+  const { layers } = (await createModel(json)).config as llama.LlamaConfig
+  expect(layers.map(({ heads, keyHeads, size }) => [heads, keyHeads, size])).toEqual([
+    [2, 2, 4],
+    [3, 3, 4],
+  ])
 })
 
 test('biases are where config.json says', async () => {
