@@ -9,10 +9,12 @@ import { papers } from './papers.js'
 import { pull } from './pull.js'
 import { reproduce } from './reproduce.js'
 import { runs } from './runs.js'
+import { start } from './start.js'
 import { train } from './train.js'
 import type { Verb } from './verb.js'
 
 export const verbs: readonly Verb[] = [
+  start,
   inspect,
   pull,
   train,
