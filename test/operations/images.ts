@@ -88,7 +88,7 @@ export const imageOperations: readonly Operation[] = [
       f: (x, weight, bias, mean, variance) => batchNorm(x, mean, variance, { weight, bias, epsilon }),
     }
   }),
-  images('batchNorm in training', (d) => {
+  images('batchNormTraining', (d) => {
     const channels = d.int(1, 3)
     return {
       inputs: [...normed(d, channels), d.values([channels]), d.positive([channels])],
@@ -97,7 +97,7 @@ export const imageOperations: readonly Operation[] = [
     }
   }),
   images(
-    'running statistics of batchNorm in training',
+    'batchNormTraining, running statistics',
     (d) => {
       const channels = d.int(1, 3)
       return {

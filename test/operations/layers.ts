@@ -151,7 +151,7 @@ export const layers: readonly Operation[] = [
       }
     }),
   ),
-  layer('KL divergence', (d) => {
+  layer('klDivergence', (d) => {
     const shape = d.shape()
     return { inputs: [d.values(shape), d.values(shape)], f: klDivergence }
   }),
