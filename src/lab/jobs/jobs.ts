@@ -8,6 +8,7 @@ import { HttpError, notFound } from '../errors.js'
 import type { Hub } from '../hub.js'
 import type { Database } from '../index/database.js'
 import type { JobRecord, Journal } from '../index/journal.js'
+import { weftCommand } from '../self.js'
 import { JobLog } from './log.js'
 import { JobProcess } from './process.js'
 
@@ -23,7 +24,7 @@ export interface JobsOptions {
   hub: Hub
   /** Brings the index of runs up to date. */
   look(): Promise<void>
-  /** The command of a job, without `weft`. */
+  /** The arguments of `node` for a job. */
   command(job: JobRecord): readonly string[]
 }
 
@@ -44,10 +45,12 @@ const listed = 100
 
 const now = (): string => new Date().toISOString()
 
-/** The command of a reproduction. */
+/** `weft reproduce PAPER`. */
 export const reproduceCommand = ({ paper, quick, seeds }: JobRecord): string[] => [
+  ...weftCommand(),
   'reproduce',
   paper,
+  '--json',
   ...(quick ? ['--quick'] : []),
   ...(seeds === null ? [] : ['--seeds', String(seeds)]),
 ]

@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { weftCommand } from '../self.js'
 
 /** How a process ended. */
 export interface Exit {
@@ -17,7 +16,7 @@ const secrets = ['DATABASE_URL', 'SMTP_URL', 'SMTP_FROM']
 /** Time between asking a process to stop and stopping it. */
 const grace = 5000
 
-/** A running `weft ...`. */
+/** A running `weft reproduce`. */
 export class JobProcess {
   readonly exit: Promise<Exit>
 
@@ -28,14 +27,14 @@ export class JobProcess {
     })
   }
 
-  /** Starts `weft ARGUMENTS`, with runs under `home` and events and errors in `log`. */
+  /** Starts `node ARGUMENTS`, with runs under `home` and events and errors in `log`. */
   static async start(args: readonly string[], home: string, log: string): Promise<JobProcess> {
     await mkdir(dirname(log), { recursive: true })
     const file = await open(log, 'w')
     try {
       const env: NodeJS.ProcessEnv = { ...process.env, WEFT_HOME: home, NO_COLOR: '1' }
       for (const name of secrets) delete env[name]
-      const child = spawn(process.execPath, [...weftCommand(), ...args, '--json'], {
+      const child = spawn(process.execPath, args, {
         env,
         stdio: ['ignore', 'ignore', file.fd],
         windowsHide: true,
