@@ -61,6 +61,17 @@ const checkLength = (model: Model, length: number): void => {
     )
 }
 
+/** Throws UsageError unless the model predicts the next token, which is what records of text teach. */
+const checkTask = ({ architecture, config, checkpoint }: Model): void => {
+  const task = architecture.task(config)
+  if (task !== 'causal')
+    throw new UsageError(
+      'WrongTask',
+      `${checkpoint.folder}: ${architecture.name} is a model for the task '${task}'; records of text teach causal models`,
+      { hint: 'Give batches instead, with the inputs and labels of the task.' },
+    )
+}
+
 /** How a run goes through its data. */
 export interface Course {
   /** Shuffles each epoch in its own order. Default: the order of the data. */
@@ -105,6 +116,7 @@ export const batchesOf = async (
   if (typeof data === 'function') return data(startAt)
   const dataset = Array.isArray(data) ? fromRecords(data as DataRecord[]) : (data as Dataset)
   if (!isDataset(dataset)) return skipped(repeated(dataset, epochs), startAt)
+  checkTask(model)
   const length = rowLength(model, options.length)
   checkLength(model, length)
   const source = batches(dataset, await tokenizerOf(model, options.tokenizer), {

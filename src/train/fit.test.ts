@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { open } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
@@ -102,6 +103,10 @@ describe('fit', () => {
     await expect(fit(model, records, { ...options, steps: 1, batch: 2, out, resume: true })).rejects.toThrow(
       /batch \(4, now 2\)/,
     )
+    const bert = await openModel(await open(goldenFolder('bert-classify')), { trainable: true })
+    await expect(fit(bert, records, options)).rejects.toThrow(/task 'classify'/)
+    const wild = { ...options, steps: 20, schedule: () => 1e30 }
+    await expect(fit(model, records, wild)).rejects.toThrow(/loss of step \d+ is (NaN|Infinity)/)
     const frozen = await openModel(model.checkpoint)
     await expect(fit(frozen, records, options)).rejects.toThrow(/no parameter that trains/)
   })

@@ -5,8 +5,8 @@ import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { diskFiles, open, openFile } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
 import { Stream } from '../random/index.js'
-import { toNumbers } from '../tensor/index.js'
-import { fit, generate, generateTokens, type GenerateOptions, type TokenOptions } from './index.js'
+import { compile, type Tensor, toNumbers, valueOf } from '../tensor/index.js'
+import { fit, forward, generate, generateTokens, type GenerateOptions, type TokenOptions } from './index.js'
 import { logProbabilities, sample } from './sample.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
@@ -30,9 +30,6 @@ const idsOf = async (m: Model, prompt: readonly number[], options: TokenOptions)
   for await (const { id } of generateTokens(m, prompt, options)) ids.push(id)
   return ids
 }
-/** The same model without the cache. */
-const forgetful = (m: Model): Model => ({ ...m, architecture: { ...m.architecture, cache: undefined } })
-
 describe('generation', () => {
   it('gives the tokens of Transformers greedily, with the cache and without', async () => {
     const folder = goldenFolder('llama')
@@ -40,8 +37,22 @@ describe('generation', () => {
     const expected = [...toNumbers(await golden.read('generated'))]
     const llama = await openModel(await open(folder))
     const prompt = [...toNumbers(await golden.read('input_ids'))].slice(0, 5)
-    for (const m of [llama, forgetful(llama)])
-      expect([...prompt, ...(await idsOf(m, prompt, { maxTokens: 8, eos: [] }))]).toEqual(expected)
+    for (const cache of [true, false])
+      expect([...prompt, ...(await idsOf(llama, prompt, { maxTokens: 8, eos: [], cache }))]).toEqual(expected)
+  })
+
+  it('of a sequence-to-sequence model gives at each place the token that its logits say', async () => {
+    const t5 = await openModel(await open(goldenFolder('t5')))
+    const prompt = [3, 1, 4, 1, 5]
+    const written = await idsOf(t5, prompt, { maxTokens: 6, eos: [] })
+    const start = Number(t5.checkpoint.config.decoder_start_token_id)
+    const row = (ids: number[]) => valueOf(ids, [1, ids.length], 'int32')
+    const batch = { ids: row(prompt), decoderIds: row([start, ...written.slice(0, -1)]) }
+    const program = await compile(
+      ({ batch }: { batch: Record<string, Tensor> }) => forward(t5, {}, batch).logits.argMax(-1),
+      { batch },
+    )
+    expect(written).toEqual([...toNumbers(await program.run({ batch } as never))])
   })
 
   it('goes on as it was taught, and ends by itself', async () => {

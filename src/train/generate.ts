@@ -14,6 +14,8 @@ export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'dev
   readonly maxTokens?: number
   /** Ids that end the text and are not part of it. Default: those that the model's folder names. */
   readonly eos?: number | readonly number[]
+  /** Keep keys and values between tokens where the architecture can. Default true. */
+  readonly cache?: boolean
   /** Of the draws. Default 0. */
   readonly seed?: number | string
   /** How many of the most likely tokens to give with each, beside itself. Default 0. */
@@ -135,7 +137,8 @@ export async function* generateTokens(
 ): AsyncGenerator<GeneratedToken> {
   checkSampling(options)
   const [capacity, fresh] = roomFor(model, prompt, options)
-  const predictor = (model.architecture.cache ? cached : uncached)(model, prompt, capacity, options)
+  const keeps = model.architecture.cache !== undefined && options.cache !== false
+  const predictor = (keeps ? cached : uncached)(model, prompt, capacity, options)
   const stream = new Stream(options.seed ?? 0).fork('generate')
   const ends = endsOf(model, options)
   let previous: number | undefined
