@@ -4,6 +4,7 @@ import {
   castValue,
   compile,
   constant,
+  dispose,
   type Device,
   type FileSource,
   type Tensor,
@@ -57,7 +58,9 @@ export const cases = {
     let w: Value = x
     let onHost = false
     for (let step = 0; step < 30; step++) {
+      const old = w
       w = await program.run({ w })
+      dispose({ old })
       try {
         onHost ||= w.data.length > 0
       } catch {
@@ -65,6 +68,14 @@ export const cases = {
       }
     }
     return { w: await host(w), onHost }
+  },
+  /** What reading a value says after it was disposed of. */
+  disposed: async (device: Device): Promise<string> => {
+    const program = await compile(({ x }: { x: Tensor }) => x.neg(), { x }, { device })
+    const y = await program.run({ x })
+    dispose(y)
+    dispose(y)
+    return host(y).then(String, (error: Error) => `refused: ${error.message}`)
   },
   /** A bound file that does not fit. */
   unreadable: (device: Device): Promise<string> => {

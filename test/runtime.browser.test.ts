@@ -28,6 +28,11 @@ describe('in a page', () => {
     expect(result.onHost).toBe(onHost)
   })
 
+  it('a value on the GPU can be freed early, one on the host stays', async () => {
+    expect(await page.run('disposed', 'webgpu')).toMatch(/^refused: .*disposed/)
+    expect(await page.run('disposed', 'wasm')).toBe('-1,-2,-3,-4')
+  })
+
   it('a bound tensor that does not fit is named', async () => {
     const message = await page.run<string>('unreadable', 'wasm')
     expect(message).toMatch(/float32 \[1048576, 1048576\], 4398046511104 bytes at 8 of \/model\.safetensors/)

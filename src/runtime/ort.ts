@@ -48,6 +48,9 @@ class OrtValue implements Value {
   async read(): Promise<TypedArray> {
     return bits((await this.tensor.getData()) as TypedArray)
   }
+  dispose(): void {
+    if (this.tensor.location === 'gpu-buffer' && released.unregister(this)) this.tensor.dispose()
+  }
 }
 
 /** float16 data as bit patterns, whether the platform has Float16Array or not. */
@@ -81,9 +84,12 @@ dtypes.uint8 = 'uint8'
 /** ONNX Runtime frees its objects only when told to, except in Node: tell it once nobody holds ours. */
 const released = new FinalizationRegistry<() => void>((release) => release())
 
+/** What runs under way need, lest it be collected and released meanwhile. */
+const inUse = new Set<unknown>()
+
 const fromOrt = (tensor: OrtTensor): Value => {
   const made = new OrtValue(tensor, dtypes[(tensor as TypedTensor<OrtTensor.Type>).type], tensor.dims)
-  if (tensor.location === 'gpu-buffer') released.register(made, () => tensor.dispose())
+  if (tensor.location === 'gpu-buffer') released.register(made, () => tensor.dispose(), made)
   return made
 }
 
@@ -98,8 +104,14 @@ class OrtSession implements Session {
   async run(feeds: Readonly<Record<string, Value>>, outputs: readonly string[]): Promise<Value[]> {
     const given: Record<string, OrtTensor> = {}
     for (const name in feeds) given[name] = toOrt(this.ort, feeds[name])
-    const results = await this.session.run(given, outputs as string[])
-    return outputs.map((name) => fromOrt(results[name] as OrtTensor))
+    const use = { session: this, feeds }
+    inUse.add(use)
+    try {
+      const results = await this.session.run(given, outputs as string[])
+      return outputs.map((name) => fromOrt(results[name] as OrtTensor))
+    } finally {
+      inUse.delete(use)
+    }
   }
 }
 

@@ -12,6 +12,7 @@ import {
   type TypedArray,
 } from './dtype.js'
 import { type Shape, ShapeError, sizeOf } from './shape.js'
+import { leaves } from './tree.js'
 
 /**
  * A concrete tensor. On CPU and wasm its numbers are in `data`; a value that stays on a GPU throws there, and `read`
@@ -23,6 +24,8 @@ export interface Value {
   /** Row-major elements. float16 and bfloat16 as bit patterns, bool as 0 and 1, int64 as bigint, int4 two a byte. */
   readonly data: TypedArray
   read(): Promise<TypedArray>
+  /** Frees the memory of a device that holds the value, which must not be used again: see `dispose`. */
+  dispose?(): void
 }
 
 class HostValue implements Value {
@@ -37,6 +40,14 @@ class HostValue implements Value {
   async read(): Promise<TypedArray> {
     return this.data
   }
+}
+
+/**
+ * Frees what the values of a tree hold on a GPU, now rather than when they are collected, which may be late: a page's
+ * collector does not see the GPU's memory fill. Values on the host stay as they are.
+ */
+export const dispose = (tree: unknown): void => {
+  for (const { leaf } of leaves<Value>(tree)) leaf.dispose?.()
 }
 
 /** The value over `data` (no copy). Throws ShapeError when the length does not fill the shape. */
