@@ -17,4 +17,6 @@ export interface MethodFamily {
   readonly methods: () => Promise<readonly CataloguedMethod[]>
 }
 
-export const families: readonly MethodFamily[] = []
+export const families: readonly MethodFamily[] = [
+  { name: 'adapt', methods: async () => (await import('../adapt/index.js')).methods },
+]

@@ -18,6 +18,7 @@ export {
   type ReproduceOptions,
   type ReproductionResult,
 } from './reproduce.js'
+export { experimentOf, recordReproduction, type RecordedReproduction } from './record.js'
 export {
   holds,
   type MeasureContext,
@@ -31,3 +32,5 @@ export {
 export { type Finding, Sample } from './sample.js'
 export { type Embedder, type Found, PaperIndex, type SearchLimit, searchPapers } from './search/index.js'
 export { inWords, measuredWords, verdictWords } from './words.js'
+export { type ListedPaper, readListed } from './sync/listed.js'
+export { syncPapers, type SyncOptions, type SyncResult } from './sync/index.js'

@@ -15,7 +15,7 @@ export interface ClaimResult {
   readonly verdict: Verdict
   readonly mean?: number
   readonly spread?: number
-  /** What `mean` is, for example `of lora`. */
+  /** What `mean` is, for example `times lora`. */
   readonly unit?: string
   readonly why?: string
 }

@@ -39,7 +39,7 @@ describe('a reproduction', () => {
     expect(result.seeds).toEqual([0, 1, 2])
     expect(result.arms.ours.loss.values).toEqual([0.5, 0.55, 0.6])
     expect(result.claims.map(({ verdict }) => verdict)).toEqual(['holds', 'fails', 'fails', 'not-shown'])
-    expect(result.claims[0]).toMatchObject({ paper: '2x', mean: 0.5, spread: 0, unit: 'of base' })
+    expect(result.claims[0]).toMatchObject({ paper: '2x', mean: 0.5, spread: 0, unit: 'times base' })
     expect(logged).toHaveLength(2 * 3 * 4)
     expect(logged).toContain('ours/2@3')
   })

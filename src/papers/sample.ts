@@ -7,7 +7,7 @@ export interface Finding {
   readonly mean: number
   /** Its standard deviation over seeds; 0 for one seed. */
   readonly spread: number
-  /** What `mean` is: `of lora`, or the unit. */
+  /** What `mean` is: `times lora`, or nothing for the value itself. */
   readonly unit: string
 }
 
@@ -76,6 +76,6 @@ export class Sample {
     if (typeof other === 'number' || other.values.some((v) => v === 0))
       return { holds, mean: this.mean, spread: this.spread, unit: '' }
     const ratios = pairs.map(([here, there]) => here / there)
-    return { holds, mean: mean(ratios), spread: spread(ratios), unit: `of ${other.arm}` }
+    return { holds, mean: mean(ratios), spread: spread(ratios), unit: `times ${other.arm}` }
   }
 }

@@ -10,11 +10,12 @@ export const verdictWords: Record<Verdict, string> = {
   'not-shown': 'not shown at this scale',
 }
 
-/** Four significant digits, without an exponent where there is no need. */
+/** Four significant digits, thousands apart, without an exponent where there is no need. */
 export const number = (value: number): string => {
   const size = Math.abs(value)
   if (size !== 0 && (size < 1e-4 || size >= 1e9)) return value.toPrecision(3)
-  return String(Number(value.toPrecision(4)))
+  const digits = Math.abs(value) >= 1e4 ? Math.round(value) : Number(value.toPrecision(4))
+  return digits.toLocaleString('en-US', { maximumFractionDigits: 20 })
 }
 
 const units: Record<string, (value: string) => string> = {
@@ -29,7 +30,7 @@ export const inWords = ({ value, unit = '', baseline }: Claim): string | undefin
   return baseline ? `${amount} against ${baseline}` : amount
 }
 
-/** What was measured: `0.94 ± 0.01 of lora`; undefined where nothing was. */
+/** What was measured: `0.94 ± 0.01 times lora`; undefined where nothing was. */
 export const measuredWords = ({ mean, spread, unit = '' }: ClaimResult): string | undefined => {
   if (mean === undefined) return undefined
   const around = spread === undefined || spread === 0 ? '' : ` ± ${Number(spread.toPrecision(2))}`
