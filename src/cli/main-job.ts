@@ -4,11 +4,11 @@
  */
 import { join } from 'node:path'
 import { loadAdapter, lora } from '../adapt/index.js'
-import { open, writeFileAtomic } from '../checkpoint/index.js'
+import { type Checkpoint, open, writeFileAtomic } from '../checkpoint/index.js'
 import { createModel, type Model, openModel } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import { storyChoices, storyQuestions, storyTexts } from '../synth/index.js'
-import { saveTokenizer, tokenizerFromJson, trainBytePairs } from '../text/index.js'
+import { openTokenizer, saveTokenizer, tokenizerFromJson, trainBytePairs } from '../text/index.js'
 import {
   adamW,
   type Data,
@@ -33,6 +33,12 @@ export interface Stage {
   before: Evaluation
   after: Evaluation
   samples: Sample[]
+}
+
+/** A model before and after it was trained. */
+interface Trained {
+  before: Model
+  after: Model
 }
 
 /** What `weft start --json` prints. */
@@ -71,105 +77,114 @@ const configOf = (vocabulary: number): Record<string, number | string | boolean 
   pad_token_id: 0,
 })
 
-/** Makes base, adapter and merged checkpoint in folders of `out`. The same seed gives the same bits. */
-export const mainJob = async (out: string, options: MainJobOptions): Promise<MainJob> => {
-  const { seed, say, progress, signal } = options
-  const begun = performance.now()
-  const [baseFolder, adapterFolder, mergedFolder] = ['base', 'adapter', 'merged'].map((name) =>
-    join(out, name),
-  )
-  const rows = { batch: 16, length: 128, multiple: 16, signal }
-  const course = { ...rows, seed, schedule: 'warmup-cosine', clip: 1 } as const
-  const named =
-    (name: string): OnProgress =>
-    (event) =>
-      progress({ ...event, name })
+const rows = { batch: 16, length: 128, multiple: 16 }
+const course = { ...rows, schedule: 'warmup-cosine', clip: 1 } as const
 
+/** The same events under another name. */
+const named =
+  (name: string, progress: OnProgress): OnProgress =>
+  (event) =>
+    progress({ ...event, name })
+
+/** A small Llama that tells stories, and its tokenizer, in `folder`. */
+const makeBase = async (folder: string, { seed, progress, signal }: MainJobOptions): Promise<Trained> => {
   const stories = storyTexts(8000, seed)
-  const questions = storyQuestions(8000, seed)
-  const unseenStories = storyTexts(64, `unseen ${seed}`)
-  const choices = storyChoices(64, `unseen ${seed}`)
-
-  say('1. A small Llama learns to tell stories.')
-  const texts = [...stories.map((r) => r.text), ...questions.map((r) => r.prompt)]
+  const texts = [
+    ...stories.map(({ text }) => text),
+    ...storyQuestions(1000, seed).map(({ prompt }) => prompt),
+  ]
   const vocabulary = trainBytePairs(texts, { vocabularySize: 512, specialTokens: [end] })
   const tokenizer = tokenizerFromJson(vocabulary, { eos_token: end, pad_token: end })
-  const blank = await createModel(configOf(tokenizer.vocabularySize), { seed })
-  const { model: base } = await fit(blank, stories, {
+  const before = await createModel(configOf(tokenizer.vocabularySize), { seed })
+  const { model: after } = await fit(before, stories, {
     ...course,
+    seed,
+    signal,
     tokenizer,
     steps: 300,
     learningRate: 4e-3,
     optimizer: adamW({ weightDecay: 0.1, betas: [0.9, 0.99] }),
-    onProgress: named('stories'),
+    onProgress: named('stories', progress),
   })
   signal.throwIfAborted()
-  await saveInto(baseFolder, async (folder) => {
-    await base.save(folder)
-    await saveTokenizer(folder, vocabulary, { eos: end, pad: end })
+  await saveInto(folder, async (fresh) => {
+    await after.save(fresh)
+    await saveTokenizer(fresh, vocabulary, { eos: end, pad: end })
   })
+  return { before, after }
+}
 
+/** An adapter that answers questions about a story, in `folder`. */
+const makeAdapter = async (
+  base: Checkpoint,
+  folder: string,
+  { seed, progress, signal }: MainJobOptions,
+): Promise<Trained> => {
+  const before = await lora(base, { rank: 16, alpha: 32, targets: 'all-linear', seed })
+  const { model: after } = await fit(before, storyQuestions(8000, seed), {
+    ...course,
+    seed,
+    signal,
+    steps: 450,
+    learningRate: 5e-3,
+    optimizer: adamW({ weightDecay: 0, betas: [0.9, 0.99] }),
+    onProgress: named('questions', progress),
+  })
+  signal.throwIfAborted()
+  await saveInto(folder, (fresh) => after.save(fresh))
+  return { before, after }
+}
+
+/** Held-out loss (and accuracy), and what both models say to `prompts`. */
+const compare = async (
+  { before, after }: Trained,
+  folder: string,
+  data: Data,
+  prompts: readonly string[],
+  how: GenerateOptions,
+): Promise<Stage> => {
+  const samples: Sample[] = []
+  for (const prompt of prompts) {
+    const own = { ...how, seed: `${how.seed} ${prompt}` }
+    samples.push({ prompt, before: await said(before, prompt, own), after: await said(after, prompt, own) })
+  }
+  const measure = (model: Model): Promise<Evaluation> =>
+    evaluate(model, data, { ...rows, tokenizer: how.tokenizer, signal: how.signal })
+  return { folder, before: await measure(before), after: await measure(after), samples }
+}
+
+/** Makes base, adapter and merged checkpoint in folders of `out`. The same seed gives the same bits. */
+export const mainJob = async (out: string, options: MainJobOptions): Promise<MainJob> => {
+  const { seed, say, signal } = options
+  const begun = performance.now()
+  const [baseFolder, adapterFolder, mergedFolder] = ['base', 'adapter', 'merged'].map((name) =>
+    join(out, name),
+  )
+
+  say('1. A small Llama learns to tell stories.')
+  const told = await makeBase(baseFolder, options)
   say('2. LoRA teaches it to answer questions about a story.')
   await using checkpoint = await open(baseFolder)
-  const untrained = await lora(checkpoint, { rank: 16, alpha: 32, targets: 'all-linear', seed })
-  const { model: adapted } = await fit(untrained, questions, {
-    ...course,
-    steps: 300,
-    learningRate: 3e-3,
-    optimizer: adamW({ weightDecay: 0, betas: [0.9, 0.99] }),
-    onProgress: named('questions'),
-  })
-  signal.throwIfAborted()
-  await saveInto(adapterFolder, (folder) => adapted.save(folder))
-
-  say('3. The adapter is folded into the base, and everything is measured on stories that none has seen.')
-  const loaded = await loadAdapter(checkpoint, adapterFolder)
-  await saveInto(mergedFolder, (folder) => loaded.fold(folder))
+  const answered = await makeAdapter(checkpoint, adapterFolder, options)
+  say('3. The adapter is folded into the base, and all is measured on stories that none has seen.')
+  await (await loadAdapter(checkpoint, adapterFolder)).fold(mergedFolder, { overwrite: true })
   await using merged = await open(mergedFolder)
-  const folded = await openModel(merged)
-  const measure = (model: Model, data: Data): Promise<Evaluation> =>
-    evaluate(model, data, { ...rows, tokenizer })
-  const compare = async (
-    before: Model,
-    after: Model,
-    prompts: string[],
-    how: GenerateOptions,
-  ): Promise<Sample[]> => {
-    const samples: Sample[] = []
-    for (const prompt of prompts)
-      samples.push({
-        prompt,
-        before: await said(before, prompt, { ...how, tokenizer, signal }),
-        after: await said(after, prompt, { ...how, tokenizer, signal }),
-      })
-    return samples
-  }
+
+  const tokenizer = await openTokenizer(baseFolder)
+  const choices = storyChoices(64, `unseen ${seed}`)
+  const prompts = choices.slice(0, 3).map(({ prompt }) => prompt)
+  const free = { tokenizer, signal, temperature: 0.7, maxTokens: 60, seed }
+  const stories = storyTexts(64, `unseen ${seed}`)
   const data = { questions: join(out, 'questions.jsonl'), choices: join(out, 'choices.jsonl') }
-  await writeJsonl(data.questions, questions)
+  await writeJsonl(data.questions, storyQuestions(2000, seed))
   await writeJsonl(data.choices, choices)
   return {
-    base: {
-      folder: baseFolder,
-      before: await measure(blank, unseenStories),
-      after: await measure(base, unseenStories),
-      samples: await compare(blank, base, ['Mia has', 'Tom finds'], {
-        temperature: 0.7,
-        maxTokens: 60,
-        seed,
-      }),
+    base: await compare(told, baseFolder, stories, ['Mia has', 'Tom finds'], free),
+    adapter: await compare(answered, adapterFolder, choices, prompts, { tokenizer, signal, maxTokens: 12 }),
+    merged: {
+      folder: mergedFolder,
+      evaluation: await evaluate(await openModel(merged), choices, { ...rows, signal }),
     },
-    adapter: {
-      folder: adapterFolder,
-      before: await measure(untrained, choices),
-      after: await measure(adapted, choices),
-      samples: await compare(
-        untrained,
-        adapted,
-        choices.slice(0, 3).map((record) => record.prompt),
-        { maxTokens: 12 },
-      ),
-    },
-    merged: { folder: mergedFolder, evaluation: await measure(folded, choices) },
     data,
     seconds: (performance.now() - begun) / 1000,
   }

@@ -62,6 +62,7 @@ describe('progress', () => {
     const narrow = renderBar(step(50), 10, 50, false)
     expect(narrow).toMatch(/^train {2}50% {2}50\/100 steps {2}loss 1.235/)
     expect(narrow.length).toBeLessThan(50)
+    expect(renderBar(step(50), 10, 40, false)).toBe('train  50%  loss 1.235  ETA 5s')
   })
 
   it('counts the rate of a resumed piece from where it resumed', () => {

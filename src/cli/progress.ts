@@ -85,7 +85,8 @@ const lines = (output: Output, now: () => number = Date.now): ProgressDisplay =>
     if (!final && event.status !== 'initiate' && now() - (written.get(name) ?? -Infinity) < lineInterval)
       return
     written.set(name, now())
-    output.write(`${[name, ...details(event, rate)].filter(Boolean).join('  ')}\n`)
+    const pieces = details(event, rate).map(({ text }) => text)
+    output.write(`${[name, ...pieces].filter(Boolean).join('  ')}\n`)
   }
   return { report, clear: () => {} }
 }
@@ -98,8 +99,8 @@ export const renderBar = (
   color: boolean,
 ): string => {
   const room = Math.max(columns - 1, 10)
-  const pieces = details(event, rate)
   const name = event.name ?? ''
+  const pieces = fitting(details(event, rate), room - name.length - 2)
   const barWidth = Math.min(24, room - name.length - pieces.join('  ').length - 6)
   const drawable = event.total !== undefined && event.total > 0 && barWidth >= 6
   const filled = drawable
@@ -110,7 +111,24 @@ export const renderBar = (
   return color && shape ? text.replace(/#+/, (run) => `\x1b[32m${run}\x1b[39m`) : text
 }
 
-const details = (event: Progress, rate?: number): string[] => {
+/** A part of a line; where room is short, those of the highest `spare` go first. */
+interface Piece {
+  text: string
+  spare: number
+}
+
+/** The pieces that fit into `room` characters. */
+const fitting = (pieces: Piece[], room: number): string[] => {
+  let kept = pieces
+  const width = (): number => kept.reduce((sum, { text }) => sum + text.length + 2, -2)
+  while (kept.length > 1 && width() > room) {
+    const most = Math.max(...kept.map(({ spare }) => spare))
+    kept = kept.filter(({ spare }) => spare < most)
+  }
+  return kept.map(({ text }) => text)
+}
+
+const details = (event: Progress, rate?: number): Piece[] => {
   const { done, total, unit, metrics = {}, status } = event
   const ratio = done !== undefined && total ? `${Math.floor((100 * done) / total)}%` : ''
   const amount =
@@ -126,9 +144,16 @@ const details = (event: Progress, rate?: number): string[] => {
     rate && total !== undefined && done !== undefined && status !== 'done'
       ? `ETA ${formatTime((total - done) / rate)}`
       : ''
-  const values = Object.entries(metrics).map(metric)
-  const end = status === 'done' ? 'done' : ''
-  return [ratio, counted.filter(Boolean).join(' '), ...values, speed, left, end].filter(Boolean)
+  // The first metric, a loss as a rule, is what is watched.
+  const values = Object.entries(metrics).map((entry, i) => ({ text: metric(entry), spare: i ? 4 + i : 2 }))
+  return [
+    { text: ratio, spare: 0 },
+    { text: counted.filter(Boolean).join(' '), spare: 3 },
+    ...values,
+    { text: speed, spare: 100 },
+    { text: left, spare: 1 },
+    { text: status === 'done' ? 'done' : '', spare: 1 },
+  ].filter(({ text }) => text !== '')
 }
 
 const bytesOf = (done: number, total?: number): string[] => [
