@@ -26,6 +26,8 @@ export interface WeightSpec {
   readonly layout?: Layout
   /** The name whose tensor this one is: it may be absent from the file, and is not stored twice. */
   readonly tied?: string
+  /** Its element type in a new model. Default float32. */
+  readonly dtype?: 'int64'
   /** Its value in a new model. Default: random; 1 for norms, 0 for biases. */
   readonly initial?: number
   /** Standard deviation of its random numbers in a new model, unless config.json says `initializer_range`. Default 0.02. */

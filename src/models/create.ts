@@ -1,7 +1,7 @@
 /** @file New models: an architecture and a size, with weights drawn at random. */
 import { encode, formatJson, type JsonObject, layOut, openBytes, type TensorPlan } from '../checkpoint/web.js'
 import { keyOf, normal } from '../random/index.js'
-import { sizeOf, value, type Value } from '../tensor/index.js'
+import { castValue, sizeOf, value, type Value } from '../tensor/index.js'
 import type { WeightSpec } from './architecture.js'
 import { architectureFor } from './architectures.js'
 import type { Model } from './model.js'
@@ -21,7 +21,8 @@ const constantOf = ({ name, kind, initial }: WeightSpec): number | undefined =>
 const initialValue = (spec: WeightSpec, range: unknown, seed: number | string): Value => {
   const data = new Float32Array(sizeOf(spec.shape))
   const constant = constantOf(spec)
-  if (constant !== undefined) return value(data.fill(constant), spec.shape, 'float32')
+  if (constant !== undefined)
+    return castValue(value(data.fill(constant), spec.shape, 'float32'), spec.dtype ?? 'float32')
   normal(data, keyOf(`${seed}/${spec.name}`))
   const deviation = typeof range === 'number' ? range : (spec.deviation ?? 0.02)
   return value(
@@ -40,7 +41,11 @@ const initialValue = (spec: WeightSpec, range: unknown, seed: number | string): 
 export const createModel = async (config: JsonObject, { seed = 0 }: CreateOptions = {}): Promise<Model> => {
   const architecture = architectureFor(config)
   const table = architecture.table(architecture.readConfig(config)).filter(({ tied }) => tied === undefined)
-  const plans = table.map(({ name, shape }): TensorPlan => ({ name, dtype: 'F32', shape }))
+  const plans = table.map(({ name, shape, dtype }): TensorPlan => ({
+    name,
+    dtype: dtype ? 'I64' : 'F32',
+    shape,
+  }))
   const { header, tensors, size } = layOut(plans, { format: 'pt' }, 'model.safetensors')
   const file = new Uint8Array(size)
   file.set(header)

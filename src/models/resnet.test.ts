@@ -70,6 +70,7 @@ describe('a resnet', () => {
       expect(variance[c]).toBeCloseTo(0.9 + 0.1 * spread, 5)
     }
     expect(batches[0]).toBe(1)
+    expect(reports[`${stem.name}.normalization.num_batches_tracked`].dtype).toBe('int64')
   })
 
   it('strides where config.json says, and its groups of channels follow the additions', () => {

@@ -200,7 +200,13 @@ const convSpecs = (
     channels('bias', 'norm'),
     channels('running_mean', 'buffer'),
     { ...channels('running_var', 'buffer'), initial: 1 },
-    { name: `${name}.normalization.num_batches_tracked`, shape: [], kind: 'buffer', axes: [] },
+    {
+      name: `${name}.normalization.num_batches_tracked`,
+      shape: [],
+      kind: 'buffer',
+      dtype: 'int64',
+      axes: [],
+    },
   ]
 }
 
