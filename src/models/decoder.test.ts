@@ -3,8 +3,8 @@ import { goldenFolder } from '../../test/golden.js'
 import { distance, numbersOf } from '../../test/golden-case.js'
 import { type Checkpoint, open } from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
-import { compile, valueOf } from '../tensor/index.js'
-import { decoder, type llama, type Model, openModel } from './index.js'
+import { compile, concat, full, valueOf } from '../tensor/index.js'
+import { answering, decoder, type llama, type Model, openModel } from './index.js'
 
 const opened: Checkpoint[] = []
 const modelOf = async (name: string, trainable = false): Promise<Model> => {
@@ -91,6 +91,45 @@ test('parameters that train are those of the model, as they are now', async () =
   const expected = await uncached(moved, ids)
   const logits = await decoder(moved, { capacity: 16 }).prefill([ids])
   expect(distance(await numbersOf(logits), expected[11])).toBeLessThan(2e-5)
+})
+
+/** A method that changes a linear module, and lets every token see one more key of its own. */
+const withMethod = (base: Model): Model => ({
+  ...base,
+  weights(parameters, trace) {
+    const w = base.weights(parameters, trace)
+    return answering(w, {
+      linear: (name, x) =>
+        name.endsWith('v_proj') ? w.linear(name, x).mul(1.5).add(0.1) : w.linear(name, x),
+      attend(name, { k, v, at, ...parts }, core) {
+        const [batch, heads, , size] = k.shape
+        const extra = full([batch, heads, 1, size], 0.3)
+        const one = full([at.keys.shape[0], 1], 0, 'int32')
+        const seen = {
+          ...at,
+          keys: concat([one, at.keys], 1),
+          valid: at.valid && concat([full([at.valid.shape[0], 1], true, 'bool'), at.valid], 1),
+        }
+        return w.attend(
+          name,
+          { ...parts, k: concat([extra, k], 2), v: concat([extra, v], 2), at: seen },
+          core,
+        )
+      },
+    })
+  },
+})
+
+test('a method that answers for modules and for attention generates with the cache as without', async () => {
+  const base = await modelOf('llama')
+  const model = withMethod(base)
+  const ids = sequence(20, 3)
+  const expected = await uncached(model, ids)
+  expect(distance(expected[19], (await uncached(base, ids))[19])).toBeGreaterThan(1e-2)
+  const cached = decoder(model, { capacity: 32 })
+  expect(distance(await numbersOf(await cached.prefill([ids.slice(0, 15)])), expected[14])).toBeLessThan(2e-5)
+  for (let at = 15; at < ids.length; at++)
+    expect(distance(await numbersOf(await cached.step([ids[at]])), expected[at])).toBeLessThan(2e-5)
 })
 
 test('once prepared, nothing is traced again: any prompt and any step up to the capacity', async () => {
