@@ -12,7 +12,12 @@ import { notFound } from './errors.js'
 export const inside = async (root: string, relative: string): Promise<string> => {
   const path = normalize(relative)
   const refused = notFound('file', relative)
-  if (relative === '' || relative.includes('\0') || isAbsolute(path) || path.split(sep).includes('..'))
+  if (
+    relative === '' ||
+    relative.includes('\0') ||
+    isAbsolute(path) ||
+    relative.split(/[\\/]/).includes('..')
+  )
     throw refused
   try {
     const [base, real] = await Promise.all([realpath(root), realpath(join(root, path))])
