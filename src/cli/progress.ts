@@ -117,12 +117,17 @@ interface Piece {
   spare: number
 }
 
+/** From this `spare` on, a piece makes room for the bar itself. */
+const dispensable = 4
+const leastBar = 10
+
 /** The pieces that fit into `room` characters. */
 const fitting = (pieces: Piece[], room: number): string[] => {
   let kept = pieces
   const width = (): number => kept.reduce((sum, { text }) => sum + text.length + 2, -2)
-  while (kept.length > 1 && width() > room) {
+  for (;;) {
     const most = Math.max(...kept.map(({ spare }) => spare))
+    if (kept.length <= 1 || width() <= room - (most >= dispensable ? leastBar : 0)) break
     kept = kept.filter(({ spare }) => spare < most)
   }
   return kept.map(({ text }) => text)
