@@ -4,8 +4,8 @@
  * business.
  */
 import { z } from 'zod'
-import { type Adapter, type Checkpoint, type JsonObject } from '../checkpoint/index.js'
-import { UsageError, WeftError } from '../errors.js'
+import type { Adapter, Checkpoint, JsonObject } from '../checkpoint/index.js'
+import { CheckpointError, UsageError, WeftError } from '../errors.js'
 import {
   answering,
   layoutsOf,
@@ -167,12 +167,27 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
   }
   const load: AdapterMethod<O>['load'] = async (base, saved, options) => {
     const { loadParameters, optionsFromPeft } = await import('./peft.js')
-    const plan = planOf(method, await asModel(base), checked(method, optionsFromPeft(method, saved, options)))
+    const model = await asModel(base)
+    const plan = asItsFault(saved, () =>
+      planOf(method, model, checked(method, optionsFromPeft(method, saved, options))),
+    )
     return assemble(plan, await loadParameters(plan, saved, options))
   }
   const { paper, source, reproduction, peftType, options } = spec
   const folds = spec.fold !== undefined
   return Object.assign(create, { paper, source, reproduction, peftType, options, folds, load })
+}
+
+/** Options that make no sense are the adapter's fault here, not the caller's. */
+const asItsFault = <T>({ folder }: Adapter, work: () => T): T => {
+  try {
+    return work()
+  } catch (cause) {
+    if (!(cause instanceof UsageError)) throw cause
+    const { code, message, hint } = cause
+    const said = hint ? message.slice(0, -`\n  ${hint}`.length) : message
+    throw new CheckpointError(code, `${folder}: ${said}`, { hint, cause })
+  }
 }
 
 const checked = (method: AdapterSpec<CommonOptions, unknown>, options: object): CommonOptions => {
@@ -182,39 +197,49 @@ const checked = (method: AdapterSpec<CommonOptions, unknown>, options: object): 
   throw new UsageError('BadOption', `${method.paper.id}: ${path.join('.') || 'options'}: ${message}`)
 }
 
-const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, options: CommonOptions): Plan => {
-  const saved = savedTensors(method, base, options)
-  const inSaved = (site: Site): boolean => saved.includes(`${site.name}.weight`)
+const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, given: CommonOptions): Plan => {
+  const table = base.architecture.table(base.config)
+  const options = { ...given, modulesToSave: given.modulesToSave ?? classifiers(base) }
+  const saved = savedTensors(method, base, options.modulesToSave)
   const sites = targetSites(method.paper.id, base, method.kinds, options)
-    .filter((site) => !inSaved(site))
+    .filter(({ name }) => !saved.includes(`${name}.weight`))
     .map((site) => {
       const settings = method.settings(options, site)
       return { site, settings, parameters: method.parameters(site, settings) }
     })
   const adapted = new Set(sites.map(({ site }) => `${site.name}.bias`))
-  const biases = base.architecture
-    .table(base.config)
-    .filter(({ name }) => name.endsWith('.bias') && !saved.includes(name))
+  const trains = ({ bias }: CommonOptions, name: string): boolean =>
+    bias === 'all' || (bias === 'adapted' && adapted.has(name))
+  const biases = table
     .map(({ name }) => name)
-    .filter((name) => options.bias === 'all' || (options.bias === 'adapted' && adapted.has(name)))
+    .filter((name) => name.endsWith('.bias') && !saved.includes(name) && trains(options, name))
   return { method, base, options, sites, whole: [...saved, ...biases] }
 }
+
+/** A classifier's own layers: what PEFT trains whole for the task. */
+const classifiers = ({ architecture, config }: Model): string[] =>
+  architecture.task(config) === 'classify'
+    ? architecture.table(config).flatMap(({ name }) => {
+        const module = name.slice(0, -'.weight'.length)
+        return name.endsWith('.weight') && heads.has(module) ? [module] : []
+      })
+    : []
 
 /** The tensors of the modules to save. Throws UsageError for a name that is none. */
 const savedTensors = (
   method: AdapterSpec<CommonOptions, unknown>,
   base: Model,
-  { modulesToSave }: CommonOptions,
+  modulesToSave: readonly string[],
 ): string[] => {
   const tensors = base.architecture.table(base.config).map(({ name }) => name)
-  const modules = [...new Set(tensors.map((name) => name.slice(0, name.lastIndexOf('.'))))]
-  const classifies = base.architecture.task(base.config) === 'classify'
-  const wanted = modulesToSave ?? (classifies ? modules.filter((name) => heads.has(name)) : [])
-  return wanted.flatMap((target) => {
-    const matched = modules.filter((name) => name === target || name.endsWith(`.${target}`))
-    if (matched.length === 0) throw noSuchModule(method.paper.id, base, '(whole)', target, modules)
+  const parts = tensors.map((name) => name.split('.'))
+  const modules = new Set(parts.flatMap((p) => p.slice(1).map((_, i) => p.slice(0, i + 1).join('.'))))
+  const saved = modulesToSave.flatMap((target) => {
+    const matched = [...modules].filter((name) => name === target || name.endsWith(`.${target}`))
+    if (matched.length === 0) throw noSuchModule(method.paper.id, base, 'module', target, [...modules])
     return tensors.filter((name) => matched.some((module) => name.startsWith(`${module}.`)))
   })
+  return [...new Set(saved)]
 }
 
 /** Every parameter's name in the model, with its description; those trained whole have none. */

@@ -2,7 +2,7 @@
  * @file Adapters. A method of this family takes a base and options, and gives a model with a small trainable part that
  * saves and loads as an adapter folder and folds into plain weights. A new method is a file, and a line in `methods`.
  */
-import { type Checkpoint, readAdapter } from '../checkpoint/index.js'
+import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './adapter.js'
@@ -37,6 +37,7 @@ export const loadAdapter = async (
   folder: string,
   { name, ...options }: LoadOptions & { readonly name?: string } = {},
 ): Promise<AdaptedModel> => {
+  const { readAdapter } = await import('../checkpoint/index.js')
   const saved = await readAdapter(folder, name)
   await using _open = saved.tensors
   const method = methods.find(({ peftType }) => peftType === saved.config.peft_type)

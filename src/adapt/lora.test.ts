@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder } from '../../test/tiny.js'
-import { type Checkpoint, open } from '../checkpoint/index.js'
+import { type Checkpoint, diskFiles, open, openFile } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
 import { keyOf, normal } from '../random/index.js'
 import {
@@ -12,6 +12,7 @@ import {
   RandomStreams,
   type Tensor,
   toNumbers,
+  type Value,
   value,
   valueAndGrad,
   valueOf,
@@ -21,13 +22,19 @@ import { type AdaptedModel, loadAdapter, lora, type LoraOptions } from './index.
 
 const batch = { ids: valueOf([3, 1, 4, 1, 5, 9, 2, 6], [2, 4], 'int32') }
 
-const logitsOf = async (model: Model, training?: RunOptions): Promise<Float64Array> => {
+const logitsOf = async (
+  model: Model,
+  training?: RunOptions,
+  inputs: Record<string, Value> = batch,
+): Promise<Float64Array> => {
   const program = await compile(
-    ({ parameters, batch }: { parameters: Record<string, Tensor>; batch: { ids: Tensor } }) =>
+    ({ parameters, batch }: { parameters: Record<string, Tensor>; batch: Record<string, Tensor> }) =>
       forward(model, parameters, batch, training ? { random: new RandomStreams() } : {}).logits,
-    { parameters: { ...model.parameters }, batch },
+    { parameters: { ...model.parameters }, batch: inputs },
   )
-  return toNumbers(await program.run({ parameters: { ...model.parameters }, batch } as never, training))
+  return toNumbers(
+    await program.run({ parameters: { ...model.parameters }, batch: inputs } as never, training),
+  )
 }
 const gap = (a: Float64Array, b: Float64Array): number =>
   a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0)
@@ -185,6 +192,34 @@ describe('lora', () => {
     const [first, last] = [await backward([0]), await backward([2])]
     expect(last).toBeLessThan(0.5 * first)
   })
+
+  it.each(['bert-mlm', 'bert-classify', 't5', 'vit', 'gemma2', 'mixtral', 'qwen3'])(
+    'adapts, folds and reloads every linear module of %s',
+    async (name) => {
+      const base = await open(goldenFolder(name))
+      const golden = await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors')
+      const inputs: Record<string, Value> = {}
+      for (const [key, stored] of Object.entries({
+        ids: 'input_ids',
+        labels: 'labels',
+        pixels: 'pixel_values',
+      }))
+        if (golden.has(stored))
+          inputs[key] = await golden.read(stored, key === 'pixels' ? 'float32' : 'int32')
+      const fresh = await lora(base, { rank: 2, targets: 'all-linear' })
+      const plain = await logitsOf(await openModel(base), undefined, inputs)
+      expect(gap(await logitsOf(fresh, undefined, inputs), plain)).toBeLessThan(2e-5)
+      const model = noisy(fresh)
+      const adapted = await logitsOf(model, undefined, inputs)
+      expect(gap(adapted, plain)).toBeGreaterThan(1e-3)
+      const folder = join(scratch.path, name)
+      await model.fold(folder)
+      const folded = await openModel(await open(folder))
+      expect(gap(await logitsOf(folded, undefined, inputs), adapted)).toBeLessThan(1e-4)
+      await model.save(`${folder}-adapter`)
+      expect(await logitsOf(await loadAdapter(base, `${folder}-adapter`), undefined, inputs)).toEqual(adapted)
+    },
+  )
 
   it('refuses a rank that a matrix cannot have, unknown options, and adapters that are broken or of another kind', async () => {
     await expect(lora(llama, { rank: 64, targets: ['q_proj'] })).rejects.toThrow(

@@ -113,13 +113,13 @@ const nearestModules = (target: string, names: readonly string[]): string => {
 export const noSuchModule = (
   method: string,
   model: Model,
-  kind: string,
+  what: string,
   target: string,
   names: readonly string[],
 ): WeftError =>
   new UsageError(
     'NoSuchModule',
-    `${method}: no ${kind} module matches target "${target}" in ${model.checkpoint.folder}.`,
+    `${method}: no ${what} matches target "${target}" in ${model.checkpoint.folder}.`,
     {
       hint: `Nearest: ${nearestModules(target, names) || 'there is none'}. List them all: weft inspect ${model.checkpoint.folder} --modules`,
     },
@@ -143,7 +143,7 @@ export const targetSites = (
       : matcher(wanted)
   const names = all.map(({ name }) => name)
   const fail = (target: string): never => {
-    throw noSuchModule(method, model, kinds.join(' or '), target, names)
+    throw noSuchModule(method, model, `${kinds.join(' or ')} module`, target, names)
   }
   if (typeof wanted !== 'string') for (const target of wanted) if (!names.some(named(target))) fail(target)
   if (!names.some(isWanted)) fail(String(wanted))
