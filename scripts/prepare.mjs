@@ -62,14 +62,15 @@ const build = () => {
   const sources = ['tsconfig.json', 'tsconfig.build.json', 'package.json'].map(
     (file) => statSync(inRoot(file)).mtimeMs,
   )
-  const newest = Math.max(lastChange(inRoot('src')), ...sources)
+  const newest = Math.max(lastChange(inRoot('src')), lastChange(inRoot('lab')), ...sources)
   if (existsSync(mark) && statSync(mark).mtimeMs >= newest) return
-  console.error('Building (tsc) ...')
+  console.error('Building ...')
   const started = new Date()
-  if (
-    !run(process.execPath, [inRoot('node_modules', 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.build.json'])
-  )
+  const tool = (path, ...args) => run(process.execPath, [inRoot('node_modules', ...path), ...args])
+  if (!tool(['typescript', 'bin', 'tsc'], '-p', 'tsconfig.build.json'))
     fail('The build failed: the type errors are above.')
+  if (!tool(['vite', 'bin', 'vite.js'], 'build', '-c', 'lab/vite.config.ts'))
+    fail("The build of the lab's page failed (see above).")
   writeFileSync(mark, `${started.toISOString()}\n`)
 }
 

@@ -1,0 +1,224 @@
+/** @file The plots that reproductions declare: curves, bars with spread, Pareto fronts, as SVG. */
+import type { JSX } from 'preact'
+import type { Axis, Plot, PlotSeries } from '../src/lab/api.js'
+import { number } from './format.js'
+
+const width = 640
+const height = 300
+const edge = { left: 64, right: 16, top: 12, bottom: 44 }
+const inner = { width: width - edge.left - edge.right, height: height - edge.top - edge.bottom }
+
+interface Scale {
+  readonly at: (value: number) => number
+  readonly ticks: readonly number[]
+}
+
+/** Round steps: 1, 2 or 5 times a power of ten. */
+const roundTicks = (low: number, high: number): number[] => {
+  const rough = (high - low) / 4
+  const power = 10 ** Math.floor(Math.log10(rough))
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough)!
+  const ticks: number[] = []
+  for (let t = Math.ceil(low / step) * step; t <= high + step / 1e6; t += step)
+    ticks.push(Number(t.toPrecision(12)))
+  return ticks
+}
+
+const powerTicks = (low: number, high: number): number[] => {
+  const ticks: number[] = []
+  for (let p = Math.floor(low); p <= Math.ceil(high); p++) ticks.push(p)
+  return ticks
+}
+
+const scale = (
+  values: readonly number[],
+  { log = false }: Axis,
+  from: number,
+  to: number,
+  zero = false,
+): Scale => {
+  const of = (v: number): number => (log ? Math.log10(v) : v)
+  const all = values.filter((v) => Number.isFinite(v) && (!log || v > 0)).map(of)
+  let [low, high] = [Math.min(...all), Math.max(...all)]
+  if (zero && !log) [low, high] = [Math.min(0, low), Math.max(0, high)]
+  if (low === high) [low, high] = [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2]
+  const margin = zero ? 0 : (high - low) * 0.06
+  const [start, end] = [low - margin, high + (high - low) * 0.06]
+  const at = (v: number): number => from + ((of(v) - start) / (end - start)) * (to - from)
+  const ticks = log
+    ? powerTicks(start, end)
+        .map((p) => 10 ** p)
+        .filter((t) => of(t) >= start && of(t) <= end)
+    : roundTicks(start, end)
+  return { at, ticks }
+}
+
+const Frame = ({ y, plot }: { y: Scale; plot: Plot }): JSX.Element => (
+  <g class="axes">
+    {y.ticks.map((t) => (
+      <g key={t}>
+        <line x1={edge.left} x2={width - edge.right} y1={y.at(t)} y2={y.at(t)} />
+        <text x={edge.left - 8} y={y.at(t)} dy="0.32em" text-anchor="end">
+          {number(t)}
+        </text>
+      </g>
+    ))}
+    <text
+      class="label"
+      x={14}
+      y={edge.top + inner.height / 2}
+      transform={`rotate(-90 14 ${edge.top + inner.height / 2})`}
+      text-anchor="middle"
+    >
+      {plot.y.label}
+    </text>
+    <text class="label" x={edge.left + inner.width / 2} y={height - 6} text-anchor="middle">
+      {plot.x.label}
+    </text>
+  </g>
+)
+
+const Whisker = ({
+  x,
+  y,
+  spread,
+  scale,
+}: {
+  x: number
+  y: number
+  spread?: number
+  scale: Scale
+}): JSX.Element | null => {
+  if (!spread) return null
+  const [low, high] = [scale.at(y - spread), scale.at(y + spread)]
+  return <path class="whisker" d={`M${x} ${low}V${high}M${x - 4} ${low}h8M${x - 4} ${high}h8`} />
+}
+
+const reach = (series: readonly PlotSeries[]): number[] =>
+  series.flatMap(({ points }) => points.flatMap(({ y, spread = 0 }) => [y - spread, y + spread]))
+
+const Bars = ({ plot }: { plot: Plot }): JSX.Element => {
+  const names = [...new Set(plot.series.flatMap(({ points }) => points.map(({ x }) => String(x))))]
+  const y = scale(reach(plot.series), plot.y, height - edge.bottom, edge.top, true)
+  const room = inner.width / names.length
+  const bar = Math.min(48, (room * 0.7) / plot.series.length)
+  const bottom = y.at(0)
+  return (
+    <>
+      <Frame y={y} plot={plot} />
+      {plot.series.map(({ name, points }, s) =>
+        points.map((point) => {
+          const middle =
+            edge.left +
+            room * (names.indexOf(String(point.x)) + 0.5) +
+            bar * (s - (plot.series.length - 1) / 2)
+          const top = y.at(point.y)
+          return (
+            <g key={`${name}/${point.x}`}>
+              <rect
+                class={`series-${(s % 8) + 1}`}
+                x={middle - bar / 2}
+                width={bar - 2}
+                y={Math.min(top, bottom)}
+                height={Math.abs(bottom - top)}
+              />
+              <Whisker x={middle - 1} y={point.y} spread={point.spread} scale={y} />
+            </g>
+          )
+        }),
+      )}
+      {names.map((name, i) => (
+        <text key={name} x={edge.left + room * (i + 0.5)} y={height - edge.bottom + 16} text-anchor="middle">
+          {name.length * 7 > room ? `${name.slice(0, Math.max(3, Math.floor(room / 7) - 1))}…` : name}
+        </text>
+      ))}
+    </>
+  )
+}
+
+const Points = ({ plot }: { plot: Plot }): JSX.Element => {
+  const xs = plot.series.flatMap(({ points }) => points.map(({ x }) => Number(x)))
+  const x = scale(xs, plot.x, edge.left, width - edge.right)
+  const y = scale(reach(plot.series), plot.y, height - edge.bottom, edge.top)
+  return (
+    <>
+      <Frame y={y} plot={plot} />
+      <g class="axes">
+        {x.ticks.map((t) => (
+          <text key={t} x={x.at(t)} y={height - edge.bottom + 16} text-anchor="middle">
+            {number(t)}
+          </text>
+        ))}
+      </g>
+      {plot.series.map(({ name, points }, s) => (
+        <g key={name} class={`series-${(s % 8) + 1}`}>
+          {plot.kind === 'curve' && (
+            <path
+              class="curve"
+              d={points.map((p, i) => `${i ? 'L' : 'M'}${x.at(Number(p.x))} ${y.at(p.y)}`).join('')}
+            />
+          )}
+          {points.map((p) => (
+            <g key={p.x}>
+              <Whisker x={x.at(Number(p.x))} y={p.y} spread={p.spread} scale={y} />
+              {(plot.kind === 'pareto' || points.length < 30) && (
+                <circle cx={x.at(Number(p.x))} cy={y.at(p.y)} r={plot.kind === 'pareto' ? 5 : 3} />
+              )}
+            </g>
+          ))}
+        </g>
+      ))}
+    </>
+  )
+}
+
+/** A plot, its legend, and its numbers as a table that opens. */
+export const PlotFigure = ({ plot }: { plot: Plot }): JSX.Element => (
+  <figure class="plot">
+    <figcaption>{plot.title}</figcaption>
+    <svg
+      viewBox={`0 0 ${width} ${height}`}
+      role="img"
+      aria-label={`${plot.title}: ${plot.y.label} by ${plot.x.label}`}
+    >
+      {plot.kind === 'bars' ? <Bars plot={plot} /> : <Points plot={plot} />}
+    </svg>
+    {plot.series.length > 1 && (
+      <ul class="legend">
+        {plot.series.map(({ name }, s) => (
+          <li key={name}>
+            <span class={`swatch series-${(s % 8) + 1}`} aria-hidden="true" /> {name}
+          </li>
+        ))}
+      </ul>
+    )}
+    <details>
+      <summary>Numbers</summary>
+      <div class="scroll" tabIndex={0} role="region" aria-label={`Numbers of ${plot.title}`}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Series</th>
+              <th scope="col">{plot.x.label}</th>
+              <th scope="col">{plot.y.label}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {plot.series.flatMap(({ name, points }) =>
+              points.map(({ x, y, spread }) => (
+                <tr key={`${name}/${x}`}>
+                  <th scope="row">{name}</th>
+                  <td>{typeof x === 'number' ? number(x) : x}</td>
+                  <td>
+                    {number(y)}
+                    {spread ? ` ± ${number(spread)}` : ''}
+                  </td>
+                </tr>
+              )),
+            )}
+          </tbody>
+        </table>
+      </div>
+    </details>
+  </figure>
+)

@@ -1,0 +1,143 @@
+/** @file One run: live curves, log, settings, files, cancel. */
+import type { JSX } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import type { LogPart, Metrics, MetricsRow, RunEvents, RunPage } from '../src/lab/api.js'
+import { type Curve, Curves } from './curves.js'
+import { between, bytes, moment } from './format.js'
+import { get, listen, post } from './http.js'
+import { Empty, Failure, State } from './parts.js'
+
+/** `series/name` -> its name; one plot a name, one curve a series. */
+const plots = (curves: readonly Curve[]): [string, Curve[]][] => {
+  const byName = new Map<string, Curve[]>()
+  for (const curve of curves) {
+    const cut = curve.name.lastIndexOf('/')
+    const name = curve.name.slice(cut + 1)
+    const own = { ...curve, name: cut < 0 ? name : curve.name.slice(0, cut) }
+    byName.set(name, [...(byName.get(name) ?? []), own])
+  }
+  return [...byName]
+}
+
+/** The curves with the rows that have come since. */
+const extended = (curves: readonly Curve[], rows: readonly MetricsRow[]): Curve[] => {
+  const known = new Map(curves.map(({ name, x, y }) => [name, { name, x: [...x], y: [...y] }]))
+  for (const { series, step, values } of rows)
+    for (const [name, value] of Object.entries(values)) {
+      const full = series === undefined ? name : `${series}/${name}`
+      const curve = known.get(full) ?? { name: full, x: [], y: [] }
+      known.set(full, curve)
+      curve.x.push(step ?? curve.x.length)
+      curve.y.push(value)
+    }
+  return [...known.values()]
+}
+
+const Log = ({ run }: { run: RunPage }): JSX.Element => {
+  const [part, setPart] = useState<LogPart>()
+  const show = (): void =>
+    void get<LogPart>(`/api/runs/${run.id}/log`, { from: -65536, limit: 65536 }).then(setPart)
+  return (
+    <details onToggle={(e) => e.currentTarget.open && show()}>
+      <summary>Log ({bytes(run.logBytes)})</summary>
+      <pre class="log" tabIndex={0} role="region" aria-label="Log">
+        {part?.text ?? ''}
+      </pre>
+    </details>
+  )
+}
+
+const Settings = ({ title, values }: { title: string; values: Record<string, unknown> }): JSX.Element => (
+  <details>
+    <summary>{title}</summary>
+    <dl class="settings">
+      {Object.entries(values).map(([key, value]) => (
+        <div key={key}>
+          <dt>{key}</dt>
+          <dd>{typeof value === 'string' ? value : JSON.stringify(value)}</dd>
+        </div>
+      ))}
+    </dl>
+  </details>
+)
+
+export const Run = ({ data }: { data: RunPage }): JSX.Element => {
+  const [run, setRun] = useState(data)
+  const [curves, setCurves] = useState<readonly Curve[]>()
+  const [error, setError] = useState<unknown>()
+  useEffect(() => {
+    let stop = (): void => undefined
+    let left = false
+    get<Metrics>(`/api/runs/${run.id}/metrics`, { points: 500 }).then(({ series, offset }) => {
+      setCurves(series)
+      if (left || run.status !== 'running') return
+      stop = listen<RunEvents>(`/api/runs/${run.id}/events?from=${offset}`, {
+        metrics: ({ rows }) => setCurves((now) => extended(now ?? [], rows)),
+        run: (row) => {
+          setRun((before) => ({ ...before, ...row }))
+          if (row.status === 'running') return
+          stop()
+          void get<RunPage>(`/api/runs/${run.id}`).then(setRun)
+        },
+      })
+    }, setError)
+    return () => {
+      left = true
+      stop()
+    }
+  }, [])
+  return (
+    <article class="run">
+      <h1>{run.id}</h1>
+      <p class="facts">
+        <State of={run.status} />
+        <span>
+          {run.command} {run.paper ? <a href={`/papers/${run.paper}`}>{run.subject}</a> : run.subject}
+        </span>
+        <span>{moment(run.started)}</span>
+        {run.status !== 'interrupted' && <span>{between(run.started, run.ended)}</span>}
+        {run.status === 'running' && (
+          <button onClick={() => void post(`/api/runs/${run.id}/cancel`).catch(setError)}>Cancel</button>
+        )}
+      </p>
+      <p>
+        <code>weft {run.argv.join(' ')}</code>
+      </p>
+      {run.error && <Failure error={run.error.message} />}
+      {error !== undefined && <Failure error={error} />}
+      {curves?.length === 0 && (
+        <Empty>
+          {run.status === 'running' ? 'It has recorded nothing yet.' : 'It has recorded no metric.'}
+        </Empty>
+      )}
+      <div class="plots">
+        {plots(curves ?? []).map(([name, own]) => (
+          <Curves key={name} title={name} curves={own} />
+        ))}
+      </div>
+      <Settings title="Settings" values={run.config} />
+      <Settings title="Versions and machine" values={run.facts} />
+      {run.logBytes > 0 && <Log run={run} />}
+      <section aria-labelledby="files">
+        <h2 id="files">Files</h2>
+        {run.artifacts.length === 0 ? (
+          <Empty>It has written no file.</Empty>
+        ) : (
+          <ul class="lines">
+            {run.artifacts.map(({ path, bytes: size }) => (
+              <li key={path}>
+                <a
+                  href={`/api/runs/${run.id}/files/${path.split('/').map(encodeURIComponent).join('/')}`}
+                  download
+                >
+                  {path}
+                </a>{' '}
+                <span class="muted">{bytes(size)}</span>
+              </li>
+            ))}
+          </ul>
+        )}
+      </section>
+    </article>
+  )
+}
