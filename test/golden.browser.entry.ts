@@ -1,15 +1,8 @@
 /** @file A checkpoint against the reference outputs, in a page. */
-import {
-  batchOf,
-  Comparison,
-  continueCached,
-  type Deviations,
-  numbersOf,
-  train,
-} from '../../test/golden-case.js'
-import { type Checkpoint, openBytes } from '../checkpoint/web.js'
-import type { Device } from '../tensor/index.js'
-import { type Model, openModel, type OpenModelOptions } from './index.js'
+import { batchOf, Comparison, continueCached, type Deviations, numbersOf, train } from './golden-case.js'
+import { type Checkpoint, openBytes } from '../src/checkpoint/web.js'
+import type { Device } from '../src/tensor/index.js'
+import { type Model, openModel, type OpenModelOptions } from '../src/models/index.js'
 
 const fetched = async (path: string): Promise<Uint8Array> =>
   new Uint8Array(await (await fetch(`/golden/${path}`)).arrayBuffer())

@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type BrowserPage, openBrowser } from '../../test/browser.js'
-import { goldenFolder } from '../../test/golden.js'
-import { beyond, type Deviations } from '../../test/golden-case.js'
+import { type BrowserPage, openBrowser } from './browser.js'
+import { goldenFolder } from './golden.js'
+import { beyond, type Deviations } from './golden-case.js'
 
 let page: BrowserPage
 beforeAll(async () => {
