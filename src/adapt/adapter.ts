@@ -1,10 +1,8 @@
 /**
- * @file What a method that stands beside modules is: its parameters at a site, what it adds there, how it folds. The rest
- * (targets, modules trained whole, answering, PEFT's folders, folding a checkpoint) is the same for all and not its
- * business.
+ * @file `adapter`: what a method says of itself becomes a function of a base and options. Targets, modules trained whole,
+ * the answers to the seam, PEFT's folders and folding are the same for all methods, and no method's business.
  */
-import { z } from 'zod'
-import type { Adapter, Checkpoint, JsonObject } from '../checkpoint/index.js'
+import type { Adapter, Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError, UsageError, WeftError } from '../errors.js'
 import {
   answering,
@@ -15,143 +13,21 @@ import {
   type Trace,
   type Weights,
 } from '../models/index.js'
-import type { Paper } from '../papers/card.js'
-import type { Reproduction } from '../papers/reproduction.js'
 import { keyOf } from '../random/index.js'
-import { sameShape, type Shape, type Tensor, type Value } from '../tensor/index.js'
+import { sameShape, type Tensor, type Value } from '../tensor/index.js'
 import { baseTensor, frozen, transposed } from './base.js'
-import type { Initial } from './initial.js'
-import { heads, noSuchModule, type Site, type Targets, targetSites } from './site.js'
-
-/** Options that every such method has. */
-export interface CommonOptions extends Targets {
-  /** Modules that are trained whole and saved with the adapter, by name or dotted suffix. Default: a classifier's head. */
-  readonly modulesToSave?: readonly string[]
-  /** Which biases train: none, all, or those of the adapted modules. Default 'none'. */
-  readonly bias?: 'none' | 'all' | 'adapted'
-  /** Of the parameters before training. Default 0. */
-  readonly seed?: number | string
-}
-
-const names = z.union([z.string(), z.array(z.string()).min(1)])
-
-/** The schema of `CommonOptions`, for a method to extend. */
-export const commonOptions: z.ZodObject = z.strictObject({
-  targets: names
-    .optional()
-    .describe("modules to adapt: names or suffixes, one regular expression, or 'all-linear'"),
-  exclude: names.optional().describe('modules to leave out, written as targets are'),
-  layers: z.array(z.number().int().nonnegative()).optional().describe('only in layers of these numbers'),
-  layersPattern: z.string().optional().describe("the name before a layer's number (default: any)"),
-  modulesToSave: z.array(z.string()).optional().describe('modules to train whole and save with the adapter'),
-  bias: z.enum(['none', 'all', 'adapted']).default('none').describe('which biases train'),
-  seed: z.union([z.number().int(), z.string()]).default(0).describe('of the parameters before training'),
-})
-
-/** A parameter that a method has at a site. */
-export interface ParameterSpec {
-  /** What follows the module's name in the file and in the model's parameters: 'lora_A.weight'. */
-  readonly key: string
-  readonly shape: Shape
-  readonly initial: Initial
-  /** Which of its axes runs along the module's inputs or outputs: folding in blocks cuts it there. */
-  readonly axes?: readonly ('in' | 'out' | undefined)[]
-}
-
-/** What a method may ask for at a site. */
-export interface SiteContext {
-  readonly site: Site
-  /** The frozen weight, [out, in]. */
-  weight(): Tensor
-  bias(): Tensor | undefined
-  /** In training; nothing in evaluation. */
-  dropout(x: Tensor, p: number): Tensor
-}
-
-/** Values of a method's parameters at one site. */
-export type Named<T> = Readonly<Record<string, T>>
-
-/** A method. `O`: its options; `S`: what they come to at one site. */
-export interface AdapterSpec<O extends CommonOptions, S> {
-  readonly paper: Paper
-  /** The method's file, from the root of the repository. */
-  readonly source: string
-  /** Its small-scale experiment, loaded when it is wanted. */
-  readonly reproduction: () => Promise<Reproduction>
-  /** In adapter_config.json. */
-  readonly peftType: string
-  /** Extends `commonOptions`. */
-  readonly options: z.ZodObject
-  readonly kinds: readonly Site['kind'][]
-  /** Throws UsageError for options that do not fit the site. */
-  settings(options: O, site: Site): S
-  parameters(site: Site, settings: S): Named<ParameterSpec>
-  /** y: what the module gives, [..., out]; x: [..., in]. */
-  linear(y: Tensor, x: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
-  /** y: [..., width]; ids: [...]. */
-  embedding?(y: Tensor, ids: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
-  /**
-   * The weight that does the same without the adapter; absent where there is none. W: [out, in], or a block of it along
-   * an axis of `blocks`.
-   */
-  fold?(W: Tensor, p: Named<Tensor>, settings: S): Tensor
-  /** Along which axes a weight may be folded block by block. Default: none. */
-  blocks?(settings: S): readonly ('in' | 'out')[]
-  /** The method's own keys of adapter_config.json. */
-  toPeft(options: O, sites: readonly Site[]): JsonObject
-  /** The method's own options from adapter_config.json. Throws CheckpointError for what it cannot do. */
-  fromPeft(config: JsonObject): Omit<O, keyof CommonOptions>
-  /** Keys of adapter_config.json that change nothing, or nothing that is not the default. */
-  readonly ignoredKeys: readonly string[]
-}
-
-/** A site with what the method has there. */
-export interface PlannedSite {
-  readonly site: Site
-  readonly settings: unknown
-  readonly parameters: Named<ParameterSpec>
-}
-
-/** Where an adapter stands, and what of the base trains whole. */
-export interface Plan {
-  readonly method: AdapterSpec<CommonOptions, unknown>
-  readonly base: Model
-  readonly options: CommonOptions
-  readonly sites: readonly PlannedSite[]
-  /** Names of tensors trained whole: of modules to save, and biases. */
-  readonly whole: readonly string[]
-}
-
-/** A model that is a base and an adapter; its parameters are the adapter's. */
-export interface AdaptedModel<C = unknown> extends Model<C> {
-  readonly plan: Plan
-  with(parameters: Parameters<Value>): AdaptedModel<C>
-  /** Writes an adapter folder that PEFT loads. */
-  save(folder: string): Promise<void>
-  /** Writes the base with the adapter folded into its weights: a plain checkpoint. */
-  fold(folder: string, options?: import('./fold.js').FoldOptions): Promise<void>
-}
-
-export interface LoadOptions {
-  /** Load it on a base that is not the one it was trained on. */
-  readonly force?: boolean
-  /** Told about what may be wrong. Default: console.warn. */
-  readonly onWarning?: (message: string) => void
-}
-
-export interface AdapterMethod<O> {
-  /** A new adapter on a base. Throws UsageError for options that do not fit it. */
-  (base: Checkpoint | Model, options?: Partial<O>): Promise<AdaptedModel>
-  readonly paper: Paper
-  readonly source: string
-  readonly reproduction: () => Promise<Reproduction>
-  readonly peftType: string
-  readonly options: z.ZodObject
-  /** Whether it folds into plain weights. */
-  readonly folds: boolean
-  /** A saved adapter on its base. */
-  load(base: Checkpoint | Model, adapter: Adapter, options?: LoadOptions): Promise<AdaptedModel>
-}
+import { heads, noSuchModule, targetSites } from './site.js'
+import type {
+  AdaptedModel,
+  AdapterMethod,
+  AdapterSpec,
+  CommonOptions,
+  Named,
+  ParameterSpec,
+  Plan,
+  PlannedSite,
+  SiteContext,
+} from './spec.js'
 
 const isModel = (base: Checkpoint | Model): base is Model => 'architecture' in base
 

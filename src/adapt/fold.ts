@@ -16,7 +16,7 @@ import type { OnProgress } from '../progress.js'
 import type { Shape, Tensor, Value } from '../tensor/index.js'
 import { value } from '../tensor/index.js'
 import { byShape } from '../train/index.js'
-import type { Named, Plan, PlannedSite } from './adapter.js'
+import type { Named, Plan, PlannedSite } from './spec.js'
 import { ownerOf, storedName } from './base.js'
 
 export interface FoldOptions {

@@ -5,20 +5,11 @@
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
-import type { AdaptedModel, AdapterMethod, LoadOptions } from './adapter.js'
+import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
 import { lora } from './lora.js'
 
-export {
-  type AdaptedModel,
-  adapter,
-  type AdapterMethod,
-  type AdapterSpec,
-  type CommonOptions,
-  commonOptions,
-  type LoadOptions,
-  type ParameterSpec,
-  type SiteContext,
-} from './adapter.js'
+export { adapter } from './adapter.js'
+export * from './spec.js'
 export type { FoldOptions } from './fold.js'
 export * from './initial.js'
 export { lora, type LoraOptions } from './lora.js'

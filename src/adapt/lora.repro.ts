@@ -11,7 +11,7 @@ import { holds, type MeasureContext, notShown, type Reproduction, reproduction }
 import { markov, sequences } from '../synth/index.js'
 import { compile, type Tensor, type Value } from '../tensor/index.js'
 import { adamW, type Batch, evaluate, fit, forward, modelLoss, type Objective } from '../train/index.js'
-import type { AdaptedModel } from './adapter.js'
+import type { AdaptedModel } from './spec.js'
 import { lora } from './lora.js'
 
 const symbols = 32

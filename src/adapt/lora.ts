@@ -7,13 +7,8 @@ import { z } from 'zod'
 import type { JsonObject } from '../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../errors.js'
 import { embedding, stopGradient, type Tensor } from '../tensor/index.js'
-import {
-  adapter,
-  type AdapterMethod,
-  type AdapterSpec,
-  type CommonOptions,
-  commonOptions,
-} from './adapter.js'
+import { adapter } from './adapter.js'
+import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from './spec.js'
 import { kaimingUniform, rowNorms, standardNormal, zeros } from './initial.js'
 import { loraCard } from './lora.card.js'
 import { fullMatch, type Site } from './site.js'
@@ -139,10 +134,12 @@ const spec: AdapterSpec<LoraOptions, Settings> = {
     const dropped = dropout(x, s.dropout)
     const update = dropped.matmul(p.A.t()).matmul(p.B.t()).mul(s.scale)
     if (!s.dora) return y.add(update)
-    const b = bias()
-    const plain = dropped === x ? (b ? y.sub(b) : y) : dropped.matmul(weight().t())
-    const m = magnitudeScale(weight(), p, s)
-    return y.add(plain.mul(m.sub(1))).add(update.mul(m))
+    const [b, m] = [bias(), magnitudeScale(weight(), p, s)]
+    const same = dropped === x
+    const plain = same ? (b ? y.sub(b) : y) : dropped.matmul(weight().t())
+    const changed = plain.add(update).mul(m)
+    if (!same) return y.sub(plain).add(changed)
+    return b ? changed.add(b) : changed
   },
   embedding(y, ids, p, s, { weight }) {
     const update = embedding(p.A.t(), ids).matmul(p.B.t()).mul(s.scale)

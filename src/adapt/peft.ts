@@ -11,13 +11,8 @@ import {
 import { CheckpointError } from '../errors.js'
 import type { Model, Parameters, Task } from '../models/index.js'
 import { value, type Value } from '../tensor/index.js'
-import {
-  type AdapterSpec,
-  type CommonOptions,
-  type LoadOptions,
-  parameterSpecs,
-  type Plan,
-} from './adapter.js'
+import { parameterSpecs } from './adapter.js'
+import type { AdapterSpec, CommonOptions, LoadOptions, Plan } from './spec.js'
 import { fingerprint } from './base.js'
 import { listed, type Site, sitesOf } from './site.js'
 
