@@ -18,6 +18,9 @@ const optionsOf = async () => {
     limit: flag(z.number().int().positive().optional(), 'at most so many (all; 10 for a search)', {
       value: 'N',
     }),
+    embedder: flag(z.string().optional(), 'a BERT sentence-embedding checkpoint to search with', {
+      value: 'DIR',
+    }),
     days: flag(z.number().int().positive().default(2), 'sync: how many days back', { value: 'N' }),
     arxivUrl: flag(z.url().optional(), "sync: arXiv's API", { env: 'WEFT_ARXIV_URL', value: 'URL' }),
     dailyUrl: flag(z.url().optional(), 'sync: a daily-papers API', {
@@ -56,7 +59,7 @@ export const papers: Verb = {
       const [id] = words
       const one = words.length === 1 && entries.find((entry) => entry.id === id || entry.arxiv === id)
       if (one) return context.result(shown(one), () => page(one, library, widthOf(context.stdout)))
-      const found = select(entries, words.join(' '), options, library)
+      const found = await select(entries, words.join(' '), options, library)
       context.result(found.map(shown), () => list(found, library, widthOf(context.stdout)))
     },
   }),
@@ -70,19 +73,22 @@ const shown = ({ reproduction, ...entry }: Entry): Shown => ({
 })
 
 /** With words: those that are nearest in meaning. Without: all but what sync has listed, unless asked for. */
-const select = (
+const select = async (
   entries: readonly Entry[],
   query: string,
-  { family, state, limit }: Options,
-  { searchPapers }: Library,
-): Entry[] => {
+  { family, state, limit, embedder: folder }: Options,
+  { openEmbedder, PaperIndex, searchPapers }: Library,
+): Promise<Entry[]> => {
   const fits = entries.filter(
     (entry) =>
       (!family || entry.family === family) &&
       (state ? entry.state === state : query !== '' || entry.state !== 'listed'),
   )
   if (!query) return fits.slice(0, limit)
-  return searchPapers(fits, query, { limit: limit ?? 10 }).map(({ paper }) => paper)
+  const most = { limit: limit ?? 10 }
+  if (folder === undefined) return searchPapers(fits, query, most).map(({ paper }) => paper)
+  await using embedder = await openEmbedder(folder)
+  return (await new PaperIndex(fits, embedder.embed).searchEmbedded(query, most)).map(({ paper }) => paper)
 }
 
 const list = (entries: readonly Entry[], { stateWords }: Library, width: number): string => {
@@ -169,6 +175,7 @@ const sync = async (options: Options, context: Context): Promise<void> => {
   })
   context.result(
     found,
-    ({ added, known }) => `${added.length} new papers, ${known} known. See them: weft papers --state listed`,
+    ({ added, known }) =>
+      `${added.length} new ${added.length === 1 ? 'paper' : 'papers'}, ${known} known. See them: weft papers --state listed`,
   )
 }

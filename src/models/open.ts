@@ -10,6 +10,8 @@ import { plainWeights } from './weights.js'
 export interface OpenModelOptions {
   /** Which tensors train: all, none (the default), or those whose names it accepts. Buffers never do. */
   readonly trainable?: boolean | ((name: string) => boolean)
+  /** In place of the one that config.json's model_type names: a part of a model, a variant of one's own. */
+  readonly architecture?: Architecture
 }
 
 /** The tensors of a checkpoint under the architecture's names. */
@@ -167,9 +169,8 @@ const assemble = (base: Base, parameters: Parameters<Value>): Model => ({
  */
 export const openModel = async (
   checkpoint: Checkpoint,
-  { trainable = false }: OpenModelOptions = {},
+  { trainable = false, architecture = architectureFor(checkpoint.config) }: OpenModelOptions = {},
 ): Promise<Model> => {
-  const architecture = architectureFor(checkpoint.config)
   const { config, stored } = await understand(architecture, checkpoint)
   const trains = typeof trainable === 'function' ? trainable : (): boolean => trainable
   const parameters: Record<string, Value> = {}

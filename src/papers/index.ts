@@ -30,7 +30,15 @@ export {
   type Verdict,
 } from './reproduction.js'
 export { type Finding, Sample } from './sample.js'
-export { type Embedder, type Found, PaperIndex, type SearchLimit, searchPapers } from './search/index.js'
+export type { BertEmbedder } from './search/embedder.js'
+export {
+  type Embedder,
+  type Found,
+  openEmbedder,
+  PaperIndex,
+  type SearchLimit,
+  searchPapers,
+} from './search/index.js'
 export { inWords, measuredWords, verdictWords } from './words.js'
 export { type ListedPaper, readListed } from './sync/listed.js'
 export { syncPapers, type SyncOptions, type SyncResult } from './sync/index.js'

@@ -5,6 +5,7 @@
  */
 import type { Paper } from '../card.js'
 import { inWords } from '../words.js'
+import type { BertEmbedder } from './embedder.js'
 import { LatentSpace } from './latent.js'
 import { addTo, Postings } from './postings.js'
 import type { Bag } from './postings.js'
@@ -177,3 +178,7 @@ export const searchPapers = <P extends Paper>(
   indexes.set(papers, index as unknown as PaperIndex)
   return index.search(query, options)
 }
+
+/** The BERT embedder in `folder`, for `new PaperIndex(papers, embedder.embed)`. The engine is loaded only for it. */
+export const openEmbedder = async (folder: string): Promise<BertEmbedder> =>
+  (await import('./embedder.js')).bertEmbedder(folder)
