@@ -99,7 +99,11 @@ export class ConfigReader {
   }
 
   /** A list of one or more positive integers, none above `most`. */
-  sizes(key: string, fallback?: readonly number[], most = Number.MAX_SAFE_INTEGER): readonly number[] {
+  sizes(
+    key: string,
+    fallback?: readonly number[],
+    most: number = Number.MAX_SAFE_INTEGER,
+  ): readonly number[] {
     return this.read<readonly number[]>(
       key,
       fallback,

@@ -202,7 +202,7 @@ export const mlp = (
   w: Weights,
   x: Tensor,
   c: LlamaConfig,
-  names = ['gate_proj', 'up_proj', 'down_proj'],
+  names: readonly string[] = ['gate_proj', 'up_proj', 'down_proj'],
 ): Tensor => w.linear(names[2], c.activation(w.linear(names[0], x)).mul(w.linear(names[1], x)))
 
 /**
