@@ -69,6 +69,17 @@ export const cases = {
     }
     return { w: await host(w), onHost }
   },
+  /** Programs compiled, run and read all at once. */
+  together: async (device: Device): Promise<number[]> => {
+    const results = await Promise.all(
+      [1, 2, 3, 4].map(async (k) => {
+        const program = await compile(({ x }: { x: Tensor }) => x.mul(k).sum(), { x }, { device })
+        const runs = await Promise.all([program.run({ x }), program.run({ x })])
+        return Promise.all(runs.map(host))
+      }),
+    )
+    return results.flat(2)
+  },
   /** What reading a value says after it was disposed of. */
   disposed: async (device: Device): Promise<string> => {
     const program = await compile(({ x }: { x: Tensor }) => x.neg(), { x }, { device })

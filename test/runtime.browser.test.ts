@@ -28,6 +28,10 @@ describe('in a page', () => {
     expect(result.onHost).toBe(onHost)
   })
 
+  it.each(['wasm', 'webgpu'])('programs may run at the same time on %s', async (device) => {
+    expect(await page.run('together', device)).toEqual([10, 10, 20, 20, 30, 30, 40, 40])
+  })
+
   it('a value on the GPU can be freed early, one on the host stays', async () => {
     expect(await page.run('disposed', 'webgpu')).toMatch(/^refused: .*disposed/)
     expect(await page.run('disposed', 'wasm')).toBe('-1,-2,-3,-4')

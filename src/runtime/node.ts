@@ -1,4 +1,7 @@
-/** @file Sessions in Node: onnxruntime-node, on the CPU by default, on CUDA or WebGPU where the provider loads. */
+/**
+ * @file Sessions in Node: onnxruntime-node, on the CPU by default, on CUDA or WebGPU where the provider loads. On WebGPU results
+ * stay on the device from run to run; on CUDA they pass through the host's memory, since the package gives them back there.
+ */
 import type { Device } from '../tensor/device.js'
 import { openOrt, type Ort } from './ort.js'
 import { EngineError, type Session, type SessionOptions } from './session.js'

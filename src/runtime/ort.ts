@@ -95,10 +95,24 @@ const fromOrt = (tensor: OrtTensor): Value => {
 
 const bytesOf = ({ data }: Value): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
+/** Says when a call into ONNX Runtime may start. */
+export type Turn = <T>(call: () => Promise<T>) => Promise<T>
+
+/** Every call waits for the one before it. */
+export const oneAtATime = (): Turn => {
+  let last: Promise<unknown> = Promise.resolve()
+  return (call) => {
+    const next = last.then(call)
+    last = next.catch(() => undefined)
+    return next
+  }
+}
+
 class OrtSession implements Session {
   constructor(
     private readonly ort: Ort,
     private readonly session: InferenceSession,
+    private readonly turn: Turn,
   ) {}
 
   async run(feeds: Readonly<Record<string, Value>>, outputs: readonly string[]): Promise<Value[]> {
@@ -107,7 +121,7 @@ class OrtSession implements Session {
     const use = { session: this, feeds }
     inUse.add(use)
     try {
-      const results = await this.session.run(given, outputs as string[])
+      const results = await this.turn(() => this.session.run(given, outputs as string[]))
       return outputs.map((name) => fromOrt(results[name] as OrtTensor))
     } finally {
       inUse.delete(use)
@@ -115,26 +129,28 @@ class OrtSession implements Session {
   }
 }
 
-/** Opens a session; `options` of ORT's own are the platform's. */
+/** Opens a session; `options` of ORT's own are the platform's, as is when it may be called. Throws EngineError. */
 export const openOrt = async (
   ort: Ort,
   model: Uint8Array,
   { optimization, memory, device }: SessionOptions,
   options: InferenceSession.SessionOptions,
+  turn: Turn = (call) => call(),
 ): Promise<Session> => {
   const externalData = [...memory].map(([path, v]) => ({ path, data: bytesOf(v) }))
   let session: InferenceSession
   try {
-    session = await ort.InferenceSession.create(model, {
+    const settings = {
       graphOptimizationLevel: optimization,
       logSeverityLevel: 3,
       ...(externalData.length ? { externalData } : {}),
       ...options,
-    })
+    } as const
+    session = await turn(() => ort.InferenceSession.create(model, settings))
   } catch (cause) {
     throw new EngineError(`ONNX Runtime refused a graph on ${device}: ${(cause as Error).message}`, { cause })
   }
-  const opened = new OrtSession(ort, session)
-  released.register(opened, () => void session.release())
+  const opened = new OrtSession(ort, session, turn)
+  released.register(opened, () => void turn(() => session.release()))
   return opened
 }

@@ -1,6 +1,6 @@
 /** @file Sessions in browsers: onnxruntime-web, on WebAssembly by default (threads where the page is isolated), or WebGPU. */
 import type { Device } from '../tensor/device.js'
-import { openOrt, type Ort } from './ort.js'
+import { oneAtATime, openOrt, type Ort } from './ort.js'
 import { EngineError, type Session, type SessionOptions } from './session.js'
 
 interface WebOrt extends Ort {
@@ -46,11 +46,14 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
     throw new EngineError('device webgpu is not available here', {
       hint: 'This browser offers no WebGPU adapter; use wasm.',
     })
-  return openOrt(await engine(device), model, options, {
-    executionProviders: [device],
-    ...(device === 'webgpu' ? { preferredOutputLocation: 'gpu-buffer' as const } : {}),
-  })
+  const ort = await engine(device)
+  if (device === 'wasm') return openOrt(ort, model, options, { executionProviders: [device] })
+  const gpu = { executionProviders: [device], preferredOutputLocation: 'gpu-buffer' } as const
+  return openOrt(ort, model, options, gpu, webgpuTurn)
 }
+
+/** WebGPU's build suspends inside a call, and bears no second one meanwhile. */
+const webgpuTurn = oneAtATime()
 
 const hasAdapter = async (): Promise<boolean> => {
   const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } }
