@@ -36,19 +36,18 @@ export const Vote = ({ paper }: { paper: PaperCard }): JSX.Element => {
   )
 }
 
-export const Card = ({ paper, level = 3 }: { paper: PaperCard; level?: 2 | 3 }): JSX.Element => {
-  const Heading = `h${level}` as const
+export const Card = ({ paper, dated = true }: { paper: PaperCard; dated?: boolean }): JSX.Element => {
   return (
     <article class="card" data-paper={paper.id}>
       <Vote paper={paper} key={paper.id} />
       <div>
-        <Heading>
+        <h3>
           <a href={`/papers/${paper.id}`}>{paper.title}</a>
-        </Heading>
+        </h3>
         <p class="facts">
           <span class="family">{paper.family}</span>
           <State of={paper.state}>{stateWords[paper.state]}</State>
-          <time dateTime={paper.date}>{day(paper.date)}</time>
+          {dated && <time dateTime={paper.date}>{day(paper.date)}</time>}
           {paper.authors !== null && <span>{count(paper.authors, 'author')}</span>}
           {paper.runs > 0 && <span>{count(paper.runs, 'run')}</span>}
         </p>
@@ -69,11 +68,11 @@ export const Card = ({ paper, level = 3 }: { paper: PaperCard; level?: 2 | 3 }):
   )
 }
 
-const Cards = ({ papers }: { papers: readonly PaperCard[] }): JSX.Element => (
+const Cards = ({ papers, dated }: { papers: readonly PaperCard[]; dated?: boolean }): JSX.Element => (
   <ul class="cards">
     {papers.map((paper) => (
       <li key={paper.id}>
-        <Card paper={paper} />
+        <Card paper={paper} dated={dated} />
       </li>
     ))}
   </ul>
@@ -142,7 +141,7 @@ const Results = ({ list, query }: { list: PaperList; query: PapersQuery }): JSX.
           <h2>
             <time dateTime={date}>{day(date)}</time>
           </h2>
-          <Cards papers={papers} />
+          <Cards papers={papers} dated={false} />
         </section>
       ))}
     </>
