@@ -18,7 +18,7 @@ export const curate: readonly Paper[] = [
         condition: 'DataComp, 32M to 640M samples seen',
       },
       {
-        quantity: 'fits on single buckets predict the ranking of their unions',
+        quantity: 'laws fitted bucket by bucket rank their unions rightly',
         condition: 'DataComp medium',
       },
     ],

@@ -88,7 +88,7 @@ export const domain: readonly Paper[] = [
     code: 'https://github.com/SmartDianLab/FinePhys',
     family: 'domain',
     summary:
-      'Poses found frame by frame jitter and break the laws of motion. They are lifted from two dimensions to three by an in-context model, re-estimated by a network that solves the Euler-Lagrange equations forward and backward in time, and both estimates are fused. Heatmaps of the corrected skeleton then guide a video generator through jumps, turns and somersaults.',
+      'Poses found frame by frame jitter and break the laws of motion. They are lifted from two dimensions to three by an in-context model, re-estimated by a network that obeys Lagrangian mechanics in both directions of time, and both estimates are fused. Heatmaps of the corrected skeleton then guide a video generator through jumps, turns and somersaults.',
     claims: [
       {
         quantity: 'best of the compared video generators, more natural motion',

@@ -73,7 +73,7 @@ export const federate: readonly Paper[] = [
       'Clients train as usual, with gradients, and then project the change of their weights, block by block, onto random directions that follow from a seed. Only the coordinates travel; the server rebuilds every update from them and averages. It needs far fewer rounds than methods that only use forward passes, at a comparable size of message.',
     claims: [
       {
-        quantity: 'first first-order method with shared randomness',
+        quantity: 'the first method with both gradients and shared randomness',
         condition: 'federated full-parameter tuning',
       },
       {
@@ -129,7 +129,7 @@ export const federate: readonly Paper[] = [
     code: 'https://github.com/imguangyu/FedPEFT',
     family: 'federate',
     summary:
-      'Federated averaging of a small tuned part (biases, an adapter, a prompt, low-rank updates, or the head) over a backbone that all clients already have. Messages shrink by two orders of magnitude, and accuracy holds up, or gains, where clients are scarce, data is skewed, local sets are small, or noise is added for privacy.',
+      'Clients keep a backbone that all of them already have, tune only a small part beside it (biases, an adapter, a prompt, low-rank updates, or the head), and average that alone. Messages shrink by two orders of magnitude, and accuracy holds up, or gains, where clients are scarce, their data uneven and small, or noise is added for privacy.',
     claims: [
       {
         quantity: 'competitive or better accuracy with orders of magnitude fewer bytes',
@@ -184,7 +184,7 @@ export const federate: readonly Paper[] = [
     code: 'https://github.com/ZackZikaiXiao/FedLoGe',
     family: 'federate',
     summary:
-      'For pooled data in which a few classes dominate and every client has its own mix. A shared backbone is trained against a fixed classifier whose class vectors are sparse and equally far apart, so that rare classes are not squeezed. A global head and one head a client are realigned in norm afterwards: one run yields a generic model and a personal one for each client.',
+      'For federations whose data, taken together, has many rare classes, and in which no two clients see the same mixture. A shared backbone is trained against a fixed classifier whose class vectors are sparse and equally far apart, so that rare classes are not squeezed. A global head and one head a client are realigned in norm afterwards: one run yields a generic model and a personal one for each client.',
     claims: [
       {
         quantity: 'better globally and locally',
@@ -266,7 +266,7 @@ export const federate: readonly Paper[] = [
       'Clients that take part often pull the plain average towards their own data. Each client counts the rounds between its appearances and estimates, online, the weight that makes its expected influence equal to that of the others, with a cut-off on the interval to bound the variance. No rates need to be known and no copies of the model are kept, only a few numbers a client.',
     claims: [
       {
-        quantity: 'converges to the optimum of the original objective',
+        quantity: 'reaches the optimum of the objective that was meant',
         baseline: 'FedAvg, which may diverge from it',
         condition: 'unequal participation',
       },

@@ -99,7 +99,7 @@ export const quantize: readonly Paper[] = [
     code: 'https://github.com/chansongoal/FCM-LM',
     family: 'quantize',
     summary:
-      'When a large model is split between a device and a server, the tensor in between is the traffic. The paper collects such features from three kinds of model over five tasks, fixes how coders are to be tested (bits per feature point against task accuracy), and measures a hand-made and a learned coder behind a step of truncation and quantization.',
+      'Where the front of a large model runs on a device and its rear on a server, the tensor in between is the traffic. The paper collects such features from three kinds of model over five tasks, fixes how coders are to be tested (bits spent on each number of a feature, against accuracy of the task), and measures two coders, one conventional and one learned, behind a step of truncation and quantization.',
     claims: [
       { quantity: 'features of three kinds of large model and five tasks, with common test conditions' },
       { quantity: 'two baseline coders measured', baseline: 'uncompressed features' },

@@ -12,7 +12,7 @@ export const serve: readonly Paper[] = [
     code: 'https://github.com/flexflow/FlexFlow',
     family: 'serve',
     summary:
-      'One copy of the frozen weights answers requests and trains adapters at the same time. An iteration takes all inference tokens first and fills what the latency objective leaves with fine-tuning tokens, forward or backward, a window of a sequence at a time; activations that the backward pass will not need are never kept.',
+      'One copy of the frozen weights answers requests and trains adapters at the same time. An iteration takes all inference tokens first and gives what the latency objective leaves to fine-tuning, whose forward and backward passes advance by windows of a sequence; activations that the backward pass will not need are never kept.',
     claims: [
       {
         quantity: 'less activation memory',
@@ -79,7 +79,7 @@ export const serve: readonly Paper[] = [
     code: 'https://github.com/ACA-Lab-SJTU/token-ring',
     family: 'serve',
     summary:
-      'A prompt too long for one worker is cut over many, and attention stays exact. Keys and values remain where they were computed; queries travel one way round the ring, partial results with their log-sum-exp travel back the other way to their owner, so that both directions of each link are used. A zigzag cut balances the causal case.',
+      'A prompt that no worker could hold alone is cut over many, and attention stays exact. Keys and values remain where they were computed; queries travel one way round the ring, partial results with their log-sum-exp travel back the other way to their owner, so that both directions of each link are used. A zigzag cut balances the causal case.',
     claims: [
       {
         quantity: 'time of a step',
@@ -263,7 +263,7 @@ export const serve: readonly Paper[] = [
     code: 'https://github.com/bytedance/flux',
     family: 'serve',
     summary:
-      'In a mixture of experts spread over workers, tokens spend up to half the time on the way. Instead of chopping the batch, the tiles of the expert products are reordered: in the first product tiles of local tokens go first while remote rows arrive; in the second, tiles go column by column, so that finished columns can be reduced and sent. Some cores do nothing but communicate, and how many is tuned.',
+      'In a mixture of experts spread over workers, tokens spend up to half the time on the way. Instead of chopping the batch, the tiles of the expert products are reordered: the first product begins with tiles of local tokens, which gives remote rows time to come in; the second proceeds by columns, each of which is reduced and sent as soon as it is complete. Some cores do nothing but communicate, and how many is tuned.',
     claims: [
       {
         quantity: 'speed of one layer',
@@ -349,7 +349,7 @@ export const serve: readonly Paper[] = [
     arxiv: '2510.02613',
     family: 'serve',
     summary:
-      'A running mixture-of-experts instance grows or shrinks by a handful of devices. Weights and caches belong to memory owners outside the inference processes, so a new configuration attaches to what is loaded, copies only missing experts from peers, warms up beside the old one, and then takes over the traffic. No request is dropped or stalled, and no second full copy is needed.',
+      'A running mixture-of-experts instance grows or shrinks by a handful of devices. Weights and caches are held by processes that do no inference themselves, so a new configuration attaches to what is loaded, copies only missing experts from peers, warms up beside the old one, and then takes over the traffic. No request is dropped or stalled, and no second full copy is needed.',
     claims: [
       {
         quantity: 'lower latency of scaling',

@@ -49,7 +49,7 @@ export const share: readonly Paper[] = [
       'One block of layers is run several times over, and a router decides token by token how often: easy tokens leave early, hard ones loop on. The parameters shrink by the number of loops, and both compute and key-value cache are spent only on tokens that are still active. Routing and weights are trained together, end to end.',
     claims: [
       {
-        quantity: 'lower validation perplexity and better few-shot accuracy',
+        quantity: 'less perplexity, and more right answers from examples in the prompt',
         baseline: 'vanilla transformer',
         condition: 'equal training FLOPs, 135M to 1.7B',
       },
@@ -79,7 +79,7 @@ export const share: readonly Paper[] = [
     arxiv: '2407.00928',
     family: 'share',
     summary:
-      'Blocks whose output barely differs from their input are removed first; the remaining neighbours are folded in groups onto one stored copy of weights, with small gains and adapters of their own. A short healing run with distillation repairs what was lost. Removal saves compute, folding saves bytes.',
+      'Blocks whose output barely differs from their input are removed first; the remaining neighbours are folded in groups onto one stored copy of weights, with small gains and adapters of their own. What was lost is then healed by distilling the original for a while. Removal saves compute, folding saves bytes.',
     claims: [
       { quantity: 'outputs of most layers are very similar', condition: 'LLMs, more so in larger ones' },
       {
