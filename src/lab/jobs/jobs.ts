@@ -166,8 +166,8 @@ export class Jobs {
       const message = error instanceof Error ? error.message : String(error)
       job.record = { ...job.record, status: 'failed', ended: now(), error: message }
     }
-    this.active.delete(id)
     await this.record(job.record).catch(() => undefined)
+    this.active.delete(id)
   }
 
   /** Reads the output until the process has ended. */
@@ -217,7 +217,7 @@ export class Jobs {
     return {
       ...record,
       position: position < 0 ? null : position,
-      progress: this.active.get(record.id)?.log.progress ?? null,
+      progress: record.status === 'running' ? (this.active.get(record.id)?.log.progress ?? null) : null,
     }
   }
 
@@ -258,7 +258,8 @@ export class Jobs {
   /** Takes a job from the queue, or asks its process to stop. Throws HttpError 409 when it has ended. */
   async cancel(id: string): Promise<Job> {
     const job = this.active.get(id)
-    if (!job) throw new HttpError(409, 'JobEnded', `job ${(await this.get(id)).id} has ended`)
+    if (!job || job.record.ended !== null)
+      throw new HttpError(409, 'JobEnded', `job ${(await this.get(id)).id} has ended`)
     job.cancelled = true
     if (job.record.status === 'queued') {
       this.active.delete(id)
