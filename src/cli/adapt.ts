@@ -47,7 +47,8 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       const settings = options as unknown as Training['options']
       await training.runTraining(
         {
-          command: `adapt ${id}`,
+          command: 'adapt',
+          method: id,
           base,
           model,
           tokenizer: await openTokenizer(checkpoint.folder),

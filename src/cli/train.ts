@@ -50,12 +50,13 @@ export const train: Verb = {
           hint: '--model DIR, or --architecture llama --model-config hidden_size=128,...',
         })
       const data = await training.openRunData(options, context)
-      const begin = (): ReturnType<typeof existingModel> =>
+      const start =
         folder === undefined
-          ? newModel({ ...options, architecture: architecture! }, data.data)
-          : existingModel(folder)
+          ? await newModel({ ...options, architecture: architecture! }, data.data)
+          : await existingModel(folder)
+      await using _open = start.model.checkpoint
       const base = folder ?? `new ${architecture}`
-      await training.runTraining({ ...(await begin()), command: 'train', base, options, data }, context)
+      await training.runTraining({ ...start, command: 'train', base, options, data }, context)
     },
   }),
 }

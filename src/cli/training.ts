@@ -1,5 +1,5 @@
 /** @file What `weft train` and every `weft adapt` method share: options, checks before work starts, the run's folder. */
-import { rm } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
 import type { ZodType } from 'zod'
@@ -145,8 +145,10 @@ export const openRunData = async (options: TrainingOptions, context: Context): P
 
 /** What a verb gives `runTraining`. */
 export interface Training {
-  /** The verb and its noun: `adapt lora`. */
+  /** The verb. */
   command: string
+  /** Its noun: the method. */
+  method?: string
   /** What the run starts from. */
   base: string
   model: Model
@@ -201,7 +203,7 @@ const lasting = (options: TrainingOptions): Record<string, unknown> =>
  * options), run.json, metrics.jsonl and checkpoints. An interrupted run leaves checkpoints and no model.
  */
 export const runTraining = async (training: Training, context: Context): Promise<void> => {
-  const { command, base, model, options } = training
+  const { command, method, base, model, options } = training
   const { out, resume, force, seed } = options
   useEngine(options)
   checkCausal(model)
@@ -210,16 +212,45 @@ export const runTraining = async (training: Training, context: Context): Promise
   if (options.dryRun) return context.result(planOf(training), planText)
   if (out !== undefined && force && !resume) await rm(join(out, runFiles.record), { force: true })
   const config = lasting(options)
-  const start = { command, subject: basename(base), config: { base, ...config }, seed, folder: out, resume }
-  const work = async (run: Run): Promise<TrainingResult> => {
-    await run.artifact('weft.yaml', `# weft ${command} ... --config FILE\n${formatConfig(config)}`)
-    return trainInto(run.folder, training, context)
-  }
-  const result = await recordRun(context.home, start, work, { signal: context.signal })
+  const words = [command, method].filter(Boolean).join(' ')
+  const subject = [method, basename(base)].filter(Boolean).join(' ')
+  const start = { command, subject, config: { base, ...config }, seed, folder: out, resume }
+  const result = await undone(out, (note) => {
+    const work = async (run: Run): Promise<TrainingResult> => {
+      note(run.folder)
+      await run.artifact('weft.yaml', `# weft ${words} ... --config FILE\n${formatConfig(config)}`)
+      return trainInto(run.folder, training, context)
+    }
+    return recordRun(context.home, start, work, { signal: context.signal })
+  })
   if (result.outcome !== 'interrupted') return context.result(result, summary)
   context.info(
     `Stopped after step ${result.steps}. To continue, run the same with: --out ${result.folder} --resume`,
   )
+}
+
+/**
+ * What is refused leaves nothing: when `work` throws before a step was taken, the folder that it has noted is removed,
+ * unless it was there before (`out`).
+ */
+const undone = async <T>(
+  out: string | undefined,
+  work: (note: (folder: string) => void) => Promise<T>,
+): Promise<T> => {
+  const isThere = (path: string): Promise<boolean> =>
+    stat(path).then(
+      ({ size }) => size > 0,
+      () => false,
+    )
+  const before = out !== undefined && (await isThere(out))
+  let noted: string | undefined
+  try {
+    return await work((folder) => (noted = folder))
+  } catch (error) {
+    if (noted !== undefined && !before && !(await isThere(join(noted, runFiles.metrics))))
+      await rm(noted, { recursive: true, force: true })
+    throw error
+  }
 }
 
 const trainInto = async (folder: string, training: Training, context: Context): Promise<TrainingResult> => {

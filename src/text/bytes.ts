@@ -12,6 +12,10 @@ const openFile = async (path: string): Promise<ByteReader> => {
   const { open } = await import('node:fs/promises')
   try {
     const file = await open(path, 'r')
+    if ((await file.stat()).isDirectory()) {
+      await file.close()
+      throw new Error('it is a folder; expected a file')
+    }
     return {
       async read(offset, length) {
         const bytes = new Uint8Array(length)

@@ -53,7 +53,7 @@ export const rowLength = (model: Model, length?: number): number =>
   length ?? Math.min(512, positionLimit(model))
 
 /** Throws UsageError when the rows would be longer than the model's positions reach. */
-const checkLength = (model: Model, length: number): void => {
+export const checkLength = (model: Model, length: number): void => {
   if (length > positionLimit(model))
     throw new UsageError(
       'TooLong',

@@ -4,11 +4,20 @@ import { UsageError, WeftError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import { type Dataset, split } from '../text/index.js'
-import { batchesOf, countBatches, type Data, type DataOptions, isDataset } from './data.js'
+import {
+  batchesOf,
+  checkLength,
+  countBatches,
+  type Data,
+  type DataOptions,
+  isDataset,
+  rowLength,
+} from './data.js'
 import { type Evaluation, type Evaluator, evaluator } from './evaluate.js'
 import { type Batch, modelLoss } from './loss.js'
 import { initialState, type Objective, type TrainingState } from './objective.js'
 import { adamW, type Optimizer } from './optimizer.js'
+import { recomputing } from './recompute.js'
 import { type Schedule, schedule, type ScheduleName } from './schedule.js'
 import { makeStep, type Step, type StepOptions, type StepResult } from './step.js'
 
@@ -30,6 +39,11 @@ export interface FitOptions extends DataOptions, StepOptions {
   readonly optimizer?: Optimizer
   /** In place of the model's own loss with `optimizer`: several losses, each with its optimiser and parameters. */
   readonly objectives?: readonly Objective[]
+  /**
+   * Keep of each block only what enters it, and compute the rest again in the backward pass: less memory, about a third
+   * more time. Default false; with `objectives`, wrap their model in `recomputing` instead.
+   */
+  readonly recompute?: boolean
   /** Batches whose gradients make one step. Default 1. */
   readonly accumulate?: number
   /** Of the order of the data and of dropout. Default 0. */
@@ -95,10 +109,13 @@ export const fit = async <C>(
   data: Data,
   options: FitOptions = {},
 ): Promise<FitResult<C>> => {
-  check(model as Model, options)
+  check(model as Model, data, options)
   const { train, held } = await holdOut(data, options)
   const objectives = options.objectives ?? [
-    { loss: modelLoss(model as Model), optimizer: options.optimizer ?? adamW() },
+    {
+      loss: modelLoss(options.recompute ? recomputing(model as Model) : (model as Model)),
+      optimizer: options.optimizer ?? adamW(),
+    },
   ]
   const state = initialState(objectives, model.parameters)
   const steps = await countSteps(model as Model, train, options)
@@ -112,7 +129,7 @@ export const fit = async <C>(
     options,
     steps,
     rate: rateOf(steps, options),
-    step: makeStep(objectives, options),
+    step: makeStep(objectives, options.recompute ? { optimization: 'basic', ...options } : options),
     evaluate: evaluated && (() => evaluated(state.parameters)),
     folder,
     state,
@@ -122,7 +139,7 @@ export const fit = async <C>(
   return { ...result, model: model.with({ ...state.parameters }), state }
 }
 
-const check = (model: Model, options: FitOptions): void => {
+const check = (model: Model, data: Data, options: FitOptions): void => {
   const whole = (name: 'steps' | 'epochs' | 'accumulate' | 'evaluateEvery' | 'checkpointEvery'): void => {
     const n = options[name]
     if (n !== undefined && !(Number.isInteger(n) && n >= 1))
@@ -136,6 +153,7 @@ const check = (model: Model, options: FitOptions): void => {
     })
   if (options.patience !== undefined && options.evaluation === undefined)
     throw new UsageError('BadOption', 'patience needs something to evaluate on (evaluation)')
+  if (Array.isArray(data) || isDataset(data)) checkLength(model, rowLength(model, options.length))
 }
 
 const holdOut = async (
