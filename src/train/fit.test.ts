@@ -3,9 +3,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
+import { lora } from '../adapt/index.js'
 import { open } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
-import { evaluate, fit, type FitOptions } from './index.js'
+import { compile, type Tensor, valueAndGrad, valueOf } from '../tensor/index.js'
+import { evaluate, fit, type FitOptions, modelLoss, recomputing } from './index.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let model: Model
@@ -82,6 +84,32 @@ describe('fit', () => {
     })
     expect(outcome).toBe('stopped early')
     expect(state.step).toBe(6)
+  })
+
+  it('learns the same when blocks are computed again in the backward pass, dropout included', async () => {
+    const start = await lora(model, { dropout: 0.2, targets: 'all-linear' })
+    const run = { ...options, steps: 5 }
+    const [kept, again] = [
+      await fit(start, records, run),
+      await fit(start, records, { ...run, recompute: true }),
+    ]
+    expect(again.loss).toBeCloseTo(kept.loss, 5)
+    for (const [name, v] of Object.entries(kept.model.parameters))
+      v.data.forEach((x, i) =>
+        expect(Math.abs(Number(x) - Number(again.model.parameters[name].data[i]))).toBeLessThan(1e-4),
+      )
+  })
+
+  it('computes blocks twice when asked to', async () => {
+    const ids = valueOf([1, 2, 3], [1, 3], 'int32')
+    const inputs = { parameters: { ...model.parameters }, batch: { ids, labels: ids } }
+    const nodesOf = async (m: Model): Promise<number> => {
+      type Inputs = { parameters: Record<string, Tensor>; batch: Record<string, Tensor> }
+      const f = ({ parameters, batch }: Inputs): unknown =>
+        valueAndGrad((p: Record<string, Tensor>) => modelLoss(m)(p, batch, {}))(parameters)
+      return (await compile(f, inputs, { optimization: 'basic' })).nodes
+    }
+    expect(await nodesOf(recomputing(model))).toBeGreaterThan(1.2 * (await nodesOf(model)))
   })
 
   it('lets a hook replace the state between steps', async () => {

@@ -16,3 +16,4 @@ export {
 } from './generate.js'
 export type { SamplingOptions } from './sample.js'
 export { byShape } from './by-shape.js'
+export { recomputing } from './recompute.js'

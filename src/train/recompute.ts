@@ -1,0 +1,23 @@
+/** @file Activation checkpointing (Chen et al. 2016, arXiv 1604.06174) as an answer to the seam: no model knows of it. */
+import { answering, type Model } from '../models/index.js'
+import { recompute } from '../tensor/index.js'
+
+/** A block: a module whose name ends with its number, in no other block. */
+const isBlock = (name: string): boolean => /^\D*\.\d+$/.test(name)
+
+/**
+ * The same model, which keeps of each block only what enters it and computes the rest again in the backward pass.
+ * Programs must be compiled with `optimization: 'basic'`: stronger ones merge what is computed twice.
+ */
+export const recomputing = <C>(model: Model<C>): Model<C> => ({
+  ...model,
+  weights(parameters, trace) {
+    const base = model.weights(parameters, trace)
+    return answering(base, {
+      module: (name, x, at, body) =>
+        isBlock(name)
+          ? recompute((again) => base.module(name, again, at, body), x)
+          : base.module(name, x, at, body),
+    })
+  },
+})
