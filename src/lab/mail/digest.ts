@@ -2,7 +2,7 @@
 import { html } from 'hono/html'
 import type { Journal } from '../index/journal.js'
 import type { Mail, Mailbox } from './mailbox.js'
-import { newsSince } from './news.js'
+import { newsOf } from './news.js'
 import type { News, NewsSources } from './news.js'
 
 /** What digests need. */
@@ -147,7 +147,7 @@ export class Digests {
     let sent = 0
     for (const { email, token, told, topics } of readers) {
       const now = new Date().toISOString()
-      const news = await newsSince(this.options, told, topics)
+      const news = await newsOf(this.options, { since: told, until: now }, topics)
       if (news.papers.length + news.runs.length + news.claims.length === 0) continue
       try {
         await mailbox.send(digestMail(news, email, token, url()))

@@ -9,21 +9,20 @@ export interface Mail {
   headers?: Record<string, string>
 }
 
-/** Milliseconds that a mail server may keep silent. */
-const patience = 20_000
-
 /** A mail server and the address that mails come from. */
 export class Mailbox {
   private transport: Promise<Transporter> | undefined
 
-  /** `url`: `smtp://user:password@host:587`, `smtps://...`. `from`: default `Weft lab <weft-lab@localhost>`. */
+  /** `url`: `smtp://user:password@host:587`, `smtps://...`. `patience`: milliseconds that the server may keep silent. */
   constructor(
     private readonly url: string,
     private readonly from: string = 'Weft lab <weft-lab@localhost>',
+    private readonly patience: number = 20_000,
   ) {}
 
   private async open(): Promise<Transporter> {
     const { createTransport } = await import('nodemailer')
+    const { patience } = this
     const limits = { connectionTimeout: patience, greetingTimeout: patience, socketTimeout: patience }
     // A mail is made of what the lab says; nothing in it may read files or fetch addresses.
     return createTransport({ url: this.url, ...limits, disableFileAccess: true, disableUrlAccess: true })

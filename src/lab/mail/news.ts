@@ -32,31 +32,38 @@ export interface NewsSources {
   papers: Papers
 }
 
+/** After `since`, up to and with `until`. What lies between two digests is in exactly one of them. */
+export interface Period {
+  since: string
+  until: string
+}
+
 /** Runs in one digest. */
 const mostRuns = 50
 
-const newPapers = async ({ db, papers }: NewsSources, since: string): Promise<Entry[]> => {
-  const rows = await db.selectFrom('seen').select('paper').where('at', '>', since).execute()
+const newPapers = async ({ db, papers }: NewsSources, { since, until }: Period): Promise<Entry[]> => {
+  const seen = db.selectFrom('seen').select('paper').where('at', '>', since).where('at', '<=', until)
+  const rows = await seen.execute()
   const fresh = new Set(rows.map(({ paper }) => paper))
   return papers.all().filter(({ id }) => fresh.has(id))
 }
 
-const endedRuns = ({ db }: NewsSources, since: string): Promise<IndexedRun[]> =>
+const endedRuns = ({ db }: NewsSources, { since, until }: Period): Promise<IndexedRun[]> =>
   db
     .selectFrom('runs')
     .selectAll()
     .where('ended', '>', since)
+    .where('ended', '<=', until)
     .where('status', 'in', ['finished', 'failed'])
     .orderBy('ended', 'desc')
     .limit(mostRuns)
     .execute()
 
-/** The last reproduction of `paper` that ended after (`>`) or not after (`<=`) a time. */
+/** The last reproduction of `paper` that ended in a period. */
 const lastResult = async (
   { db, home }: NewsSources,
   paper: string,
-  order: '>' | '<=',
-  time: string,
+  { since, until }: Period,
 ): Promise<ReproductionResult | undefined> => {
   const row = await db
     .selectFrom('runs')
@@ -64,19 +71,20 @@ const lastResult = async (
     .where('command', '=', 'reproduce')
     .where('status', '=', 'finished')
     .where('subject', '=', paper)
-    .where('ended', order, time)
+    .where('ended', '>', since)
+    .where('ended', '<=', until)
     .orderBy('ended', 'desc')
     .limit(1)
     .executeTakeFirst()
-  const result =
-    row && ((await readRun(join(home, row.id)))?.result as unknown as ReproductionResult | undefined)
+  const run = row && (await readRun(join(home, row.id)))
+  const result = run?.result as unknown as ReproductionResult | undefined
   return Array.isArray(result?.claims) ? result : undefined
 }
 
-const changesOf = async (sources: NewsSources, id: string, since: string): Promise<ChangedClaim[]> => {
+const changesOf = async (sources: NewsSources, id: string, period: Period): Promise<ChangedClaim[]> => {
   const [after, before] = await Promise.all([
-    lastResult(sources, id, '>', since),
-    lastResult(sources, id, '<=', since),
+    lastResult(sources, id, period),
+    lastResult(sources, id, { since: '', until: period.since }),
   ])
   if (!after) return []
   const verdicts = new Map(before?.claims.map(({ text, verdict }) => [text, verdict]))
@@ -95,28 +103,29 @@ const changesOf = async (sources: NewsSources, id: string, since: string): Promi
     })
 }
 
-const changedClaims = async (sources: NewsSources, since: string): Promise<ChangedClaim[]> => {
+const changedClaims = async (sources: NewsSources, period: Period): Promise<ChangedClaim[]> => {
   const rows = await sources.db
     .selectFrom('runs')
     .select('subject')
     .distinct()
     .where('command', '=', 'reproduce')
     .where('status', '=', 'finished')
-    .where('ended', '>', since)
+    .where('ended', '>', period.since)
+    .where('ended', '<=', period.until)
     .execute()
   const ids = rows.flatMap(({ subject }) =>
     subject !== null && sources.papers.has(subject) ? [subject] : [],
   )
-  return (await Promise.all(ids.sort().map((id) => changesOf(sources, id, since)))).flat()
+  return (await Promise.all(ids.sort().map((id) => changesOf(sources, id, period)))).flat()
 }
 
-/** What has happened since `since` of the wanted kinds. */
-export const newsSince = async (
+/** What has happened in a period, of the wanted kinds. */
+export const newsOf = async (
   sources: NewsSources,
-  since: string,
+  period: Period,
   topics: readonly Topic[],
 ): Promise<News> => ({
-  papers: topics.includes('papers') ? await newPapers(sources, since) : [],
-  runs: topics.includes('runs') ? await endedRuns(sources, since) : [],
-  claims: topics.includes('claims') ? await changedClaims(sources, since) : [],
+  papers: topics.includes('papers') ? await newPapers(sources, period) : [],
+  runs: topics.includes('runs') ? await endedRuns(sources, period) : [],
+  claims: topics.includes('claims') ? await changedClaims(sources, period) : [],
 })
