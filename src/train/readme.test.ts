@@ -1,7 +1,8 @@
-/** The library's example as it stands in the README, run on a tiny model. */
-import { mkdir, writeFile } from 'node:fs/promises'
+/** The library's example of the README, run on a tiny model: the same lines, or this fails. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { lora } from '../adapt/index.js'
 import { open } from '../checkpoint/index.js'
@@ -23,20 +24,38 @@ afterAll(async () => {
   await scratch.remove()
 })
 
+/** Statements without comments and indentation. */
+const statements = (text: string): string[] =>
+  text
+    .split('\n')
+    .map((line) => line.replace(/\s*\/\/.*$/, '').trim())
+    .filter((line) => line !== '' && !line.startsWith('import '))
+
 it('adapts, trains, saves and generates in the lines of the README', async () => {
-  const written: string[] = []
-  const output = { write: (text: string) => written.push(text) }
-
-  const base = await open('models/SmolLM2-135M')
-  const start = await lora(base, { rank: 8, alpha: 16, targets: ['q_proj', 'v_proj'] })
-  const { model } = await fit(start, jsonl('train.jsonl'), {
-    steps: 20,
-    batch: 8,
-    learningRate: 2e-4,
-    out: 'runs/first',
-  })
-  await model.save('adapters/first')
-  for await (const piece of generate(model, 'Once upon')) output.write(piece)
-
-  expect(written.length).toBeGreaterThan(0)
+  const output = vi.spyOn(process.stdout, 'write').mockReturnValue(true)
+  try {
+    // README begins
+    const base = await open('models/SmolLM2-135M')
+    const model = await lora(base, { rank: 8, alpha: 16, targets: ['q_proj', 'v_proj'] })
+    const { model: tuned } = await fit(model, jsonl('train.jsonl'), {
+      steps: 500,
+      batch: 8,
+      learningRate: 2e-4,
+      out: 'runs/first',
+    })
+    await tuned.save('adapters/first')
+    for await (const piece of generate(tuned, 'Once upon')) process.stdout.write(piece)
+    // README ends
+    expect(output.mock.calls.length).toBeGreaterThan(0)
+  } finally {
+    output.mockRestore()
+  }
+  const [, ran] = (await readFile(fileURLToPath(import.meta.url), 'utf8')).split(
+    /\/\/ README (?:begins|ends)\n/,
+  )
+  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
+  const example = readme
+    .split('```')
+    .find((block) => block.startsWith('ts\n') && block.includes('weft-ml/train'))!
+  expect(statements(ran)).toEqual(statements(example.slice('ts\n'.length)))
 })
