@@ -1,5 +1,6 @@
 /** @file `weft generate`: text from a model, as it comes. */
 import { readFileSync } from 'node:fs'
+import { UsageError } from '../errors.js'
 import type { Message, Tokenizer } from '../text/index.js'
 import { action } from './verb.js'
 import type { Verb } from './verb.js'
@@ -83,7 +84,11 @@ const conversation = (
   { hasChatTemplate }: Tokenizer,
   { chat, system }: { chat: boolean; system?: string },
 ): string | Message[] => {
-  if (!chat || !hasChatTemplate) return text
+  if (!chat || !hasChatTemplate) {
+    if (system !== undefined)
+      throw new UsageError('NoChat', '--system is for models with a chat template, without --no-chat')
+    return text
+  }
   const first = system === undefined ? [] : [{ role: 'system', content: system }]
   return [...first, { role: 'user', content: text }]
 }
