@@ -1,4 +1,5 @@
 /** What every adapter method promises, asked of each in the list of the family's index. */
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
@@ -114,10 +115,25 @@ describe.each(cases)('$name on $architecture', ({ name, method, architecture }) 
     expect(bytes(await loadAdapter(other, folder, { force: true }))).toEqual(bytes(model))
   })
 
-  it.runIf(method.folds)('folded gives the logits of the adapted model', async () => {
-    const folder = join(scratch.path, `${name}-${architecture}-folded`)
-    await model.fold(folder)
-    expect(gap(await logitsOf(await openModel(await open(folder))), await logitsOf(model))).toBeLessThan(2e-5)
+  it.runIf(method.folds)(
+    'folded gives the logits of the adapted model, in one shard and in many',
+    async () => {
+      const folder = join(scratch.path, `${name}-${architecture}-folded`)
+      await model.fold(folder)
+      const whole = await logitsOf(await openModel(await open(folder)))
+      expect(gap(whole, await logitsOf(model))).toBeLessThan(2e-5)
+      await model.fold(`${folder}-sharded`, { maxShardBytes: 20_000, blockBytes: 1000 })
+      const sharded = await open(`${folder}-sharded`)
+      expect(new Set(sharded.names().map((tensor) => sharded.info(tensor).file)).size).toBeGreaterThan(1)
+      expect(gap(await logitsOf(await openModel(sharded)), whole)).toBeLessThan(1e-6)
+    },
+  )
+
+  it.runIf(method.folds)('leaves nothing behind when folding is aborted', async () => {
+    const folder = join(scratch.path, `${name}-${architecture}-aborted`)
+    const signal = AbortSignal.abort()
+    await expect(model.fold(folder, { signal })).rejects.toThrow(/abort/i)
+    expect(await readdir(folder)).toEqual([])
   })
 
   it('refuses a target that matches nothing, also beside one that does, and names the nearest', async () => {
