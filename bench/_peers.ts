@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url'
 
 const folder = fileURLToPath(new URL('peers/', import.meta.url))
 
-/** Both sides of a comparison with PyTorch use as many threads. */
-export const threads = String(availableParallelism())
+/** How many threads Weft and PyTorch use: WEFT_THREADS, else one a core. */
+export const threads: string = process.env.WEFT_THREADS || String(availableParallelism())
 
 /** Installs the JavaScript peers under bench/peers unless they are there. */
 export const installPeers = (): void => {

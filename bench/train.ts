@@ -73,7 +73,7 @@ const race = async (): Promise<Row[]> => {
         racer.times.push(...(await racer.peer.steps(racer.steps)).times)
       }
     return racers.map((r) =>
-      row(`GPT training step (${threads} threads)`, median(times), r.peer.label, median(r.times), 'ms'),
+      row(`GPT training step (threads: ${threads})`, median(times), r.peer.label, median(r.times), 'ms'),
     )
   } finally {
     for (const { peer } of racers) peer.stop()
