@@ -54,6 +54,8 @@ export interface MainJob {
 /** What the job is told. */
 export interface MainJobOptions {
   seed: number
+  /** Take so few steps that nothing is learned, to see that everything works. */
+  quick: boolean
   say: (line: string) => void
   progress: OnProgress
   signal: AbortSignal
@@ -87,7 +89,10 @@ const named =
     progress({ ...event, name })
 
 /** A small Llama that tells stories, and its tokenizer, in `folder`. */
-const makeBase = async (folder: string, { seed, progress, signal }: MainJobOptions): Promise<Trained> => {
+const makeBase = async (
+  folder: string,
+  { seed, quick, progress, signal }: MainJobOptions,
+): Promise<Trained> => {
   const stories = storyTexts(8000, seed)
   const texts = [
     ...stories.map(({ text }) => text),
@@ -101,7 +106,7 @@ const makeBase = async (folder: string, { seed, progress, signal }: MainJobOptio
     seed,
     signal,
     tokenizer,
-    steps: 300,
+    steps: quick ? 3 : 300,
     learningRate: 4e-3,
     optimizer: adamW({ weightDecay: 0.1, betas: [0.9, 0.99] }),
     onProgress: named('stories', progress),
@@ -118,14 +123,14 @@ const makeBase = async (folder: string, { seed, progress, signal }: MainJobOptio
 const makeAdapter = async (
   base: Checkpoint,
   folder: string,
-  { seed, progress, signal }: MainJobOptions,
+  { seed, quick, progress, signal }: MainJobOptions,
 ): Promise<Trained> => {
   const before = await lora(base, { rank: 16, alpha: 32, targets: 'all-linear', seed })
   const { model: after } = await fit(before, storyQuestions(8000, seed), {
     ...course,
     seed,
     signal,
-    steps: 450,
+    steps: quick ? 3 : 450,
     learningRate: 5e-3,
     optimizer: adamW({ weightDecay: 0, betas: [0.9, 0.99] }),
     onProgress: named('questions', progress),

@@ -17,6 +17,7 @@ export const start: Verb = {
       const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
       return z.object({
         out: flag(z.string().min(1).optional(), 'folder to write (runs/start)', { short: 'o', value: 'DIR' }),
+        quick: flag(z.boolean().default(false), 'a few steps, to see that everything works'),
         seed: common.seed,
         force: common.force,
         device: common.device,
@@ -34,7 +35,7 @@ export const start: Verb = {
       // The default folder holds nothing but what an earlier start wrote under the same names.
       await checkOutput(out, { force: options.force || options.out === undefined })
       const { progress, signal, info: say, env } = context
-      const job = await mainJob(out, { seed: options.seed, progress, signal, say })
+      const job = await mainJob(out, { seed: options.seed, quick: options.quick, progress, signal, say })
       context.result(job, () => page(job, env.npm_lifecycle_event === 'start' ? 'npx weft' : 'weft'))
     },
   }),

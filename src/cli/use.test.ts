@@ -5,7 +5,7 @@ import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
+import { scratchFolder, sentences, tinyConfig, writeRandom, writeTinyLlama } from '../../test/tiny.js'
 import { weft } from '../../test/weft.js'
 import { open } from '../checkpoint/index.js'
 import { openModel } from '../models/index.js'
@@ -154,9 +154,13 @@ describe('weft fold', () => {
 
   it('refuses a base that the adapter was not trained on, unless told to', async () => {
     const other = at('other')
-    await writeTinyLlama(other, { rms_norm_eps: 1e-5, num_key_value_heads: 4 })
-    const { code } = await weft('fold', other, adapter, '--out', at('wrong'))
+    await writeTinyLlama(other)
+    await writeRandom(other, tinyConfig(320), 'another seed')
+    const argv = ['fold', other, adapter, '--out', at('wrong')]
+    const { code, err } = await weft(...argv)
+    expect(err).toMatch(/^WrongBase: /)
     expect(code).toBe(3)
     expect(existsSync(at('wrong'))).toBe(false)
+    expect((await weft(...argv, '--any-base')).code).toBe(0)
   })
 })
