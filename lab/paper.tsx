@@ -1,7 +1,7 @@
 /** @file One paper: claims against measurements, plots, its source, and its reproduction as a job. */
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
-import type { Job, JobEvents, PaperPage } from '../src/lab/api.js'
+import type { Job, JobEvents, LabEvents, PaperPage } from '../src/lab/api.js'
 import { count, day, duration, moment, number } from './format.js'
 import { get, listen, post } from './http.js'
 import { Card, Vote } from './papers.js'
@@ -99,7 +99,7 @@ const JobState = ({
 }
 
 /** Starts the reproduction and follows it; a reload finds it again. */
-const Reproduce = ({ paper, onDone }: { paper: PaperPage; onDone: () => void }): JSX.Element => {
+const Reproduce = ({ paper }: { paper: PaperPage }): JSX.Element => {
   const [job, setJob] = useState<Job>()
   const [lines, setLines] = useState<readonly string[]>([])
   const [error, setError] = useState<unknown>()
@@ -114,9 +114,7 @@ const Reproduce = ({ paper, onDone }: { paper: PaperPage; onDone: () => void }):
     const stop = listen<JobEvents>(`/api/jobs/${job.id}/events`, {
       job: (now) => {
         setJob(now)
-        if (!over(now)) return
-        stop()
-        onDone()
+        if (over(now)) stop()
       },
       log: ({ line }) => setLines((before) => [...before.slice(-199), line]),
     })
@@ -153,7 +151,15 @@ const Reproduce = ({ paper, onDone }: { paper: PaperPage; onDone: () => void }):
 
 export const Paper = ({ data }: { data: PaperPage }): JSX.Element => {
   const [paper, setPaper] = useState(data)
-  const reload = (): void => void get<PaperPage>(`/api/papers/${paper.id}`).then(setPaper)
+  useEffect(
+    () =>
+      listen<LabEvents>('/api/events', {
+        papers: ({ id }) => {
+          if (id === null || id === data.id) void get<PaperPage>(`/api/papers/${data.id}`).then(setPaper)
+        },
+      }),
+    [],
+  )
   const {
     title,
     date,
@@ -194,7 +200,7 @@ export const Paper = ({ data }: { data: PaperPage }): JSX.Element => {
       <p class="summary">{summary}</p>
       <Claims paper={paper} />
       {command ? (
-        <Reproduce paper={paper} onDone={reload} />
+        <Reproduce paper={paper} />
       ) : (
         <Empty>There is nothing to run yet: its method is planned.</Empty>
       )}

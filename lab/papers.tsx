@@ -229,7 +229,7 @@ export const Papers = ({ data }: { data: PaperList }): JSX.Element => {
         />
       </form>
       <p class="count" role="status">
-        {query.q && !busy ? `${count(list.total, 'paper')} for “${query.q}”` : count(list.total, 'paper')}
+        {settled.q && !busy ? `${count(list.total, 'paper')} for “${settled.q}”` : count(list.total, 'paper')}
       </p>
       {error !== undefined && <Failure error={error} />}
       <div class="results" aria-busy={busy}>

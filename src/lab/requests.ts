@@ -5,11 +5,8 @@ import type {
   GenerateRequest,
   JobRequest,
   PapersQuery,
-  PaperState,
   RunsQuery,
-  RunStatus,
   SubscribeRequest,
-  Topic,
   VoteRequest,
 } from './api.js'
 

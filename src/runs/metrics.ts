@@ -104,7 +104,10 @@ const numbersIn = (fields: object, prefix = ''): [string, number][] =>
   )
 
 /** The last value of every metric, from the last `tail` bytes (default 256 KiB); `series/name` where rows have a series. */
-export const finalMetrics = async (folder: string, tail = 256 * 2 ** 10): Promise<Record<string, number>> => {
+export const finalMetrics = async (
+  folder: string,
+  tail: number = 256 * 2 ** 10,
+): Promise<Record<string, number>> => {
   const file = await open(join(folder, files.metrics), 'r').catch(() => undefined)
   if (!file) return {}
   const { size } = await file.stat().finally(() => file.close())

@@ -3,7 +3,11 @@ import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import { type Value, value, valueOf } from '../tensor/value.js'
 
-const activations = { tanh: Math.tanh, sin: Math.sin, relu: (x: number) => Math.max(0, x) }
+const activations: Record<'tanh' | 'sin' | 'relu', (x: number) => number> = {
+  tanh: Math.tanh,
+  sin: Math.sin,
+  relu: (x) => Math.max(0, x),
+}
 
 export interface TeacherOptions {
   in: number

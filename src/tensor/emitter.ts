@@ -52,7 +52,7 @@ export class Emitter {
   readonly initializers: OnnxTensor[] = []
   /** Where tensors beside the model are declared: in the outermost graph, as ONNX Runtime does not look for them in branches. */
   private readonly outermost: OnnxTensor[]
-  readonly inputs = new Map<string, Tensor>()
+  readonly inputs: Map<string, Tensor> = new Map()
   readonly inputInfo: OnnxValueInfo[] = []
   /** What the session is given in memory, by the name of the file it stands for. */
   readonly memory: Map<string, Source>

@@ -82,7 +82,7 @@ export class PaperIndex<P extends Paper = Paper> {
 
   constructor(
     readonly papers: readonly P[],
-    private readonly embedder?: Embedder,
+    private readonly embedder?: Embedder | undefined,
   ) {
     const words = papers.map(bagOf)
     const ideas = words.map(conceptBag)

@@ -55,7 +55,12 @@ export class Postings {
    * Adds `scale` times the share of the question's rarity that each document answers: about 1 where it has all of the
    * question's terms.
    */
-  score(question: Bag, into: Float64Array, scale: number, { k1 = 1.2, b = 0.5 } = {}): void {
+  score(
+    question: Bag,
+    into: Float64Array,
+    scale: number,
+    { k1 = 1.2, b = 0.5 }: { k1?: number; b?: number } = {},
+  ): void {
     let possible = 0
     for (const [term, weight] of question) possible += weight * this.rarity(term)
     if (possible === 0) return
