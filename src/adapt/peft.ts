@@ -163,7 +163,7 @@ const checkBase = async (plan: Plan, adapter: Adapter, options: LoadOptions): Pr
     'WrongBase',
     `${adapter.folder}: it was trained on other weights than those of ${plan.base.checkpoint.folder}.`,
     {
-      hint: `It names its base as ${String(adapter.config.base_model_name_or_path)}. Load it here anyway: force (--force).`,
+      hint: `It names its base as ${String(adapter.config.base_model_name_or_path)}. Load it here anyway: force (--any-base).`,
     },
   )
 }

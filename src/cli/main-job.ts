@@ -160,7 +160,8 @@ const compare = async (
 
 /** Makes base, adapter and merged checkpoint in folders of `out`. The same seed gives the same bits. */
 export const mainJob = async (out: string, options: MainJobOptions): Promise<MainJob> => {
-  const { seed, say, signal } = options
+  const { seed, quick, say, signal } = options
+  const unseen = quick ? 8 : 64
   const begun = performance.now()
   const [baseFolder, adapterFolder, mergedFolder] = ['base', 'adapter', 'merged'].map((name) =>
     join(out, name),
@@ -176,10 +177,10 @@ export const mainJob = async (out: string, options: MainJobOptions): Promise<Mai
   await using merged = await open(mergedFolder)
 
   const tokenizer = await openTokenizer(baseFolder)
-  const choices = storyChoices(64, `unseen ${seed}`)
+  const choices = storyChoices(unseen, `unseen ${seed}`)
   const prompts = choices.slice(0, 3).map(({ prompt }) => prompt)
   const free = { tokenizer, signal, temperature: 0.7, maxTokens: 60, seed }
-  const stories = storyTexts(64, `unseen ${seed}`)
+  const stories = storyTexts(unseen, `unseen ${seed}`)
   const data = { questions: join(out, 'questions.jsonl'), choices: join(out, 'choices.jsonl') }
   await writeJsonl(data.questions, storyQuestions(2000, seed))
   await writeJsonl(data.choices, choices)
