@@ -25,7 +25,7 @@ export interface StepOptions extends CompileOptions {
   readonly clip?: number
   /**
    * `fused`: one program, the fastest. `lean`: a gradient program, then one update a tensor, after which its gradient
-   * is dropped: the least memory. Default: fused below 20 million parameters.
+   * is dropped: the least memory. Default: fused below 40 million parameters.
    */
   readonly memory?: 'fused' | 'lean'
 }
@@ -56,7 +56,7 @@ export type Step = (
 ) => Promise<StepResult>
 
 /** Beyond this many parameters a copy of all of them weighs more than the calls of the lean way. */
-const leanFrom = 20_000_000
+const leanFrom = 40_000_000
 
 /** The step of these objectives. Each one's gradient is taken at the parameters before the step. */
 export const makeStep = (objectives: readonly Objective[], options: StepOptions = {}): Step => {
