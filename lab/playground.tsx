@@ -153,7 +153,7 @@ export const Playground = ({ data: { checkpoints, roots } }: { data: CheckpointL
               ))}
             </select>
           </label>
-          <Field label="Tokens" name="maxTokens" type="number" min={1} max={1024} value={64} />
+          <Field label="Tokens" name="maxTokens" type="number" min={1} max={1024} defaultValue={64} />
           <Field
             label="Temperature"
             name="temperature"
@@ -161,10 +161,10 @@ export const Playground = ({ data: { checkpoints, roots } }: { data: CheckpointL
             min={0}
             max={5}
             step={0.1}
-            value={0.8}
+            defaultValue={0.8}
           />
-          <Field label="Top p" name="topP" type="number" min={0.01} max={1} step={0.01} value={0.95} />
-          <Field label="Seed" name="seed" type="number" min={0} step={1} value={0} />
+          <Field label="Top p" name="topP" type="number" min={0.01} max={1} step={0.01} defaultValue={0.95} />
+          <Field label="Seed" name="seed" type="number" min={0} step={1} defaultValue={0} />
         </div>
         <label for="prompt">Prompt</label>
         <textarea id="prompt" name="prompt" rows={3} required maxLength={20000}>
