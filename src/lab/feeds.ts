@@ -62,11 +62,14 @@ export const jsonFeed = (papers: readonly PaperCard[], url: string): object => (
   })),
 })
 
-/** A paper as Hugging Face's endpoint gives it. Cards count authors and do not name them, so the list is empty. */
-export const dailyPaper = ({ id, arxiv, title, summary, date, votes, code }: PaperCard): DailyPaper => ({
+/** A paper as Hugging Face's endpoint gives it. `names`: of its authors, where they are known. */
+export const dailyPaper = (
+  { id, arxiv, title, summary, date, votes, code }: PaperCard,
+  names: readonly string[],
+): DailyPaper => ({
   paper: {
     id: arxiv ?? id,
-    authors: [],
+    authors: names.map((name) => ({ name, hidden: false })),
     publishedAt: instant(date),
     submittedOnDailyAt: instant(date),
     title,

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { catalogue, inWords, measuredWords, PaperIndex } from '../papers/index.js'
-import type { Embedder, Entry, Found, Paper } from '../papers/index.js'
+import type { Embedder, Entry, Found, ListedPaper, Paper } from '../papers/index.js'
 import { readRun } from '../runs/index.js'
 import type {
   Claim,
@@ -117,6 +117,11 @@ export class Papers {
 
   has(id: string): boolean {
     return this.byId.has(id)
+  }
+
+  /** Names of the authors of `id`: of papers that sync has found; our own cards only count them. */
+  authors(id: string): readonly string[] {
+    return (this.byId.get(id)?.entry as Partial<ListedPaper> | undefined)?.names ?? []
   }
 
   /** The claims of `id` as they stand. */

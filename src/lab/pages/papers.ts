@@ -27,7 +27,7 @@ const claimSummary = ({ claims }: PaperCard): Html[] =>
 export const card = (paper: PaperCard): Html => {
   const { id, title, date, authors, family, state, summary, votes } = paper
   return html`<article class="card" data-paper="${id}">
-    <h3><a href="/papers/${id}">${title}</a></h3>
+    <h3><a href="/papers/${encodeURIComponent(id)}">${title}</a></h3>
     <p class="facts">
       <time datetime="${date}">${dayOf(date)}</time>
       ${authors === null ? '' : html`<span>${plural(authors, 'author')}</span>`}
@@ -198,7 +198,7 @@ const measured = ({ measurement }: PaperPage): Html | string => {
   return html`<p class="facts">
     Measured <time datetime="${at}">${dayOf(at.slice(0, 10))}</time>,
     ${plural(seeds, 'seed')}${quick ? ', quick' : ''}:
-    <a href="/runs/${run}">${run}</a>
+    <a href="/runs/${encodeURIComponent(run)}">${run}</a>
   </p>`
 }
 
@@ -210,7 +210,10 @@ const recentRuns = ({ recent }: PaperPage): Html | string =>
         <ul>
           ${recent.map(
             ({ id, status }) =>
-              html`<li><a href="/runs/${id}">${id}</a> <span data-state="${status}">${status}</span></li>`,
+              html`<li>
+                <a href="/runs/${encodeURIComponent(id)}">${id}</a>
+                <span data-state="${status}">${status}</span>
+              </li>`,
           )}
         </ul>
       </section>`

@@ -49,6 +49,6 @@ export const subscribeRoutes = (app: App, services: Services, subscriptions: Sub
     const found = (await papers.ordered({ q: query.q, sort })).filter(({ date }) => fits(date))
     const from = query.p * query.limit
     const cards = await papers.cards(found.slice(from, from + query.limit), c.get('visitor'))
-    return c.json(cards.map(dailyPaper))
+    return c.json(cards.map((card) => dailyPaper(card, papers.authors(card.id))))
   })
 }
