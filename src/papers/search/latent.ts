@@ -51,8 +51,11 @@ export class LatentSpace {
     const out = new Float64Array(count)
     for (const [term, weight] of bag) {
       const rarity = this.postings.rarity(term)
-      for (const { document, weight: there } of this.postings.list(term))
-        if (document < count) out[document] += logarithmic(weight) * logarithmic(there) * rarity * rarity
+      for (const { document, weight: there } of this.postings.list(term)) {
+        // Lists are in order of document.
+        if (document >= count) break
+        out[document] += logarithmic(weight) * logarithmic(there) * rarity * rarity
+      }
     }
     return out
   }
