@@ -10,6 +10,11 @@ import { plainWeights } from './weights.js'
 export interface OpenModelOptions {
   /** Which tensors train: all, none (the default), or those whose names it accepts. Buffers never do. */
   readonly trainable?: boolean | ((name: string) => boolean)
+  /**
+   * Whether buffers (running statistics of batch norm) are among the parameters all the same: no optimiser moves them, but
+   * a training step writes back what the model reports of them. Default false: they stay as they are in the file.
+   */
+  readonly buffers?: boolean
   /** In place of the one that config.json's model_type names: a part of a model, a variant of one's own. */
   readonly architecture?: Architecture
 }
@@ -169,16 +174,21 @@ const assemble = (base: Base, parameters: Parameters<Value>): Model => ({
  */
 export const openModel = async (
   checkpoint: Checkpoint,
-  { trainable = false, architecture = architectureFor(checkpoint.config) }: OpenModelOptions = {},
+  {
+    trainable = false,
+    buffers = false,
+    architecture = architectureFor(checkpoint.config),
+  }: OpenModelOptions = {},
 ): Promise<Model> => {
   const { config, stored } = await understand(architecture, checkpoint)
   const trains = typeof trainable === 'function' ? trainable : (): boolean => trainable
   const parameters: Record<string, Value> = {}
   const sources = new Map<string, Source>()
-  for (const { name, kind, tied } of stored.table) {
+  for (const { name, kind, dtype, tied } of stored.table) {
     if (tied !== undefined) continue
     const info = stored.info(name)
-    if (kind !== 'buffer' && trains(name)) parameters[name] = await checkpoint.read(info.name, 'float32')
+    if (kind === 'buffer' ? buffers : trains(name))
+      parameters[name] = await checkpoint.read(info.name, dtype ?? 'float32')
     else sources.set(name, await sourceOf(checkpoint, info))
   }
   return assemble({ architecture, config, checkpoint, stored, sources }, parameters)

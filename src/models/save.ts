@@ -36,7 +36,7 @@ export const saveModel = async (
   const trained = (name: string): boolean => Object.hasOwn(parameters, name)
   const plans = names.map((name) => {
     const { dtype, shape } = stored.info(name)
-    const kept = !trained(name) || dtype === 'BF16' || dtype === 'F16'
+    const kept = !trained(name) || dtype === 'BF16' || dtype === 'F16' || dtype === 'I64'
     return { name, shape, dtype: kept ? dtype : 'F32' } as const
   })
   await using writer = await CheckpointWriter.create(folder, plans)

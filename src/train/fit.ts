@@ -115,6 +115,7 @@ export const fit = async <C>(
     {
       loss: modelLoss(options.recompute ? recomputing(model as Model) : (model as Model)),
       optimizer: options.optimizer ?? adamW(),
+      moves: isMoved(model as Model),
     },
   ]
   const state = initialState(objectives, model.parameters)
@@ -137,6 +138,13 @@ export const fit = async <C>(
   }
   const result = await loop(run)
   return { ...result, model: model.with({ ...state.parameters }), state }
+}
+
+/** Everything but buffers, which only what the model reports changes. */
+const isMoved = ({ architecture, config }: Model): ((name: string) => boolean) => {
+  const table = architecture.table(config)
+  const buffers = new Set(table.filter(({ kind }) => kind === 'buffer').map(({ name }) => name))
+  return (name) => !buffers.has(name)
 }
 
 const check = (model: Model, data: Data, options: FitOptions): void => {

@@ -54,6 +54,8 @@ export interface Sums<T> {
   readonly loss: T
   readonly weight: T
   readonly metrics: Named<T>
+  /** What the model reports of its own parameters: running statistics, which replace them after the step. */
+  readonly reported: Named<T>
 }
 
 /** Gradients, loss and metrics on one batch. `weighted` multiplies the gradients with the weight too. */
@@ -61,21 +63,29 @@ export const differentiate = (
   objective: Objective,
   parameters: Parameters<Tensor>,
   batch: Batch<Tensor>,
-  trace: Trace,
+  random: Trace['random'],
   weighted: boolean,
 ): Sums<Tensor> => {
+  const reports = new Map<string, Tensor>()
   const f = (own: Named<Tensor>) => {
     const {
       loss: mean,
       weight = mean.lift(1),
       metrics = {},
-    } = objective.loss({ ...parameters, ...own }, batch, trace)
+    } = objective.loss({ ...parameters, ...own }, batch, { random, reports })
     const sum = mean.mul(weight)
     return { loss: weighted ? sum : mean, sum, weight, metrics }
   }
   const { value, grads } = valueAndGrad(f)(movedBy(objective, parameters))
   const metrics = Object.entries(value.metrics).map(([name, mean]) => [name, mean.mul(value.weight)] as const)
-  return { gradients: grads, loss: value.sum, weight: value.weight, metrics: Object.fromEntries(metrics) }
+  const reported = [...reports].filter(([name]) => Object.hasOwn(parameters, name))
+  return {
+    gradients: grads,
+    loss: value.sum,
+    weight: value.weight,
+    metrics: Object.fromEntries(metrics),
+    reported: Object.fromEntries(reported),
+  }
 }
 
 const addNamed = (a: Named<Tensor>, b: Named<Tensor>): Named<Tensor> =>
@@ -86,6 +96,7 @@ export const addSums = (a: Sums<Tensor>, b: Sums<Tensor>): Sums<Tensor> => ({
   loss: a.loss.add(b.loss),
   weight: a.weight.add(b.weight),
   metrics: addNamed(a.metrics, b.metrics),
+  reported: a.reported,
 })
 
 /** What gradients are multiplied with before the optimiser sees them (absent for 1), and their norm before clipping. */

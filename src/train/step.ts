@@ -78,9 +78,9 @@ interface FusedInputs<T> {
 
 const fusedStep = (objectives: readonly Objective[], options: StepOptions) => {
   const program = byShape(({ parameters, optimizers, batch, scalars }: FusedInputs<Tensor>) => {
-    const trace = { random: new RandomStreams() }
+    const random = new RandomStreams()
     return objectives.map((objective, i) => {
-      const { gradients, ...sums } = differentiate(objective, parameters, batch, trace, false)
+      const { gradients, ...sums } = differentiate(objective, parameters, batch, random, false)
       const { scale, norm } = scaleOf({ gradients, ...sums }, options.clip, false)
       const given = { parameters: movedBy(objective, parameters), gradients, scale }
       const next = applyUpdate(objective.optimizer, { ...given, state: optimizers[i], scalars: scalars[i] })
@@ -95,7 +95,8 @@ const fusedStep = (objectives: readonly Objective[], options: StepOptions) => {
     const scalars = objectives.map((o) => scalarValues(o, state.step, learningRate))
     const { parameters, optimizers, step } = state
     const results = await program({ parameters, optimizers, batch, scalars }, { seed, step })
-    state.parameters = Object.assign({}, parameters, ...results.map((r) => r.parameters))
+    const moved = results.flatMap((r) => [r.parameters, r.reported])
+    state.parameters = Object.assign({}, parameters, ...moved)
     state.optimizers = results.map((r) => r.state)
     state.step++
     return resultOf(results, results)
@@ -112,9 +113,9 @@ interface GradientInputs<T> {
 const leanStep = (objectives: readonly Objective[], options: StepOptions) => {
   const gradientOf = (weighted: boolean) =>
     byShape(({ parameters, batch, before }: GradientInputs<Tensor>) => {
-      const trace = { random: new RandomStreams() }
+      const random = new RandomStreams()
       return objectives.map((objective, i) => {
-        const sums = differentiate(objective, parameters, batch, trace, weighted)
+        const sums = differentiate(objective, parameters, batch, random, weighted)
         return before ? addSums(sums, before[i]) : sums
       })
     }, options)
@@ -136,6 +137,7 @@ const leanStep = (objectives: readonly Objective[], options: StepOptions) => {
     for (const [i, batch] of batches.entries()) {
       const inputs = { parameters: state.parameters, batch, before: sums }
       sums = await gradients[kind](inputs, { seed, step: state.step * batches.length + i })
+      for (const { reported } of sums) Object.assign(state.parameters, reported)
     }
     const needed = kind === 'weighted' || options.clip !== undefined
     const scale: Scale<Value>[] = needed ? await scales[kind](sums!) : []
