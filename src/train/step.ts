@@ -2,7 +2,14 @@
  * @file The training step: forward, backward and optimiser as one program, or (when memory rules, or gradients are
  * accumulated) a gradient program and an update program a tensor. Its outputs are the next step's inputs.
  */
-import { type CompileOptions, RandomStreams, sizeOf, type Tensor, type Value } from '../tensor/index.js'
+import {
+  type CompileOptions,
+  dispose,
+  RandomStreams,
+  sizeOf,
+  type Tensor,
+  type Value,
+} from '../tensor/index.js'
 import { byShape } from './by-shape.js'
 import type { Batch } from './loss.js'
 import {
@@ -47,7 +54,8 @@ export interface StepResult {
 
 /**
  * Takes one step: it changes `state`. `batches`: one, or several whose gradients are accumulated as if they were one
- * (each counts by its number of labels). Programs are compiled for each new shape of batch.
+ * (each counts by its number of labels). Programs are compiled for each new shape of batch. On a GPU, values of the state
+ * that a step replaces are freed if a step made them: read what you would keep.
  */
 export type Step = (
   state: TrainingState,
@@ -87,6 +95,8 @@ const fusedStep = (objectives: readonly Objective[], options: StepOptions) => {
       return { ...sums, norm, parameters: { ...next.parameters }, state: { ...next.state } }
     })
   }, options)
+  // What each state was last given. Freed when it is replaced, for a GPU's sake: its memory fills unseen by the collector.
+  const given = new WeakMap<TrainingState, unknown>()
   return async (
     state: TrainingState,
     batch: Batch,
@@ -99,6 +109,8 @@ const fusedStep = (objectives: readonly Objective[], options: StepOptions) => {
     state.parameters = Object.assign({}, parameters, ...moved)
     state.optimizers = results.map((r) => r.state)
     state.step++
+    dispose(given.get(state))
+    given.set(state, { moved, optimizers: state.optimizers })
     return resultOf(results, results)
   }
 }
