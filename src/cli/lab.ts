@@ -27,6 +27,9 @@ export const lab: Verb = {
           'folders whose checkpoints may be tried and inspected, beside the runs',
           { value: 'DIRS' },
         ),
+        embedder: flag(z.string().optional(), 'a BERT sentence-embedding checkpoint to search with', {
+          value: 'DIR',
+        }),
         jobs: flag(z.number().int().positive().default(1), 'reproductions at once', { value: 'N' }),
         url: flag(z.url().optional(), 'where people reach the lab; mails and feeds link there'),
         digestHour: flag(z.number().int().min(0).max(23).default(7), 'hour at which the digest is mailed', {

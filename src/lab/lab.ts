@@ -4,7 +4,6 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { WeftError } from '../errors.js'
 import { readListed } from '../papers/index.js'
-import type { Embedder } from '../papers/index.js'
 import { listedFolder } from '../papers/sync/listed.js'
 import { labApp } from './app.js'
 import { Hub } from './hub.js'
@@ -18,6 +17,7 @@ import { Digests } from './mail/digest.js'
 import { Mailbox } from './mail/mailbox.js'
 import { Subscriptions } from './mail/subscriptions.js'
 import { Papers } from './papers.js'
+import { EmbedderProcess } from './playground/embedder.js'
 import { Playground } from './playground/playground.js'
 import type { App, Services } from './routes/context.js'
 import { rowOf } from './routes/context.js'
@@ -43,7 +43,8 @@ export interface LabOptions {
   local?: boolean
   /** Where people reach it; asked when a mail or a feed is written. */
   url?: () => string
-  embedder?: Embedder
+  /** Folder of a BERT checkpoint whose sentence vectors the search uses too. */
+  embedder?: string
   /** Milliseconds between two looks at the run folders. Default 500. */
   interval?: number
   /** The build of the page. Default: the package's own. */
@@ -142,19 +143,29 @@ const refreshing = (services: Services, warn: (text: string) => void): (() => Pr
   }
 }
 
+/** What a lab is made of. */
+interface Parts {
+  services: Services
+  watcher: Watcher
+  subscriptions: Subscriptions
+  embedder?: EmbedderProcess
+}
+
 /** Everything that the routes use. */
-const servicesOf = async (
-  options: LabOptions,
-  db: Database,
-  folder: string,
-): Promise<{ services: Services; watcher: Watcher; subscriptions: Subscriptions }> => {
+const servicesOf = async (options: LabOptions, db: Database, folder: string): Promise<Parts> => {
   const { home, models = [], jobs = 1, smtpUrl, from, digestHour = 7 } = options
   const url = options.url ?? ((): string => 'http://localhost')
   const warn = options.warn ?? ((): void => undefined)
   const journal = await Journal.open(join(folder, 'journal.jsonl'), db)
   const hub = new Hub()
   const mailbox = smtpUrl ? new Mailbox(smtpUrl, from) : undefined
-  const sources = { home, listed: () => readListed(home), embedder: options.embedder }
+  const embedder = options.embedder === undefined ? undefined : new EmbedderProcess(options.embedder)
+  const sources = {
+    home,
+    listed: () => readListed(home),
+    embedder: embedder?.embed,
+    warn: (reason: unknown) => warn(`no sentence vectors: ${String(reason)}`),
+  }
   const papers = new Papers(sources, db, journal)
   const watcher = new Watcher(home, db, {
     changed: (runs) => {
@@ -189,7 +200,7 @@ const servicesOf = async (
     digests: new Digests({ home, db, papers, journal, mailbox, url, hour: digestHour, warn }),
     page: options.page ?? ownPage(),
   }
-  return { services, watcher, subscriptions: new Subscriptions({ db, journal, mailbox, url }) }
+  return { services, watcher, embedder, subscriptions: new Subscriptions({ db, journal, mailbox, url }) }
 }
 
 /** Opens a lab over the runs in `home`. Throws WeftError when another lab has that folder. */
@@ -202,7 +213,7 @@ export const openLab = async (given: LabOptions): Promise<Lab> => {
   let db: Database | undefined
   try {
     db = await openDatabase(options.databaseUrl || join(folder, 'index'))
-    const { services, watcher, subscriptions } = await servicesOf(options, db, folder)
+    const { services, watcher, subscriptions, embedder } = await servicesOf(options, db, folder)
     const { papers, jobs, digests, streams, playground, journal, mailbox, token } = services
     await jobs.start()
     await papers.refresh()
@@ -219,6 +230,7 @@ export const openLab = async (given: LabOptions): Promise<Lab> => {
       close: async () => {
         streams.close()
         playground.close()
+        embedder?.close()
         await jobs.close()
         await watcher.stop()
         await stopRefreshing()

@@ -29,6 +29,8 @@ export interface PaperSources {
   listed(): Promise<readonly Paper[]>
   /** Sentence vectors, for a search that knows more. */
   embedder?: Embedder
+  /** Hears why there are no sentence vectors. */
+  warn?: (reason: unknown) => void
 }
 
 const day = 24 * 60 * 60 * 1000
@@ -98,6 +100,8 @@ export class Papers {
   private entries: readonly Entry[] = []
   private byId = new Map<string, { entry: Entry; claims: Claim[] }>()
   private index = new PaperIndex<Entry>([])
+  /** The index, once its papers have sentence vectors; they take their time. */
+  private embedded: PaperIndex<Entry> | undefined
   private interest: Promise<Interest> | undefined
 
   constructor(
@@ -144,7 +148,21 @@ export class Papers {
     this.forget()
     if (entries.length === known.length && entries.every(({ id }, i) => id === known[i].id)) return
     this.index = new PaperIndex(entries, this.sources.embedder)
+    this.embed(this.index)
     await this.noteNew()
+  }
+
+  /** Has the vectors made; until then, and where they cannot be made, the search does without. */
+  private embed(index: PaperIndex<Entry>): void {
+    if (!this.sources.embedder) return
+    const made = (): void => void (this.embedded = index)
+    index.searchEmbedded('papers', { limit: 1 }).then(made, this.sources.warn)
+  }
+
+  private async find(words: string): Promise<Found<Entry>[]> {
+    const limit = { limit: foundAtMost }
+    if (this.embedded !== this.index) return this.index.search(words, limit)
+    return this.index.searchEmbedded(words, limit).catch(() => this.index.search(words, limit))
   }
 
   private async noteNew(): Promise<void> {
@@ -205,8 +223,7 @@ export class Papers {
   async ordered({ q, sort }: Pick<PapersQuery, 'q' | 'sort'>): Promise<readonly Entry[]> {
     const words = q?.replaceAll('\0', ' ').trim()
     if (words) {
-      const found = await this.index.searchEmbedded(words, { limit: foundAtMost })
-      return this.current(found)
+      return this.current(await this.find(words))
     }
     if (sort !== 'trending') return this.entries
     const { votes, runs } = await this.interested()

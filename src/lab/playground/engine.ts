@@ -10,6 +10,7 @@ import { openModel } from '../../models/index.js'
 import type { Model } from '../../models/index.js'
 import { openTokenizer, streamDecoder } from '../../text/index.js'
 import type { Tokenizer } from '../../text/index.js'
+import { openEmbedder } from '../../papers/index.js'
 import { generateTokens } from '../../train/index.js'
 import type { GenerateEvents } from '../api.js'
 import type { Generation } from '../requests.js'
@@ -27,6 +28,8 @@ interface Loaded {
 const alternatives = 5
 
 let loaded: Loaded | undefined
+/** Of the one folder that this process is asked to embed with. */
+let embedder: ReturnType<typeof openEmbedder> | undefined
 let work: Promise<unknown> = Promise.resolve()
 const cancelled = new Map<number, AbortController>()
 
@@ -88,6 +91,11 @@ const perform = async (order: Exclude<Order, { type: 'cancel' }>, signal: AbortS
   const { call } = order
   if (order.type === 'generate') {
     tell({ type: 'done', call, data: await generate(call, order.place, order.request, signal) })
+    return
+  }
+  if (order.type === 'embed') {
+    embedder ??= openEmbedder(order.folder)
+    tell({ type: 'vectors', call, data: await (await embedder).embed(order.texts) })
     return
   }
   await using checkpoint = await open(order.folder)

@@ -14,11 +14,17 @@ type Listener = (answer: Answer) => void
 
 type Unnumbered<T> = T extends { call: number } ? Omit<T, 'call'> : never
 
+/** What an engine that has gone answers to what it was asked. */
+const ended = {
+  code: 'EngineEnded',
+  message: 'the process that computes has ended; the memory may be too small',
+}
+
 /** Sends orders and gives back their answers. */
 export class EngineProcess {
   private child: ChildProcess | undefined
   private calls = 0
-  private readonly waiting = new Map<number, Listener>()
+  private readonly waiting = new Map<number, { child: ChildProcess; listener: Listener }>()
   private idle: NodeJS.Timeout | undefined
 
   /** Answers of one order, until its last. Aborting `signal` cancels it. Throws HttpError 429 when too many wait. */
@@ -35,11 +41,13 @@ export class EngineProcess {
     const cancel = (): void => void (child.connected && child.send({ type: 'cancel', call }))
     signal?.addEventListener('abort', cancel, { once: true })
     await new Promise<void>((done) => {
-      this.waiting.set(call, (answer) => {
+      const hear = (answer: Answer): void => {
         listener(answer)
         if (answer.type !== 'token') done()
-      })
+      }
+      this.waiting.set(call, { child, listener: hear })
       child.send({ ...order, call })
+      if (signal?.aborted) cancel()
     })
     signal?.removeEventListener('abort', cancel)
     this.waiting.delete(call)
@@ -53,15 +61,14 @@ export class EngineProcess {
     const child = fork(moduleFile('./playground/engine'), [], {
       execArgv: loader(),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // Arrays of numbers go over as they are.
+      serialization: 'advanced',
     })
-    child.on('message', (answer: Answer) => this.waiting.get(answer.call)?.(answer))
+    child.on('message', (answer: Answer) => this.waiting.get(answer.call)?.listener(answer))
     const gone = (): void => {
       if (this.child === child) this.child = undefined
-      const data = {
-        code: 'EngineEnded',
-        message: 'the process that computes has ended; the memory may be too small',
-      }
-      for (const [call, listener] of [...this.waiting]) listener({ type: 'error', call, data })
+      for (const [call, asked] of [...this.waiting])
+        if (asked.child === child) asked.listener({ type: 'error', call, data: ended })
     }
     child.once('exit', gone)
     child.once('error', gone)
