@@ -1,6 +1,6 @@
 /** @file Beginning, writing and ending a run. */
 import { randomUUID } from 'node:crypto'
-import { link, mkdir, open, rm } from 'node:fs/promises'
+import { link, mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { dirname, isAbsolute, join, normalize, sep } from 'node:path'
 import { writeFileAtomic } from '../checkpoint/index.js'
 import { UsageError, WeftError } from '../errors.js'
@@ -118,7 +118,11 @@ const claim = async (folder: string, content: string): Promise<void> => {
     await file.writeFile(content)
     await file.sync()
     await file.close()
-    await link(temporary, path)
+    await link(temporary, path).catch((error: NodeJS.ErrnoException) => {
+      // Some file systems have no links; there the record is as exclusive, and a crash may cut it short.
+      if (!['EPERM', 'ENOSYS', 'ENOTSUP'].includes(error.code ?? '')) throw error
+      return writeFile(path, content, { flag: 'wx' })
+    })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     throw new UsageError('RunExists', `${folder} already holds a run`, {
