@@ -125,13 +125,13 @@ const makeAdapter = async (
   folder: string,
   { seed, quick, progress, signal }: MainJobOptions,
 ): Promise<Trained> => {
-  const before = await lora(base, { rank: 16, alpha: 32, targets: 'all-linear', seed })
+  const before = await lora(base, { rank: 16, alpha: 64, targets: 'all-linear', seed })
   const { model: after } = await fit(before, storyQuestions(8000, seed), {
     ...course,
     seed,
     signal,
-    steps: quick ? 3 : 450,
-    learningRate: 5e-3,
+    steps: quick ? 3 : 350,
+    learningRate: 3e-3,
     optimizer: adamW({ weightDecay: 0, betas: [0.9, 0.99] }),
     onProgress: named('questions', progress),
   })
