@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Claim, Paper } from '../card.js'
 import { planned } from '../planned/index.js'
-import { heldOut } from './held-out.js'
+import { heldOut } from '../../../test/search/held-out.js'
 import { type Embedder, PaperIndex, searchPapers } from './index.js'
-import { paraphrases } from './paraphrases.js'
+import { paraphrases } from '../../../test/search/paraphrases.js'
 import { contentStems } from './tokens.js'
 
 const index = new PaperIndex(planned)
