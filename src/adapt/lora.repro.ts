@@ -7,7 +7,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from '../checkpoint/index.js'
 import { createModel, type Model, openModel } from '../models/index.js'
-import { holds, type MeasureContext, notShown, type Reproduction, reproduction } from '../papers/index.js'
+import {
+  curve,
+  holds,
+  type MeasureContext,
+  notShown,
+  pareto,
+  type Reproduction,
+  reproduction,
+} from '../papers/index.js'
 import { markov, sequences } from '../synth/index.js'
 import { compile, type Tensor, type Value } from '../tensor/index.js'
 import { adamW, type Batch, evaluate, fit, forward, modelLoss, type Objective } from '../train/index.js'
@@ -142,6 +150,10 @@ const measure = async (
 export const experiment: Reproduction = reproduction(lora, {
   arms: arms as Record<keyof typeof arms, Arm>,
   measure,
+  plot: [
+    curve({ y: 'loss', title: 'Loss while adapting' }),
+    pareto({ x: 'parameters', y: 'loss', title: 'Held-out loss by trained numbers', log: { x: true } }),
+  ],
   claims: [
     holds(
       'at rank 8 it comes within 5 % of the loss of full fine-tuning',
