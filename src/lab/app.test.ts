@@ -386,7 +386,7 @@ describe('a lab bound beyond the loopback', () => {
     expect(response.status).toBe(302)
     expect(response.headers.get('location')).toBe('/runs?q=1')
     const cookie = response.headers.get('set-cookie')!
-    expect(cookie).toMatch(/HttpOnly; SameSite=Strict/)
+    expect(cookie).toMatch(/HttpOnly; SameSite=Lax/)
     expect(await ask('/', { headers: { cookie: cookie.split(';')[0] } })).toBe(200)
     const change = {
       method: 'POST',

@@ -109,9 +109,17 @@ const ownPage = (): string => fileURLToPath(new URL('../../dist/lab/page', impor
 /** Milliseconds between two looks whether sync has found papers. */
 const syncInterval = 5000
 
-/** Reads the catalogue again when a reproduction has ended or gone, and when sync has found papers. */
-const refreshing = (services: Services, warn: (text: string) => void): (() => Promise<void>) => {
-  const { papers, hub } = services
+/** When sync last found a paper, in milliseconds; 0 for never. */
+const lastSynced = async (home: string): Promise<number> =>
+  (await stat(listedFolder(home)).catch(() => undefined))?.mtimeMs ?? 0
+
+/** Reads the catalogue now, and again when a reproduction has ended or gone, and when sync has found papers. */
+const keepFresh = async (
+  { papers, hub, home }: Services,
+  warn: (text: string) => void,
+): Promise<() => Promise<void>> => {
+  let known = await lastSynced(home)
+  await papers.refresh()
   let timer: NodeJS.Timeout | undefined
   let work = Promise.resolve()
   const refresh = (): void => {
@@ -127,11 +135,10 @@ const refreshing = (services: Services, warn: (text: string) => void): (() => Pr
     clearTimeout(timer)
     timer = setTimeout(refresh, 50)
   })
-  let known: number | undefined
   const look = async (): Promise<void> => {
-    const { mtimeMs } = await stat(listedFolder(services.home)).catch(() => ({ mtimeMs: 0 }))
-    if (known !== undefined && known !== mtimeMs) refresh()
-    known = mtimeMs
+    const now = await lastSynced(home)
+    if (now !== known) refresh()
+    known = now
   }
   const looking = setInterval(() => void look(), syncInterval)
   looking.unref()
@@ -214,10 +221,9 @@ export const openLab = async (given: LabOptions): Promise<Lab> => {
   try {
     db = await openDatabase(options.databaseUrl || join(folder, 'index'))
     const { services, watcher, subscriptions, embedder } = await servicesOf(options, db, folder)
-    const { papers, jobs, digests, streams, playground, journal, mailbox, token } = services
+    const { jobs, digests, streams, playground, journal, mailbox, token } = services
     await jobs.start()
-    await papers.refresh()
-    const stopRefreshing = refreshing(services, warn)
+    const stopRefreshing = await keepFresh(services, warn)
     digests.start()
     const ready = watcher.start(options.interval)
     ready.catch((error: unknown) => warn(`the run folders: ${String(error)}`))

@@ -87,15 +87,18 @@ export const ownHost =
 
 const day = 24 * 60 * 60
 
+/** Script and styles of the page, which are the same for everyone. */
+const isBuilt = (path: string): boolean => path.startsWith('/assets/') || path === '/favicon.svg'
+
 /** Bound wider, every request carries the token. Links in mails carry their own secret and are let through. */
 export const tokenToRead =
   ({ token, local }: Guard): MiddlewareHandler =>
   async (c, next) => {
     const path = c.req.path
-    if (local || isMailLink(path)) return next()
+    if (local || isMailLink(path) || isBuilt(path)) return next()
     const given = c.req.query('token')
     if (given !== undefined && c.req.method === 'GET' && sameSecret(given, token)) {
-      setCookie(c, 'weft_token', token, { httpOnly: true, sameSite: 'Strict', path: '/', maxAge: 30 * day })
+      setCookie(c, 'weft_token', token, { httpOnly: true, sameSite: 'Lax', path: '/', maxAge: 30 * day })
       const url = new URL(c.req.url)
       url.searchParams.delete('token')
       return c.redirect(`${url.pathname}${url.search}`)

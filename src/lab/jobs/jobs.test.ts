@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventsOf, post, scratch, until } from '../../../test/lab.js'
 import { readMetrics, readRun } from '../../runs/index.js'
-import type { Job, JobEvents, JobList, RunRow } from '../api.js'
+import type { Job, JobEvents, JobList, LogPart, RunRow } from '../api.js'
 import type { JobRecord } from '../index/journal.js'
 import { openLab } from '../lab.js'
 import type { Lab, LabOptions } from '../lab.js'
@@ -57,6 +57,8 @@ describe('jobs', () => {
     expect(lines).toEqual([`begun ${last.runs[0]}`])
     const row = await json<RunRow>(`/api/runs/${last.runs[0]}`)
     expect(row).toMatchObject({ status: 'finished', job: id, paper: 'lora', rows: 20 })
+    const log = await json<LogPart>(`/api/runs/${last.runs[0]}/log`)
+    expect(log.text).toMatch(/^begun .*\njob {2}1 of 20 steps {2}loss 1\n/)
     const later: string[] = []
     for await (const { event } of eventsOf(await lab.app.request(`/api/jobs/${id}/events`))) later.push(event)
     expect(later).toEqual(['log', 'job'])

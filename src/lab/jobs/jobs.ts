@@ -2,14 +2,16 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { randomUUID } from 'node:crypto'
-import { readRun } from '../../runs/index.js'
+import { writeFileAtomic } from '../../checkpoint/index.js'
+import { readRun, runFiles } from '../../runs/index.js'
 import type { Job, JobRequest, JobStatus } from '../api.js'
 import { HttpError, notFound } from '../errors.js'
+import { openInside, readPart } from '../files.js'
 import type { Hub } from '../hub.js'
 import type { Database } from '../index/database.js'
 import type { JobRecord, Journal } from '../index/journal.js'
 import { weftCommand } from '../self.js'
-import { JobLog } from './log.js'
+import { JobLog, readableLog } from './log.js'
 import { JobProcess } from './process.js'
 
 /** What jobs need. */
@@ -40,6 +42,8 @@ interface Active {
 const longestQueue = 100
 /** Milliseconds between two looks at a job's output. */
 const logInterval = 200
+/** Bytes of a job's output that are kept with its run: the last ones. */
+const logKept = 1 << 22
 /** Jobs in a list. */
 const listed = 100
 
@@ -152,6 +156,7 @@ export class Jobs {
       if (job.cancelled) void job.process.stop()
       const { code, signal } = await this.follow(job, job.process)
       await this.adoptAll(job)
+      await this.keepLog(job)
       const failed =
         job.log.error ?? job.log.lines.at(-1) ?? (signal ? `ended by ${signal}` : `exit code ${code}`)
       const status: JobStatus = job.cancelled
@@ -209,6 +214,14 @@ export class Jobs {
       .orderBy('started')
       .execute()
     for (const { id } of rows) await this.adopt(id)
+  }
+
+  /** Puts what the process has printed beside the metrics of its runs, where it is found without the lab. */
+  private async keepLog({ record }: Active): Promise<void> {
+    const { file, size } = await openInside(this.options.logs, `${record.id}.log`)
+    const bytes = await readPart(file, Math.max(0, size - logKept), logKept).finally(() => file.close())
+    const text = readableLog(new TextDecoder().decode(bytes))
+    for (const run of record.runs) await writeFileAtomic(join(this.options.home, run, runFiles.log), text)
   }
 
   private shown(record: JobRecord): Job {

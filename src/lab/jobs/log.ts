@@ -15,6 +15,15 @@ const numbers = (values: object | undefined): Record<string, number> =>
 /** A line of JSON on the standard error of a verb. */
 type Printed = Omit<Progress, 'status'> & { status: string; text?: unknown; message?: unknown }
 
+const parse = (line: string): Printed | undefined => {
+  try {
+    const event = JSON.parse(line) as Printed
+    return typeof event.status === 'string' ? event : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** The last lines of a job, its last progress and its last error. */
 export class JobLog {
   /** Number of the first line kept. */
@@ -69,13 +78,8 @@ export class JobLog {
   }
 
   private event(line: string): boolean {
-    let event: Printed
-    try {
-      event = JSON.parse(line) as typeof event
-    } catch {
-      return false
-    }
-    if (typeof event.status !== 'string') return false
+    const event = parse(line)
+    if (!event) return false
     if (event.status === 'log') this.keep(String(event.text))
     else if (event.status === 'error') this.keep((this.error = String(event.message)))
     else this.progressed(event)
@@ -87,3 +91,23 @@ export class JobLog {
     this.progress = { ...shown, metrics: numbers(metrics) }
   }
 }
+
+const words = ({ status, name, done, total, unit, metrics, text, message }: Printed): string => {
+  if (status === 'log') return String(text)
+  if (status === 'error') return `error: ${String(message)}`
+  const amount = done === undefined ? '' : `${done}${total ? ` of ${total}` : ''} ${unit ?? ''}`
+  const values = Object.entries(numbers(metrics)).map(
+    ([key, value]) => `${key} ${Number(value.toPrecision(6))}`,
+  )
+  return [name ?? status, amount.trim(), ...values].filter(Boolean).join('  ')
+}
+
+/** What a job has printed, for people: events in words, other lines as they are. */
+export const readableLog = (printed: string): string =>
+  printed
+    .split('\n')
+    .map((line) => {
+      const event = line.startsWith('{') ? parse(line) : undefined
+      return event ? words(event) : line
+    })
+    .join('\n')

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { SMTPServer } from 'smtp-server'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { post, scratch, until, writeRun } from '../../../test/lab.js'
+import { writeListed } from '../../papers/sync/listed.js'
 import { openLab } from '../lab.js'
 import type { Lab } from '../lab.js'
 import { lastDue } from './digest.js'
@@ -185,6 +186,32 @@ describe('a digest', () => {
     expect(mail.text).toContain('a higher rank is better')
     expect(mail.text).toContain('does not hold (0.9 of lora2); before: holds')
     expect(mail.text).toContain(`${url}/papers/lora`)
+  })
+
+  test('tells once of papers that sync has found', async () => {
+    await confirmed('papers@example.org', ['papers'])
+    await writeListed(home, {
+      id: '2601.01234',
+      arxiv: '2601.01234',
+      title: 'A Paper Nobody Has Seen',
+      date: '2026-01-02',
+      published: '2026-01-02T00:00:00.000Z',
+      names: ['Ada Lovelace'],
+      authors: 1,
+      family: 'cs.LG',
+      summary: 'About <weights> & more.',
+      claims: [],
+      from: 'arxiv',
+    })
+    await until(async () => (await lab.app.request('/api/papers/2601.01234')).status === 200)
+    await until(async () => (await lab.digest(later())) === 1)
+    expect(mails[0].text).toContain(`${url}/papers/2601.01234`)
+    expect(mails[0].text).toContain('About &lt;weights&gt; &amp; more.')
+    expect(await lab.digest(later())).toBe(0)
+    const daily = await lab.app.request('/api/daily_papers?date=2026-01-02')
+    expect(await daily.json()).toMatchObject([
+      { paper: { id: '2601.01234', authors: [{ name: 'Ada Lovelace' }] } },
+    ])
   })
 
   test('that one mailbox refuses still goes to the others', async () => {
