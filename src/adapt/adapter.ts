@@ -14,7 +14,7 @@ import {
   type Weights,
 } from '../models/index.js'
 import { keyOf } from '../random/index.js'
-import { sameShape, type Tensor, type Value } from '../tensor/index.js'
+import { sameShape, type Tensor, type Value, valueOf } from '../tensor/index.js'
 import { baseTensor, frozen, transposed } from './base.js'
 import { heads, noSuchModule, targetSites } from './site.js'
 import type {
@@ -39,7 +39,7 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
   const method = spec as unknown as AdapterSpec<CommonOptions, unknown>
   const create = async (base: Checkpoint | Model, options: Partial<O> = {}): Promise<AdaptedModel> => {
     const plan = planOf(method, await asModel(base), checked(method, options))
-    return assemble(plan, await initialParameters(plan))
+    return assembleAll(plan, await initialParameters(plan))
   }
   const load: AdapterMethod<O>['load'] = async (base, saved, options) => {
     const { loadParameters, optionsFromPeft } = await import('./peft.js')
@@ -47,12 +47,16 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     const plan = asItsFault(saved, () =>
       planOf(method, model, checked(method, optionsFromPeft(method, saved, options))),
     )
-    return assemble(plan, await loadParameters(plan, saved, options))
+    return assembleAll(plan, await loadParameters(plan, saved, options))
   }
   const { paper, source, reproduction, peftType, options } = spec
-  const folds = spec.fold !== undefined
+  const folds = foldable(method)
   return Object.assign(create, { paper, source, reproduction, peftType, options, folds, load })
 }
+
+/** Whether plain weights can do what it does: it says which, or only replaces tensors. */
+export const foldable = ({ fold, linear, embedding }: AdapterSpec<CommonOptions, unknown>): boolean =>
+  fold !== undefined || (linear === undefined && embedding === undefined)
 
 /** Options that make no sense are the adapter's fault here, not the caller's. */
 const asItsFault = <T>({ folder }: Adapter, work: () => T): T => {
@@ -77,7 +81,8 @@ const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, given:
   const table = base.architecture.table(base.config)
   const options = { ...given, modulesToSave: given.modulesToSave ?? classifiers(base) }
   const saved = savedTensors(method, base, options.modulesToSave)
-  const sites = targetSites(method.paper.id, base, method.kinds, options)
+  const targets = options.targets ?? method.defaultTargets?.(base, options)
+  const sites = targetSites(method.paper.id, base, method.kinds, { ...options, targets })
     .filter(({ name }) => !saved.includes(`${name}.weight`))
     .map((site) => {
       const settings = method.settings(options, site)
@@ -89,7 +94,9 @@ const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, given:
   const biases = table
     .map(({ name }) => name)
     .filter((name) => name.endsWith('.bias') && !saved.includes(name) && trains(options, name))
-  return { method, base, options, sites, whole: [...saved, ...biases] }
+  const chosen = sites.map(({ site }) => site)
+  const shared = method.shared?.(options, chosen) ?? {}
+  return { method, base, options, sites, shared, whole: [...saved, ...biases] }
 }
 
 /** A classifier's own layers: what PEFT trains whole for the task. */
@@ -118,7 +125,17 @@ const savedTensors = (
   return [...new Set(saved)]
 }
 
-/** Every parameter's name in the model, with its description; those trained whole have none. */
+/** Which parameter stands for which tensor of the base. */
+export const replacements = ({ whole, sites }: Plan): Map<string, string> => {
+  const own = sites.flatMap(({ site, parameters }) =>
+    Object.values(parameters).flatMap(({ key, replaces }) =>
+      replaces ? [[`${site.name}.${replaces}`, `${site.name}.${key}`] as const] : [],
+    ),
+  )
+  return new Map([...whole.map((name) => [name, name] as const), ...own])
+}
+
+/** Every parameter's name in the model, with its description; those trained whole or shared have none. */
 export const parameterSpecs = ({ sites }: Plan): { name: string; spec: ParameterSpec; at: PlannedSite }[] =>
   sites.flatMap((at) =>
     Object.values(at.parameters).map((spec) => ({ name: `${at.site.name}.${spec.key}`, spec, at })),
@@ -132,42 +149,49 @@ const initialParameters = async (plan: Plan): Promise<Record<string, Value>> => 
       const w = await baseTensor(base, `${at.site.name}.weight`)
       return at.site.transposed ? transposed(w) : w
     }
+    const bias = async (): Promise<Value> =>
+      at.site.bias
+        ? baseTensor(base, `${at.site.name}.bias`)
+        : valueOf(new Float32Array(at.site.out), [at.site.out])
     const key = keyOf(`${options.seed ?? 0}/${name}`)
-    parameters[name] = await spec.initial({ shape: spec.shape, key, weight })
+    parameters[name] = await spec.initial({ shape: spec.shape, key, weight, bias })
   }
+  for (const { key: name, shape, initial } of Object.values(plan.shared))
+    parameters[name] = initial({ shape, key: keyOf(`${options.seed ?? 0}/${name}`) })
   for (const name of plan.whole) parameters[name] = await baseTensor(base, name)
   return parameters
 }
 
-/** The base's answers, changed by the adapter with the parameters `tensors`. */
-const answers = (
-  { method, base, sites, whole }: Plan,
-  tensors: Parameters<Tensor>,
-  trace: Trace,
-): Weights => {
+/** The base's answers, changed by the adapter with the parameters `tensors` (shared ones that are frozen among them). */
+const answers = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights => {
+  const { method, base, sites, shared } = plan
   const below = base.weights(frozen(base), trace)
-  const replaced = new Map(whole.map((name) => [name, tensors[name]]))
+  const replaced = new Map([...replacements(plan)].map(([name, parameter]) => [name, tensors[parameter]]))
   const tensor = (name: string): Tensor => replaced.get(name) ?? below.tensor(name)
-  const retold = answering(below, { tensor }, layoutsOf(base.architecture.table(base.config)))
+  const has = (name: string): boolean => replaced.has(name) || below.has(name)
+  const retold = answering(below, { tensor, has }, layoutsOf(base.architecture.table(base.config)))
   const isRetold = (module: string): boolean =>
     replaced.has(`${module}.weight`) || replaced.has(`${module}.bias`)
   const under = (module: string): Weights => (isRetold(module) ? retold : below)
   const planned = new Map(sites.map((at) => [at.site.name, at]))
   const at = ({ site, parameters }: PlannedSite): { p: Named<Tensor>; context: SiteContext } => {
     const own = Object.entries(parameters).map(([k, { key }]) => [k, tensors[`${site.name}.${key}`]])
+    const common = Object.entries(shared).map(([k, { key }]) => [k, tensors[key]])
     const context = {
       site,
       weight: () => (site.transposed ? tensor(`${site.name}.weight`).t() : tensor(`${site.name}.weight`)),
-      bias: () => (below.has(`${site.name}.bias`) ? tensor(`${site.name}.bias`) : undefined),
+      bias: () => (has(`${site.name}.bias`) ? tensor(`${site.name}.bias`) : undefined),
+      base: (x: Tensor) => under(site.name).linear(site.name, x),
       dropout: below.dropout,
     }
-    return { p: Object.fromEntries(own) as Named<Tensor>, context }
+    return { p: Object.fromEntries([...common, ...own]) as Named<Tensor>, context }
   }
   return answering(below, {
     tensor,
+    has,
     linear(name, x) {
       const [y, site] = [under(name).linear(name, x), planned.get(name)]
-      if (!site) return y
+      if (!site || !method.linear) return y
       const { p, context } = at(site)
       return method.linear(y, x, p, site.settings, context)
     },
@@ -191,23 +215,32 @@ const checkSame = (old: Parameters<Value>, values: Parameters<Value>): void => {
   }
 }
 
-const assemble = (plan: Plan, parameters: Parameters<Value>): AdaptedModel => ({
+/** The model of all its values, those that never train apart. */
+const assembleAll = (plan: Plan, values: Parameters<Value>): AdaptedModel => {
+  const still = new Set(Object.values(plan.shared).flatMap(({ key, frozen }) => (frozen ? [key] : [])))
+  const [constants, parameters] = [true, false].map((wanted) =>
+    Object.fromEntries(Object.entries(values).filter(([name]) => still.has(name) === wanted)),
+  )
+  return assemble(plan, parameters, constants)
+}
+
+const assemble = (plan: Plan, parameters: Parameters<Value>, constants: Parameters<Value>): AdaptedModel => ({
   plan,
   architecture: plan.base.architecture,
   config: plan.base.config,
   checkpoint: plan.base.checkpoint,
   parameters,
-  weights: (tensors, trace) => answers(plan, tensors, trace),
+  weights: (tensors, trace) => answers(plan, { ...tensors, ...frozen({ parameters: constants }) }, trace),
   with(values) {
     checkSame(parameters, values)
-    return assemble(plan, values)
+    return assemble(plan, values, constants)
   },
   async save(folder) {
     const { saveAdapter } = await import('./peft.js')
-    await saveAdapter(plan, parameters, folder)
+    await saveAdapter(plan, { ...parameters, ...constants }, folder)
   },
   async fold(folder, options) {
     const { foldInto } = await import('./fold.js')
-    await foldInto(plan, parameters, folder, options)
+    await foldInto(plan, { ...parameters, ...constants }, folder, options)
   },
 })

@@ -37,7 +37,7 @@ export const transposed = ({ data, shape: [rows, columns] }: Value): Value => {
 const sources = new WeakMap<Value, MemorySource>()
 
 /** The base's own parameters as weights bound to a program: they are frozen under the adapter. */
-export const frozen = ({ parameters }: Model): Record<string, Tensor> =>
+export const frozen = ({ parameters }: Pick<Model, 'parameters'>): Record<string, Tensor> =>
   Object.fromEntries(
     Object.entries(parameters).map(([name, v]) => {
       const source = sources.get(v) ?? { kind: 'memory', dtype: v.dtype, shape: v.shape, value: v }

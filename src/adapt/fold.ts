@@ -17,7 +17,8 @@ import type { Shape, Tensor, Value } from '../tensor/index.js'
 import { value } from '../tensor/index.js'
 import { byShape } from '../train/index.js'
 import type { Named, Plan, PlannedSite } from './spec.js'
-import { ownerOf, storedName } from './base.js'
+import { foldable, replacements } from './adapter.js'
+import { baseTensor, ownerOf, storedName } from './base.js'
 
 export interface FoldOptions {
   /** Replace the weights that the folder holds already. */
@@ -83,13 +84,47 @@ interface FoldInputs<T> {
   readonly p: Named<T>
 }
 
+/** Values of what a method has at a site, its own and the shared. */
+const valuesAt = async (
+  { shared }: Plan,
+  { site, parameters: specs }: PlannedSite,
+  parameters: Parameters<Value>,
+): Promise<Named<Value>> => {
+  const names = [
+    ...Object.entries(shared).map(([name, { key }]) => [name, key]),
+    ...Object.entries(specs).map(([name, { key }]) => [name, `${site.name}.${key}`]),
+  ]
+  const read = names.map(async ([name, parameter]) => {
+    const v = parameters[parameter]
+    return [name, value(await v.read(), v.shape, v.dtype)] as const
+  })
+  return Object.fromEntries(await Promise.all(read))
+}
+
+/** The bytes of one adapted bias, folded. */
+const foldedBias = async (
+  plan: Plan,
+  at: PlannedSite,
+  parameters: Parameters<Value>,
+): Promise<Uint8Array> => {
+  const name = `${at.site.name}.bias`
+  const p = await valuesAt(plan, at, parameters)
+  const program = byShape(({ W, p }: FoldInputs<Tensor>) => ({
+    b: plan.method.foldBias!(W, p, at.settings),
+  }))
+  const { b } = await program({ W: await baseTensor(plan.base, name), p })
+  return narrowed(value(await b.read(), b.shape, 'float32'), infoOf(plan.base, name).dtype)
+}
+
 /** The bytes of one adapted weight, folded. */
 async function* foldedRows(
-  { base, method }: Plan,
-  { site, settings, parameters: specs }: PlannedSite,
+  plan: Plan,
+  at: PlannedSite,
   parameters: Parameters<Value>,
   blockBytes: number,
 ): AsyncGenerator<Uint8Array> {
+  const { base, method } = plan
+  const { site, settings, parameters: specs } = at
   const name = `${site.name}.weight`
   const { dtype, shape } = infoOf(base, name)
   const along = site.transposed ? 'in' : 'out'
@@ -98,15 +133,11 @@ async function* foldedRows(
     const folded = method.fold!(site.transposed ? W.t() : W, p, settings)
     return { W: site.transposed ? folded.t() : folded }
   })
-  const own: Record<string, Value> = {}
-  for (const [key, spec] of Object.entries(specs)) {
-    const v = parameters[`${site.name}.${spec.key}`]
-    own[key] = value(await v.read(), v.shape, v.dtype)
-  }
+  const own = await valuesAt(plan, at, parameters)
   for await (const { start, end, bytes } of rowsOf(base, name, inBlocks ? blockBytes : Infinity)) {
     const W = decode(bytes, dtype, [end - start, ...shape.slice(1)], 'float32')
     const p = Object.entries(own).map(([key, v]) => {
-      const axis = specs[key].axes?.indexOf(along) ?? -1
+      const axis = specs[key]?.axes?.indexOf(along) ?? -1
       return [key, axis < 0 ? v : cut(v, axis, start, end)] as const
     })
     const folded = await program({ W, p: Object.fromEntries(p) })
@@ -119,8 +150,9 @@ async function* copiedRows(base: Model, name: string, size: number): AsyncGenera
 }
 
 /** The folded checkpoint's tensors: a tied one is stored by itself where folding made it differ. */
-const outputs = ({ base, sites, whole }: Plan): { written: WeightSpec[]; untied: boolean } => {
-  const changed = new Set([...sites.map(({ site }) => `${site.name}.weight`), ...whole])
+const outputs = (plan: Plan): { written: WeightSpec[]; untied: boolean } => {
+  const { base, sites } = plan
+  const changed = new Set([...sites.map(({ site }) => `${site.name}.weight`), ...replacements(plan).keys()])
   const table = base.architecture.table(base.config)
   const written = table.filter(
     ({ name, tied }) => tied === undefined || changed.has(name) || changed.has(tied),
@@ -139,8 +171,8 @@ export const foldInto = async (
   folder: string,
   { onProgress, signal, blockBytes = 16 << 20, ...options }: FoldOptions = {},
 ): Promise<void> => {
-  const { base, sites, whole, method } = plan
-  if (!method.fold)
+  const { base, sites, method } = plan
+  if (!foldable(method))
     throw new UsageError('CannotFold', `${method.paper.id} has no plain weights that do the same`, {
       hint: 'Keep the adapter beside its base.',
     })
@@ -149,13 +181,19 @@ export const foldInto = async (
       hint: 'Fold the first adapter, and put the second on the result.',
     })
   const { written, untied } = outputs(plan)
-  const planned = new Map(sites.map((at) => [`${at.site.name}.weight`, at]))
+  const replaced = replacements(plan)
+  const planned = new Map(method.fold && sites.map((at) => [`${at.site.name}.weight`, at]))
+  const biased = new Map(method.foldBias && sites.map((at) => [`${at.site.name}.bias`, at]))
   const bytesOf = async (name: string): Promise<Bytes> => {
     const at = planned.get(name)
     if (at) return foldedRows(plan, at, parameters, blockBytes)
-    if (!whole.includes(name)) return copiedRows(base, name, blockBytes)
-    const v = parameters[name]
-    return narrowed(value(await v.read(), v.shape, v.dtype), infoOf(base, name).dtype)
+    const own = replaced.get(name)
+    if (own !== undefined) {
+      const v = parameters[own]
+      return narrowed(value(await v.read(), v.shape, v.dtype), infoOf(base, name).dtype)
+    }
+    const withBias = biased.get(name)
+    return withBias ? foldedBias(plan, withBias, parameters) : copiedRows(base, name, blockBytes)
   }
   const plans = written.map(({ name }) => {
     const { dtype, shape } = infoOf(base, name)

@@ -6,17 +6,25 @@ import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
+import { ia3 } from './ia3.js'
+import { lnTuning } from './ln-tuning.js'
 import { lora } from './lora.js'
 
 export { adapter } from './adapter.js'
 export * from './spec.js'
 export type { FoldOptions } from './fold.js'
 export * from './initial.js'
+export { ia3, type Ia3Options } from './ia3.js'
+export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { lora, type LoraOptions } from './lora.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
 
 /** Every method of the family: the contract suite, the command line and the catalogue read this list. */
-export const methods: readonly AdapterMethod<never>[] = [lora as AdapterMethod<never>]
+export const methods: readonly AdapterMethod<never>[] = [
+  lora,
+  ia3,
+  lnTuning,
+] as readonly AdapterMethod<never>[]
 
 /**
  * The adapter in `folder` (PEFT's or Weft's; `name` for one in a sub-folder) on its base. Throws CheckpointError for a

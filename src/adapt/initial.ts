@@ -8,30 +8,43 @@ export interface InitialContext {
   readonly key: Key
   /** The weight of the module, [out, in], as float32. */
   readonly weight: () => Promise<Value>
+  /** The bias of the module; zeros where it has none. */
+  readonly bias: () => Promise<Value>
 }
 
 export type Initial = (context: InitialContext) => Value | Promise<Value>
 
+/** One that needs no module: for parameters that modules share, too. */
+export type FreeInitial = (context: Pick<InitialContext, 'shape' | 'key'>) => Value
+
 const filled =
-  (fill: (out: Float32Array, context: InitialContext) => void): Initial =>
+  (fill: (out: Float32Array, context: Parameters<FreeInitial>[0]) => void): FreeInitial =>
   (context) => {
     const out = new Float32Array(sizeOf(context.shape))
     fill(out, context)
     return value(out, context.shape, 'float32')
   }
 
-export const zeros: Initial = filled(() => undefined)
-export const ones: Initial = filled((out) => out.fill(1))
+export const zeros: FreeInitial = filled(() => undefined)
+export const ones: FreeInitial = filled((out) => out.fill(1))
+
+/** Uniform within plus and minus a bound that the shape decides. */
+export const uniformWithin = (bound: (shape: Shape) => number): FreeInitial =>
+  filled((out, { shape, key }) => {
+    uniform(out, key, {}, 'centred')
+    const width = 2 * bound(shape)
+    for (let i = 0; i < out.length; i++) out[i] *= width
+  })
 
 /** Uniform within ±1 / sqrt(columns): PyTorch's kaiming_uniform_ with a = sqrt(5). */
-export const kaimingUniform: Initial = filled((out, { shape, key }) => {
-  uniform(out, key, {}, 'centred')
-  const width = 2 / Math.sqrt(shape[1])
-  for (let i = 0; i < out.length; i++) out[i] *= width
-})
+export const kaimingUniform: FreeInitial = uniformWithin((shape) => 1 / Math.sqrt(shape[1]))
 
 /** Normal with mean 0 and deviation 1. */
-export const standardNormal: Initial = filled((out, { key }) => normal(out, key))
+export const standardNormal: FreeInitial = filled((out, { key }) => normal(out, key))
+
+/** What the module has already. */
+export const ownWeight: Initial = ({ weight }) => weight()
+export const ownBias: Initial = ({ bias }) => bias()
 
 /** The norms of the weight's rows, one an output. */
 export const rowNorms: Initial = async ({ shape, weight }) => {

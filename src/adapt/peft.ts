@@ -12,7 +12,7 @@ import { CheckpointError } from '../errors.js'
 import type { Model, Parameters, Task } from '../models/index.js'
 import { value, type Value } from '../tensor/index.js'
 import { parameterSpecs } from './adapter.js'
-import type { AdapterSpec, CommonOptions, LoadOptions, Plan } from './spec.js'
+import type { AdapterSpec, CommonKey, CommonOptions, LoadOptions, Plan } from './spec.js'
 import { fingerprint } from './base.js'
 import { listed, type Site, sitesOf } from './site.js'
 
@@ -25,7 +25,8 @@ const taskTypes: Readonly<Partial<Record<Task, string>>> = {
 const metadataKey = 'weft_base_sha256'
 
 /** What the file calls the parameter `name`. PEFT wraps an adapted module, so that its bias is one level deeper. */
-const fileName = ({ sites }: Plan, name: string): string => {
+const fileName = ({ sites, shared }: Plan, name: string): string => {
+  if (Object.values(shared).some(({ key }) => key === name)) return `base_model.${name}`
   const module = name.slice(0, name.lastIndexOf('.'))
   const wrapped = name.endsWith('.bias') && sites.some(({ site }) => site.name === module)
   return `${adapterPrefix}${wrapped ? `${module}.base_layer.bias` : name}`
@@ -36,6 +37,7 @@ const expected = (plan: Plan): { name: string; parameter: string; shape: readonl
   const shapes = new Map(plan.base.architecture.table(plan.base.config).map((s) => [s.name, s.shape]))
   return [
     ...parameterSpecs(plan).map(({ name, spec: { shape } }) => ({ parameter: name, shape })),
+    ...Object.values(plan.shared).map(({ key, shape }) => ({ parameter: key, shape })),
     ...plan.whole.map((name) => ({ parameter: name, shape: shapes.get(name)! })),
   ].map((entry) => ({ ...entry, name: fileName(plan, entry.parameter) }))
 }
@@ -49,7 +51,7 @@ const fingerprintOf = ({ base, sites }: Plan): Promise<string> =>
 /** The last part of each name where that says no more than the names do, else the names. */
 const shortest = (model: Model, sites: readonly Site[]): string[] => {
   const chosen = new Set(sites.map(({ name }) => name))
-  const others = sitesOf(model, ['linear', 'embedding']).filter(({ name }) => !chosen.has(name))
+  const others = sitesOf(model, ['linear', 'embedding', 'norm']).filter(({ name }) => !chosen.has(name))
   const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1)
   const taken = new Set(others.map(({ name }) => last(name)))
   return [...new Set([...chosen].map((name) => (taken.has(last(name)) ? name : last(name))))].sort()
@@ -61,7 +63,11 @@ const commonConfig = ({ base, options, sites, method }: Plan): JsonObject => {
   const isPattern = typeof targets === 'string' && targets !== 'all-linear'
   const all = sites.map(({ site }) => site)
   const names = typeof targets === 'object' ? [...targets] : shortest(base, all)
-  return {
+  const { lacks = [] } = method
+  // What the config cannot say otherwise, the names say.
+  const narrowed =
+    (exclude && lacks.includes('exclude_modules')) || (layers && lacks.includes('layers_to_transform'))
+  const config = {
     auto_mapping: null,
     base_model_name_or_path: base.checkpoint.folder,
     bias: bias === 'adapted' ? `${method.peftType.toLowerCase()}_only` : bias,
@@ -72,9 +78,10 @@ const commonConfig = ({ base, options, sites, method }: Plan): JsonObject => {
     modules_to_save: modulesToSave?.length ? [...modulesToSave] : null,
     peft_version: '0.21.0',
     revision: null,
-    target_modules: isPattern ? targets : names,
+    target_modules: narrowed ? all.map(({ name }) => name) : isPattern ? targets : names,
     task_type: taskTypes[base.architecture.task(base.config)] ?? null,
   }
+  return Object.fromEntries(Object.entries(config).filter(([key]) => !lacks.includes(key as CommonKey)))
 }
 
 /** Writes the adapter as a PEFT folder; the metadata of its tensors name the base by its fingerprint. */
@@ -118,6 +125,9 @@ const commonKeys = [
   'task_type',
 ]
 
+const biasOf = (bias: unknown): CommonOptions['bias'] =>
+  bias === 'all' ? 'all' : typeof bias === 'string' && bias.endsWith('_only') ? 'adapted' : 'none'
+
 const listOf = (json: JsonObject, key: string): string[] | undefined => {
   const found = json[key]
   if (found === null || found === undefined) return undefined
@@ -147,7 +157,7 @@ export const optionsFromPeft = (
     ...(layers === null || layers === undefined ? {} : { layers: [layers].flat() as number[] }),
     ...(typeof config.layers_pattern === 'string' ? { layersPattern: config.layers_pattern } : {}),
     modulesToSave: listOf(config, 'modules_to_save') ?? [],
-    bias: bias === 'all' ? 'all' : typeof bias === 'string' && bias.endsWith('_only') ? 'adapted' : 'none',
+    ...(method.lacks?.includes('bias') ? {} : { bias: biasOf(bias) }),
   }
 }
 

@@ -6,12 +6,14 @@ import type { Model } from '../models/index.js'
 export interface Site {
   /** Full name: 'model.layers.0.self_attn.q_proj'. */
   readonly name: string
-  readonly kind: 'linear' | 'embedding'
-  /** Width of what comes in; of an embedding the number of rows. */
+  readonly kind: 'linear' | 'embedding' | 'norm'
+  /** Width of what comes in; of an embedding the number of rows. Of a norm both are its width. */
   readonly in: number
   readonly out: number
   /** The weight is stored [in, out]: GPT-2's Conv1D, and every embedding. */
   readonly transposed: boolean
+  /** Whether the model has a bias there. */
+  readonly bias: boolean
 }
 
 /** Which modules an adapter stands at, in PEFT's terms. */
@@ -48,21 +50,27 @@ const defaultTargets: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** The modules of `model` with a weight of these kinds, in the order of its table. */
-export const sitesOf = (model: Model, kinds: readonly Site['kind'][]): Site[] =>
-  model.architecture.table(model.config).flatMap(({ name, kind, shape, layout }): Site[] => {
-    if (!kinds.includes(kind as Site['kind']) || !name.endsWith('.weight') || shape.length !== 2) return []
+export const sitesOf = (model: Model, kinds: readonly Site['kind'][]): Site[] => {
+  const table = model.architecture.table(model.config)
+  const biases = new Set(table.map(({ name }) => name).filter((name) => name.endsWith('.bias')))
+  return table.flatMap(({ name, kind, shape, layout }): Site[] => {
+    const rank = kind === 'norm' ? 1 : 2
+    if (!kinds.includes(kind as Site['kind']) || !name.endsWith('.weight') || shape.length !== rank) return []
     const transposed = kind === 'embedding' || layout === 'in-out'
-    const [rows, columns] = shape
+    const [rows, columns = rows] = shape
+    const module = name.slice(0, -'.weight'.length)
     return [
       {
-        name: name.slice(0, -'.weight'.length),
+        name: module,
         kind: kind as Site['kind'],
         in: transposed ? rows : columns,
         out: transposed ? columns : rows,
         transposed,
+        bias: biases.has(`${module}.bias`),
       },
     ]
   })
+}
 
 /** Throws UsageError when `pattern` is no regular expression. */
 export const fullMatch = (pattern: string): ((name: string) => boolean) => {
@@ -82,7 +90,8 @@ export const listed = (targets: string | readonly string[]): string | readonly s
     ? targets.split(/,\s*/)
     : targets
 
-const matcher = (targets: string | readonly string[]): ((name: string) => boolean) => {
+/** Whether a name is among these targets. Throws UsageError for a text that is no regular expression. */
+export const matcher = (targets: string | readonly string[]): ((name: string) => boolean) => {
   const names = listed(targets)
   if (typeof names === 'string') return fullMatch(names)
   const each = names.map(named)

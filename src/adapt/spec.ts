@@ -6,7 +6,7 @@ import type { Paper } from '../papers/card.js'
 import type { Reproduction } from '../papers/reproduction.js'
 import type { Shape, Tensor, Value } from '../tensor/index.js'
 import type { FoldOptions } from './fold.js'
-import type { Initial } from './initial.js'
+import type { FreeInitial, Initial } from './initial.js'
 import type { Site, Targets } from './site.js'
 
 /** Options that every such method has. */
@@ -19,14 +19,18 @@ export interface CommonOptions extends Targets {
   readonly seed?: number | string
 }
 
-const names = z.union([z.string(), z.array(z.string()).min(1)])
+/** Modules as targets name them. */
+export const moduleNames: z.ZodUnion<[z.ZodString, z.ZodArray<z.ZodString>]> = z.union([
+  z.string(),
+  z.array(z.string()).min(1),
+])
 
 /** The schema of `CommonOptions`, for a method to extend. */
 export const commonOptions: z.ZodObject = z.strictObject({
-  targets: names
+  targets: moduleNames
     .optional()
     .describe("modules to adapt: names or suffixes, one regular expression, or 'all-linear'"),
-  exclude: names.optional().describe('modules to leave out, written as targets are'),
+  exclude: moduleNames.optional().describe('modules to leave out, written as targets are'),
   layers: z.array(z.number().int().nonnegative()).optional().describe('only in layers of these numbers'),
   layersPattern: z.string().optional().describe("the name before a layer's number (default: any)"),
   modulesToSave: z.array(z.string()).optional().describe('modules to train whole and save with the adapter'),
@@ -42,6 +46,17 @@ export interface ParameterSpec {
   readonly initial: Initial
   /** Which of its axes runs along the module's inputs or outputs: folding in blocks cuts it there. */
   readonly axes?: readonly ('in' | 'out' | undefined)[]
+  /** It takes the place of this tensor of the module (which need not have had it: a bias). */
+  readonly replaces?: 'weight' | 'bias'
+}
+
+/** A parameter that all sites share. */
+export interface SharedSpec extends Pick<ParameterSpec, 'shape'> {
+  /** Its name in the model's parameters; in the file it follows 'base_model.'. */
+  readonly key: string
+  readonly initial: FreeInitial
+  /** It is saved, and never trains. */
+  readonly frozen: boolean
 }
 
 /** What a method may ask for at a site. */
@@ -50,6 +65,8 @@ export interface SiteContext {
   /** The frozen weight, [out, in]. */
   weight(): Tensor
   bias(): Tensor | undefined
+  /** What the linear module gives for another input, without the adapter. x: [..., in] -> [..., out]. */
+  base(x: Tensor): Tensor
   /** In training; nothing in evaluation. */
   dropout(x: Tensor, p: number): Tensor
 }
@@ -63,17 +80,21 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   /** The method's file, from the root of the repository. */
   readonly source: string
   /** Its small-scale experiment, loaded when it is wanted. */
-  readonly reproduction: () => Promise<Reproduction>
+  readonly reproduction?: () => Promise<Reproduction>
   /** In adapter_config.json. */
   readonly peftType: string
   /** Extends `commonOptions`. */
   readonly options: z.ZodObject
   readonly kinds: readonly Site['kind'][]
+  /** Targets where none are given. Default: the architecture's. */
+  defaultTargets?(base: Model, options: O): readonly string[]
   /** Throws UsageError for options that do not fit the site. */
   settings(options: O, site: Site): S
   parameters(site: Site, settings: S): Named<ParameterSpec>
-  /** y: what the module gives, [..., out]; x: [..., in]. */
-  linear(y: Tensor, x: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
+  /** Parameters that all sites share; each site sees them beside its own. */
+  shared?(options: O, sites: readonly Site[]): Named<SharedSpec>
+  /** y: what the module gives, [..., out]; x: [..., in]. Absent where parameters only replace tensors. */
+  linear?(y: Tensor, x: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
   /** y: [..., width]; ids: [...]. */
   embedding?(y: Tensor, ids: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
   /**
@@ -81,6 +102,8 @@ export interface AdapterSpec<O extends CommonOptions, S> {
    * an axis of `blocks`.
    */
   fold?(W: Tensor, p: Named<Tensor>, settings: S): Tensor
+  /** The bias that goes with it, where the module has one. Default: as it was. b: [out]. */
+  foldBias?(b: Tensor, p: Named<Tensor>, settings: S): Tensor
   /** Along which axes a weight may be folded block by block. Default: none. */
   blocks?(settings: S): readonly ('in' | 'out')[]
   /** The method's own keys of adapter_config.json. */
@@ -89,7 +112,12 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   fromPeft(config: JsonObject): Omit<O, keyof CommonOptions>
   /** Keys of adapter_config.json that change nothing, or nothing that is not the default. */
   readonly ignoredKeys: readonly string[]
+  /** Keys that most adapters have in adapter_config.json, and this method's have not. */
+  readonly lacks?: readonly CommonKey[]
 }
+
+/** Keys of adapter_config.json that some methods of PEFT leave out. */
+export type CommonKey = 'bias' | 'exclude_modules' | 'layers_pattern' | 'layers_to_transform'
 
 /** A site with what the method has there. */
 export interface PlannedSite {
@@ -104,6 +132,7 @@ export interface Plan {
   readonly base: Model
   readonly options: CommonOptions
   readonly sites: readonly PlannedSite[]
+  readonly shared: Named<SharedSpec>
   /** Names of tensors trained whole: of modules to save, and biases. */
   readonly whole: readonly string[]
 }
@@ -130,7 +159,7 @@ export interface AdapterMethod<O> {
   (base: Checkpoint | Model, options?: Partial<O>): Promise<AdaptedModel>
   readonly paper: Paper
   readonly source: string
-  readonly reproduction: () => Promise<Reproduction>
+  readonly reproduction?: () => Promise<Reproduction>
   readonly peftType: string
   readonly options: z.ZodObject
   /** Whether it folds into plain weights. */
