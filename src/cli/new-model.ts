@@ -1,6 +1,6 @@
 /** @file What `weft train` starts from: a model that exists, or a new one with a tokenizer. */
 import { copyCompanions, type JsonObject, open, resolveModel } from '../checkpoint/index.js'
-import { CheckpointError, UsageError } from '../errors.js'
+import { CheckpointError, MemoryError, UsageError } from '../errors.js'
 import { createModel, type Model, openModel } from '../models/index.js'
 import {
   type BytePairJson,
@@ -70,6 +70,10 @@ const create = async (
   try {
     return await createModel(config, { seed })
   } catch (error) {
+    if (error instanceof RangeError)
+      throw new MemoryError('TooLarge', `the new model does not fit into memory: ${error.message}`, {
+        cause: error,
+      })
     if (!(error instanceof CheckpointError)) throw error
     throw new UsageError(error.code, `the new model: ${error.message}`, { cause: error })
   }

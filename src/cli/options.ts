@@ -86,10 +86,9 @@ export const flagsOf = (schema: ZodObject): Option[] =>
   Object.entries(shapeOf(schema)).flatMap(([key, value]) => {
     const { short, env, value: name, description = '' } = styleOf(value)
     const { fallback } = unwrap(value)
-    const notes = [
-      fallback !== undefined && typeof fallback !== 'boolean' ? `default ${format(fallback)}` : '',
-      env ? `or ${env}` : '',
-    ].filter(Boolean)
+    const notes = [isShown(fallback) ? `default ${format(fallback)}` : '', env ? `or ${env}` : ''].filter(
+      Boolean,
+    )
     const text =
       notes.length && !/\([^)]*\)$/.test(description) ? `${description} (${notes.join('; ')})` : description
     const long = `--${kebab(key)}`
@@ -103,6 +102,12 @@ export const flagsOf = (schema: ZodObject): Option[] =>
     return [option]
   })
 
+/** Whether the help names a default: not for switches and empty collections, which say it themselves. */
+const isShown = (fallback: unknown): boolean =>
+  fallback !== undefined &&
+  typeof fallback !== 'boolean' &&
+  !(typeof fallback === 'object' && Object.keys(fallback ?? {}).length === 0)
+
 const format = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value))
 
 /** The value that a flag's or variable's text stands for; the schema then judges it. */
@@ -111,11 +116,11 @@ const read = (schema: ZodType, given: unknown): unknown => {
   const d = definition(inner)
   if (Array.isArray(given)) return readList(inner, given as string[])
   if (typeof given !== 'string') return given
-  if (isList(inner)) return readList(inner, [given])
   const kinds = alternatives(inner)
   if (kinds.includes('number') && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(given)) return Number(given)
   if (kinds.includes('boolean') && /^(true|false|1|0|yes|no|on|off)$/i.test(given))
     return /^(true|1|yes|on)$/i.test(given)
+  if (isList(inner)) return readList(inner, [given])
   if (d.type === 'object' || d.type === 'tuple') return readJson(given)
   return given
 }
@@ -134,7 +139,7 @@ const readList = (schema: ZodType, given: string[]): unknown => {
   if (kinds.includes('record') && given.every((text) => text.includes('='))) {
     const { valueType } = definition(unwrap(branches.find((b) => typeOf(b) === 'record')!).inner)
     return Object.fromEntries(
-      given.map((text) => {
+      given.flatMap(entries).map((text) => {
         const split = text.lastIndexOf('=')
         return [text.slice(0, split), read(valueType!, text.slice(split + 1))]
       }),
@@ -150,6 +155,12 @@ const readList = (schema: ZodType, given: string[]): unknown => {
   if (!list || single) return given.length === 1 ? given[0] : given
   const { element } = definition(unwrap(list).inner)
   return given.flatMap(pieces).map((text) => read(element!, text))
+}
+
+/** `a=1,b=2` are two; a comma in a pattern (`h.{0,1}`) is none between entries. */
+const entries = (text: string): string[] => {
+  const split = text.split(/,(?=[A-Za-z_])/)
+  return split.every((entry) => entry.includes('=')) ? split : [text]
 }
 
 /** `a,b` are two; text with anything but names, paths and numbers between its commas is one. */

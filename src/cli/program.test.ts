@@ -271,6 +271,8 @@ describe('options', () => {
   it('maps are repeated key=value', async () => {
     await weft(['fit', 'm', '--rank-pattern', 'q_proj=4', '--rank-pattern', 'v_proj=2'])
     expect(seen?.options.rankPattern).toEqual({ q_proj: 4, v_proj: 2 })
+    await weft(['fit', 'm', '--rank-pattern', 'q_proj=4,v_proj=2,h.{0,1}.x=3'])
+    expect(seen?.options.rankPattern).toEqual({ q_proj: 4, v_proj: 2, 'h.{0,1}.x': 3 })
   })
 
   it('a flag wins over the environment, that over the config file, that over the default', async () => {

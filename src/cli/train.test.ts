@@ -128,6 +128,15 @@ describe('weft train refuses', () => {
       expect(await weft('train', '--data', data, ...argv)).toMatchObject({ code: 2, out: '' })
   })
 
+  it('a new model that no memory holds', async () => {
+    const sizes = 'hidden_size=8000000,num_hidden_layers=2,num_attention_heads=4,intermediate_size=128'
+    const argv = ['--architecture', 'llama', '--data', data, '--model-config', sizes]
+    const { code, err } = await weft('train', ...argv, '--out', at('refused'))
+    expect(err).toMatch(/^TooLarge: /)
+    expect(code).toBe(4)
+    expect(existsSync(at('refused'))).toBe(false)
+  })
+
   it('a new model without its sizes', async () => {
     const { code, err } = await weft('train', '--architecture', 'llama', '--data', data)
     expect(err).toMatch(/hidden_size is missing|num_hidden_layers is missing/)
