@@ -96,7 +96,7 @@ const rowOf = (line: string): MetricsRow | undefined => {
 /** `{ evaluation: { loss: 1 } }` -> `evaluation/loss`: 1; what is no number is not a metric. */
 const numbersIn = (fields: object, prefix = ''): [string, number][] =>
   Object.entries(fields).flatMap(([name, value]: [string, unknown]): [string, number][] =>
-    typeof value === 'number'
+    typeof value === 'number' && Number.isFinite(value)
       ? [[prefix + name, value]]
       : typeof value === 'object' && value !== null && !Array.isArray(value)
         ? numbersIn(value, `${prefix}${name}/`)
