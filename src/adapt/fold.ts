@@ -7,6 +7,7 @@ import {
   copyCompanions,
   decode,
   encode,
+  type JsonObject,
   type SafetensorsDType,
   valueDType,
 } from '../checkpoint/index.js'
@@ -14,7 +15,7 @@ import { UsageError } from '../errors.js'
 import type { Model, Parameters, WeightSpec } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import type { Shape, Tensor, Value } from '../tensor/index.js'
-import { value } from '../tensor/index.js'
+import { sizeOf, value, valueOf } from '../tensor/index.js'
 import { byShape } from '../train/index.js'
 import type { Named, Plan, PlannedSite } from './spec.js'
 import { foldable, replacements } from './adapter.js'
@@ -149,15 +150,54 @@ async function* copiedRows(base: Model, name: string, size: number): AsyncGenera
   for await (const { bytes } of rowsOf(base, name, size)) yield bytes
 }
 
-/** The folded checkpoint's tensors: a tied one is stored by itself where folding made it differ. */
-const outputs = (plan: Plan): { written: WeightSpec[]; untied: boolean } => {
-  const { base, sites } = plan
-  const changed = new Set([...sites.map(({ site }) => `${site.name}.weight`), ...replacements(plan).keys()])
-  const table = base.architecture.table(base.config)
-  const written = table.filter(
-    ({ name, tied }) => tied === undefined || changed.has(name) || changed.has(tied),
+interface Layout {
+  readonly written: readonly WeightSpec[]
+  /** Those of them that the base has not, with their dtypes. */
+  readonly added: ReadonlyMap<string, Stored>
+  readonly config: JsonObject
+}
+
+/** Biases that the base has no tensors for, and the config.json of a model that has them. Throws UsageError where none has. */
+const slotsFor = ({ base, method }: Plan, names: readonly string[]): Pick<Layout, 'written' | 'config'> => {
+  const { architecture, checkpoint } = base
+  if (names.length === 0) return { written: [], config: checkpoint.config }
+  const known = new Set(architecture.table(base.config).map(({ name }) => name))
+  const config = architecture.withBiases?.(checkpoint.config) as JsonObject | undefined
+  const written = config
+    ? architecture.table(architecture.readConfig(config)).filter(({ name }) => !known.has(name))
+    : []
+  const lost = names.filter((name) => !written.some((spec) => spec.name === name))
+  if (config && lost.length === 0) return { written, config }
+  throw new UsageError(
+    'CannotFold',
+    `${method.paper.id}: ${checkpoint.folder} has no place for ${lost.join(', ')}`,
+    {
+      hint: 'Keep the adapter beside its base, or leave those modules out (exclude).',
+    },
   )
-  return { written, untied: written.some(({ tied }) => tied !== undefined) }
+}
+
+/** The folded checkpoint's tensors: a tied one is stored by itself where folding made it differ. */
+const layoutOf = (plan: Plan): Layout => {
+  const { base, sites } = plan
+  const replaced = [...replacements(plan).keys()]
+  const changed = new Set([...sites.map(({ site }) => `${site.name}.weight`), ...replaced])
+  const table = base.architecture.table(base.config)
+  const kept = table.filter(({ name, tied }) => tied === undefined || changed.has(name) || changed.has(tied))
+  const slots = slotsFor(
+    plan,
+    replaced.filter((name) => !table.some((spec) => spec.name === name)),
+  )
+  const added = slots.written.map(({ name, shape }) => {
+    const { dtype } = infoOf(base, name.replace(/\.bias$/, '.weight'))
+    return [name, { dtype, shape }] as const
+  })
+  const untied = kept.some(({ tied }) => tied !== undefined)
+  return {
+    written: [...kept, ...slots.written],
+    added: new Map(added),
+    config: untied ? { ...slots.config, tie_word_embeddings: false } : slots.config,
+  }
 }
 
 /**
@@ -180,7 +220,8 @@ export const foldInto = async (
     throw new UsageError('AdapterOnAdapter', 'the base is itself an adapted model', {
       hint: 'Fold the first adapter, and put the second on the result.',
     })
-  const { written, untied } = outputs(plan)
+  const { written, added, config } = layoutOf(plan)
+  const stored = (name: string): Stored => added.get(name) ?? infoOf(base, name)
   const replaced = replacements(plan)
   const planned = new Map(method.fold && sites.map((at) => [`${at.site.name}.weight`, at]))
   const biased = new Map(method.foldBias && sites.map((at) => [`${at.site.name}.bias`, at]))
@@ -190,13 +231,15 @@ export const foldInto = async (
     const own = replaced.get(name)
     if (own !== undefined) {
       const v = parameters[own]
-      return narrowed(value(await v.read(), v.shape, v.dtype), infoOf(base, name).dtype)
+      return narrowed(value(await v.read(), v.shape, v.dtype), stored(name).dtype)
     }
+    const empty = added.get(name)
+    if (empty) return narrowed(valueOf(new Float32Array(sizeOf(empty.shape)), empty.shape), empty.dtype)
     const withBias = biased.get(name)
     return withBias ? foldedBias(plan, withBias, parameters) : copiedRows(base, name, blockBytes)
   }
   const plans = written.map(({ name }) => {
-    const { dtype, shape } = infoOf(base, name)
+    const { dtype, shape } = stored(name)
     return { name, dtype, shape }
   })
   await using writer = await CheckpointWriter.create(folder, plans, options)
@@ -205,8 +248,7 @@ export const foldInto = async (
     await writer.write(name, () => bytesOf(name))
     onProgress?.({ status: 'progress', name: 'fold', done: i + 1, total: written.length, unit: 'tensors' })
   }
-  const { config } = base.checkpoint
-  await writer.finish({ 'config.json': untied ? { ...config, tie_word_embeddings: false } : config })
+  await writer.finish({ 'config.json': config })
   const source = await stat(base.checkpoint.folder).catch(() => undefined)
   if (source?.isDirectory()) await copyCompanions(base.checkpoint.folder, folder)
 }

@@ -6,6 +6,7 @@ import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
+import { bitfit } from './bitfit.js'
 import { ia3 } from './ia3.js'
 import { lnTuning } from './ln-tuning.js'
 import { lora } from './lora.js'
@@ -14,6 +15,7 @@ export { adapter } from './adapter.js'
 export * from './spec.js'
 export type { FoldOptions } from './fold.js'
 export * from './initial.js'
+export { bitfit, type BitfitOptions } from './bitfit.js'
 export { ia3, type Ia3Options } from './ia3.js'
 export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { lora, type LoraOptions } from './lora.js'
@@ -24,6 +26,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   lora,
   ia3,
   lnTuning,
+  bitfit,
 ] as readonly AdapterMethod<never>[]
 
 /**

@@ -93,6 +93,8 @@ export interface Architecture<C = unknown> {
   readonly renamed?: readonly (readonly [RegExp, string])[]
   /** What some checkpoints leave out at the beginning of every name, as GPT-2's 'transformer.'. */
   readonly prefix?: string
+  /** config.json of the same model with biases at the linear modules of its blocks; absent where they have what they can. */
+  withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Of the modules that cached generation needs; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]
 }

@@ -279,6 +279,7 @@ export const llama: Architecture<LlamaConfig> = {
   positions: (c) => c.positions,
   table: llamaTable,
   forward,
+  withBiases: (json) => ({ ...json, attention_bias: true, mlp_bias: true }),
   harmless: [/\.rotary_emb\.inv_freq$/],
   cache: (c) =>
     c.layers.map(({ keyHeads, size }, i) => ({
