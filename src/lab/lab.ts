@@ -215,6 +215,8 @@ export const openLab = async (given: LabOptions): Promise<Lab> => {
   const options = { ...given, home: resolve(given.home) }
   const warn = options.warn ?? ((): void => undefined)
   const folder = join(options.home, '.lab')
+  await mkdir(options.home, { recursive: true })
+  // Others on this machine may read the runs; the token and the subscribers are nobody else's business.
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const unlock = await lock(folder)
   let db: Database | undefined

@@ -10,7 +10,7 @@ import { Streams } from './streams.js'
 import type { LabEnv } from './security.js'
 
 const slowCrowd = 1000
-const patience = { headers: 1500, request: 2500, idle: 1000 }
+const patience = { headers: 1500, request: 2500, idle: 1000, stalled: 3000 }
 
 let server: Listening
 let address = ''
@@ -102,15 +102,15 @@ describe('a server among slow clients', () => {
     await until(() => left === before + 4)
   })
 
-  test('a client that does not read what it asked for costs no memory, and its stream ends with it', async () => {
+  test('a client that does not read what it asked for costs no memory, and is left after a while', async () => {
     const before = left
     const memory = process.memoryUsage().rss
     const socket = await dial('GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n')
     socket.pause()
     await new Promise((done) => setTimeout(done, 500))
     expect(process.memoryUsage().rss - memory).toBeLessThan(200e6)
-    socket.destroy()
     await until(() => left === before + 1)
+    socket.destroy()
   })
 })
 

@@ -13,14 +13,18 @@ export interface Listening {
   close(): Promise<void>
 }
 
-/** Milliseconds within which a client has to send its headers, its whole request, its next request. */
+/**
+ * Milliseconds within which a client has to send its headers, its whole request, its next request; and for which it may
+ * take nothing of an answer.
+ */
 export interface Patience {
   headers: number
   request: number
   idle: number
+  stalled: number
 }
 
-const usual: Patience = { headers: 10_000, request: 30_000, idle: 5000 }
+const usual: Patience = { headers: 10_000, request: 30_000, idle: 5000, stalled: 120_000 }
 /** Connections at once; what a slow crowd holds stays below it. */
 const connections = 4000
 
@@ -41,6 +45,7 @@ export const listen = async (
     },
   }) as Server
   server.maxConnections = connections
+  server.timeout = patience.stalled
   await new Promise<void>((done, fail) => {
     server.once('error', (error: NodeJS.ErrnoException) => fail(refused(error, host, port)))
     server.listen(port, host, done)
