@@ -6,6 +6,7 @@ import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
+import { vera } from './vera.js'
 import { bitfit } from './bitfit.js'
 import { ia3 } from './ia3.js'
 import { lnTuning } from './ln-tuning.js'
@@ -20,6 +21,7 @@ export { ia3, type Ia3Options } from './ia3.js'
 export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { lora, type LoraOptions } from './lora.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
+export { vera, type VeraOptions } from './vera.js'
 
 /** Every method of the family: the contract suite, the command line and the catalogue read this list. */
 export const methods: readonly AdapterMethod<never>[] = [
@@ -27,6 +29,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   ia3,
   lnTuning,
   bitfit,
+  vera,
 ] as readonly AdapterMethod<never>[]
 
 /**

@@ -26,7 +26,8 @@ const filled =
   }
 
 export const zeros: FreeInitial = filled(() => undefined)
-export const ones: FreeInitial = filled((out) => out.fill(1))
+export const filledWith = (x: number): FreeInitial => filled((out) => out.fill(x))
+export const ones: FreeInitial = filledWith(1)
 
 /** Uniform within plus and minus a bound that the shape decides. */
 export const uniformWithin = (bound: (shape: Shape) => number): FreeInitial =>

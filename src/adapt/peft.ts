@@ -1,5 +1,6 @@
 /** @file Adapters as PEFT's folders: what its files call things, and what a loaded one must agree with. */
 import {
+  hubIdOf,
   type Adapter,
   adapterPrefix,
   checkNames,
@@ -57,6 +58,9 @@ const shortest = (model: Model, sites: readonly Site[]): string[] => {
   return [...new Set([...chosen].map((name) => (taken.has(last(name)) ? name : last(name))))].sort()
 }
 
+/** What another program finds the base by: its hub id where it lies in the cache, else the folder. */
+const baseName = ({ checkpoint: { folder } }: Model): string => hubIdOf(folder) ?? folder
+
 const commonConfig = ({ base, options, sites, method }: Plan): JsonObject => {
   const { exclude, layers, layersPattern, modulesToSave, bias = 'none' } = options
   const targets = options.targets && listed(options.targets)
@@ -69,7 +73,7 @@ const commonConfig = ({ base, options, sites, method }: Plan): JsonObject => {
     (exclude && lacks.includes('exclude_modules')) || (layers && lacks.includes('layers_to_transform'))
   const config = {
     auto_mapping: null,
-    base_model_name_or_path: base.checkpoint.folder,
+    base_model_name_or_path: baseName(base),
     bias: bias === 'adapted' ? `${method.peftType.toLowerCase()}_only` : bias,
     exclude_modules: exclude === undefined ? null : typeof exclude === 'string' ? exclude : [...exclude],
     inference_mode: true,
@@ -101,7 +105,7 @@ export const saveAdapter = async (
   const config = { ...commonConfig(plan), ...own, peft_type: plan.method.peftType }
   const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)))
   await writeAdapter(folder, { ...sorted, peft_type: plan.method.peftType }, await Promise.all(tensors), {
-    base: plan.base.checkpoint.folder,
+    base: baseName(plan.base),
     metadata: { [metadataKey]: await fingerprintOf(plan) },
   })
 }

@@ -1,14 +1,14 @@
 /** @file Lowers a graph to ONNX: one rule a primitive, each a node or a few. */
-import type { Device } from './device.js'
+import { type Device, heldAs } from './device.js'
 import { isFloat } from './dtype.js'
-import { Emitter, type Inputs, type Rule, type Rules } from './emitter.js'
+import { bytesOf, Emitter, type Inputs, type Rule, type Rules } from './emitter.js'
 import { kernels } from './kernels.js'
-import { encodeGraph, type OnnxAttribute, type OnnxGraph } from './onnx.js'
+import { encodeGraph, type OnnxAttribute, type OnnxGraph, type OnnxTensor } from './onnx.js'
 import type { Primitive, Subgraph } from './primitives.js'
 import { type Shape, ShapeError } from './shape.js'
 import type { Tensor } from './tensor.js'
-import type { Source } from './source.js'
-import { value } from './value.js'
+import type { MemorySource, Source } from './source.js'
+import { castValue, value } from './value.js'
 
 /** What a lowered graph needs beside its bytes. */
 export interface Lowered {
@@ -267,11 +267,22 @@ export const lower = (
   const e = new Emitter(device, rules, given, { mapsFiles })
   e.emit(outputs)
   const names = e.finish(outputs)
-  return {
-    graph: e.graph(outputs, names),
-    inputs: e.inputs,
-    outputs: names,
-    memory: e.memory,
-    opset: e.opset,
-  }
+  const graph = e.graph(outputs, names)
+  const found = { inputs: e.inputs, outputs: names, opset: e.opset }
+  const isHeld = ({ external }: OnnxTensor): boolean =>
+    external !== undefined && e.memory.has(external.location)
+  const maps = graph.initializers.some((t) => t.external !== undefined && !isHeld(t))
+  if (!maps || e.memory.size === 0) return { ...found, graph, memory: e.memory }
+  const initializers = graph.initializers.map((t) => (isHeld(t) ? inlined(t, e.memory, device) : t))
+  return { ...found, graph: { ...graph, initializers }, memory: new Map() }
+}
+
+/** A session cannot map files and be given arrays at once: beside mapped files an array is part of the model itself. */
+const inlined = (
+  { external, ...tensor }: OnnxTensor,
+  memory: ReadonlyMap<string, Source>,
+  device: Device,
+): OnnxTensor => {
+  const { value: held } = memory.get(external!.location) as MemorySource
+  return { ...tensor, bytes: bytesOf(castValue(held, heldAs(held.dtype, device))) }
 }
