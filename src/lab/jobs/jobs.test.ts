@@ -103,7 +103,7 @@ describe('jobs', () => {
 
   test('a job that is killed has failed, its run is interrupted, and no row of it is lost', async () => {
     const { id } = await start()
-    await until(async () => (await get(id)).progress)
+    await until(async () => (await get(id)).runs.length === 1 && (await get(id)).progress)
     const [run] = (await get(id)).runs
     process.kill((await readRun(join(home, run)))!.process.pid, 'SIGKILL')
     await ended(id)
