@@ -26,6 +26,10 @@ export const parseHubId = (id: string): { id: string; revision?: string } | unde
 export const modelFolder = (id: string, cache: string = hubCacheFolder()): string =>
   join(cache, `models--${id.replaceAll('/', '--')}`)
 
+/** The hub id of a snapshot's folder in a cache: `.../models--org--name/snapshots/COMMIT` -> `org/name`. */
+export const hubIdOf = (folder: string): string | undefined =>
+  /(?:^|[\\/])models--([^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]*$/.exec(folder)?.[1].replace('--', '/')
+
 const isFolder = async (path: string): Promise<boolean> =>
   (await stat(path).catch(() => undefined))?.isDirectory() ?? false
 

@@ -11,7 +11,7 @@ export {
 export { writeFileAtomic } from './atomic.js'
 export { copyCompanions } from './companions.js'
 export { diskFiles } from './disk.js'
-export { findCached, hubCacheFolder } from './hub-cache.js'
+export { findCached, hubCacheFolder, hubIdOf } from './hub-cache.js'
 export { open, type OpenOptions, resolveModel } from './open.js'
 export {
   type Bytes,

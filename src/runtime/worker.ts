@@ -53,7 +53,7 @@ export interface WorkerHost<F extends WorkerFunctions> {
 
 /** A Worker of either platform, or the parent as its worker sees it. */
 interface Port {
-  postMessage(message: unknown, transfer?: ArrayBuffer[]): void
+  postMessage(message: unknown, transfer: ArrayBuffer[]): void
   on?(type: never, listener: never): unknown
   addEventListener?(type: never, listener: never): unknown
 }
@@ -152,7 +152,7 @@ export const serve = (functions: WorkerFunctions): void => {
         await functions[name](argument as never, { signal, emit: (event) => send('event', event), turn }),
       )
     } catch (error) {
-      port.postMessage({ id, kind: 'error', failure: failureOf(error) } satisfies Reply)
+      port.postMessage({ id, kind: 'error', failure: failureOf(error) } satisfies Reply, [])
     } finally {
       running.delete(id)
     }
@@ -204,14 +204,14 @@ export const connect = <F extends WorkerFunctions>(worker: WorkerLike): WorkerHo
       worker.ref?.()
       let timer: ReturnType<typeof setTimeout> | undefined
       const abort = (): void => {
-        worker.postMessage({ id, kind: 'abort' } satisfies Request)
+        worker.postMessage({ id, kind: 'abort' } satisfies Request, [])
         timer = setTimeout(() => void stop('the worker was ended: it did not stop when asked to'), grace)
       }
       try {
         const result = await new Promise((resolve, reject) => {
           pending.set(id, { resolve, reject, onEvent })
           signal?.addEventListener('abort', abort, { once: true })
-          worker.postMessage({ id, kind: 'call', name, argument: pack(argument).body } satisfies Request)
+          worker.postMessage({ id, kind: 'call', name, argument: pack(argument).body } satisfies Request, [])
         })
         return result as never
       } catch (error) {

@@ -109,5 +109,5 @@ export const toRecord = (json: unknown, where: string): DataRecord => {
 
 export const malformed = (where: string, what: string): CheckpointError =>
   new CheckpointError('MalformedRecord', `${where}: ${what}`, {
-    hint: 'Correct the line, or skip malformed lines with skipMalformed.',
+    hint: 'Correct the line, or skip malformed lines: skipMalformed, --skip-malformed.',
   })
