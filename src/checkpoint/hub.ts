@@ -112,6 +112,11 @@ const wholeSize = (response: Response): number | undefined =>
       ? undefined
       : count(response.headers.get('content-length'))
 
+/** Gives up on an answer whose body is not wanted; that its connection breaks is no matter then. */
+export const cancel = async ({ response }: Pick<Answer, 'response'>): Promise<void> => {
+  await response.body?.cancel().catch(() => undefined)
+}
+
 /** One GET, following redirects by hand: the token stays with the endpoint, the file's own tag is on the first hop. */
 const get = async (hub: Hub, url: string, headers: Record<string, string> = {}): Promise<Answer> => {
   const origin = new URL(hub.endpoint).origin
@@ -145,7 +150,7 @@ const get = async (hub: Hub, url: string, headers: Record<string, string> = {}):
         etag: etag ?? cleanEtag(response.headers.get('etag')),
         size: size ?? wholeSize(response),
       }
-    await response.body?.cancel()
+    await cancel({ response })
     if (!URL.canParse(location, at))
       throw new RemoteError(
         'BadAnswer',
@@ -161,7 +166,7 @@ const getChecked = async (hub: Hub, url: string, headers?: Record<string, string
   const answer = await get(hub, url, headers)
   const { status } = answer.response
   if (status === 200 || status === 206 || status === 416) return answer
-  await answer.response.body?.cancel()
+  await cancel(answer)
   if (status === 408 || status === 429 || status >= 500)
     throw new PassingError(`${url}: HTTP ${status}, after every repetition.`, retryAfter(answer.response))
   throw refusal(status, url)
@@ -226,9 +231,6 @@ export const hubJson = (hub: Hub, url: string): Promise<JsonObject> =>
 /** The answer to a download: its tag and size are known, its body waits. */
 export const startDownload = (hub: Hub, url: string): Promise<Answer> =>
   patiently(hub, () => getChecked(hub, url))
-
-/** Gives up on an answer whose body is not wanted. */
-export const cancel = async ({ response }: Answer): Promise<void> => response.body?.cancel()
 
 const sizeOfFile = async (path: string): Promise<number> =>
   (await stat(path).catch(() => undefined))?.size ?? 0
