@@ -15,6 +15,7 @@ import {
   evaluate,
   type Evaluation,
   fit,
+  type FitOptions,
   generate,
   type GenerateOptions,
 } from '../train/index.js'
@@ -58,6 +59,8 @@ export interface MainJobOptions {
   quick: boolean
   say: (line: string) => void
   progress: OnProgress
+  /** Receives the loss of every step of `series`. */
+  log: (series: string, step: number, values: { loss: number }) => void
   signal: AbortSignal
 }
 
@@ -82,6 +85,12 @@ const configOf = (vocabulary: number): Record<string, number | string | boolean 
 const rows = { batch: 16, length: 128, multiple: 16 }
 const course = { ...rows, schedule: 'warmup-cosine', clip: 1 } as const
 
+/** Logs the loss of every step. */
+const logged =
+  (series: string, log: MainJobOptions['log']): FitOptions['hook'] =>
+  ({ step }, { losses: [loss] }) =>
+    log(series, step, { loss })
+
 /** The same events under another name. */
 const named =
   (name: string, progress: OnProgress): OnProgress =>
@@ -91,7 +100,7 @@ const named =
 /** A small Llama that tells stories, and its tokenizer, in `folder`. */
 const makeBase = async (
   folder: string,
-  { seed, quick, progress, signal }: MainJobOptions,
+  { seed, quick, progress, log, signal }: MainJobOptions,
 ): Promise<Trained> => {
   const stories = storyTexts(8000, seed)
   const texts = [
@@ -110,6 +119,7 @@ const makeBase = async (
     learningRate: 4e-3,
     optimizer: adamW({ weightDecay: 0.1, betas: [0.9, 0.99] }),
     onProgress: named('stories', progress),
+    hook: logged('stories', log),
   })
   signal.throwIfAborted()
   await saveInto(folder, async (fresh) => {
@@ -123,7 +133,7 @@ const makeBase = async (
 const makeAdapter = async (
   base: Checkpoint,
   folder: string,
-  { seed, quick, progress, signal }: MainJobOptions,
+  { seed, quick, progress, log, signal }: MainJobOptions,
 ): Promise<Trained> => {
   const before = await lora(base, { rank: 16, alpha: 64, targets: 'all-linear', seed })
   const { model: after } = await fit(before, storyQuestions(8000, seed), {
@@ -134,6 +144,7 @@ const makeAdapter = async (
     learningRate: 3e-3,
     optimizer: adamW({ weightDecay: 0, betas: [0.9, 0.99] }),
     onProgress: named('questions', progress),
+    hook: logged('questions', log),
   })
   signal.throwIfAborted()
   await saveInto(folder, (fresh) => after.save(fresh))
