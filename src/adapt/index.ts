@@ -10,6 +10,8 @@ import { vera } from './vera.js'
 import { bitfit } from './bitfit.js'
 import { ia3 } from './ia3.js'
 import { lnTuning } from './ln-tuning.js'
+import { loha } from './loha.js'
+import { lokr } from './lokr.js'
 import { lora } from './lora.js'
 
 export { adapter } from './adapter.js'
@@ -19,6 +21,8 @@ export * from './initial.js'
 export { bitfit, type BitfitOptions } from './bitfit.js'
 export { ia3, type Ia3Options } from './ia3.js'
 export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
+export { loha, type LohaOptions } from './loha.js'
+export { lokr, type LokrOptions } from './lokr.js'
 export { lora, type LoraOptions } from './lora.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
 export { vera, type VeraOptions } from './vera.js'
@@ -30,6 +34,8 @@ export const methods: readonly AdapterMethod<never>[] = [
   lnTuning,
   bitfit,
   vera,
+  loha,
+  lokr,
 ] as readonly AdapterMethod<never>[]
 
 /**

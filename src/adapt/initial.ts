@@ -43,6 +43,13 @@ export const kaimingUniform: FreeInitial = uniformWithin((shape) => 1 / Math.sqr
 /** Normal with mean 0 and deviation 1. */
 export const standardNormal: FreeInitial = filled((out, { key }) => normal(out, key))
 
+/** Normal with mean 0 and this deviation. */
+export const normalWith = (deviation: number): FreeInitial =>
+  filled((out, { key }) => {
+    normal(out, key)
+    for (let i = 0; i < out.length; i++) out[i] *= deviation
+  })
+
 /** What the module has already. */
 export const ownWeight: Initial = ({ weight }) => weight()
 export const ownBias: Initial = ({ bias }) => bias()

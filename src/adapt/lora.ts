@@ -11,7 +11,8 @@ import { adapter } from './adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from './spec.js'
 import { kaimingUniform, rowNorms, standardNormal, zeros } from './initial.js'
 import { loraCard } from './lora.card.js'
-import { fullMatch, type Site } from './site.js'
+import { byPattern, patterns } from './patterns.js'
+import type { Site } from './site.js'
 
 export interface LoraOptions extends CommonOptions {
   /** r. Default 8. */
@@ -46,16 +47,8 @@ const options = commonOptions.extend({
   dropout: z.number().min(0).lt(1).default(0).describe("dropout on the update's input"),
   rslora: z.boolean().default(false).describe('scale by alpha / sqrt(rank)'),
   dora: z.boolean().default(false).describe("also train the magnitude of the weight's rows"),
-  rankPattern: z.record(z.string(), rank).default({}).describe('other ranks: module=rank'),
-  alphaPattern: z
-    .record(z.string(), z.number().positive())
-    .default({})
-    .describe('other alphas: module=alpha'),
+  ...patterns,
 })
-
-/** The value of the first pattern that matches the end of the name. */
-const byPattern = (patterns: Readonly<Record<string, number>>, name: string): number | undefined =>
-  Object.entries(patterns).find(([pattern]) => fullMatch(`(?:.*\\.)?(?:${pattern})`)(name))?.[1]
 
 const settings = (o: LoraOptions, { name, in: width, out }: Site): Settings => {
   const r = byPattern(o.rankPattern, name) ?? o.rank
