@@ -1,6 +1,7 @@
 /** @file A model ready to be traced: an architecture, its configuration, where its tensors are, and which of them train. */
 import type { Checkpoint } from '../checkpoint/index.js'
-import type { RandomStreams, Tensor, Value } from '../tensor/index.js'
+import { WeftError } from '../errors.js'
+import { type RandomStreams, sameShape, type Tensor, type Value } from '../tensor/index.js'
 import type { Architecture } from './architecture.js'
 import type { Weights } from './weights.js'
 
@@ -10,6 +11,8 @@ export interface Trace {
   readonly random?: RandomStreams
   /** Receives what the model and its methods report. */
   readonly reports?: Map<string, Tensor>
+  /** The batch: a method may read inputs of its own there, as task ids. */
+  readonly inputs?: Readonly<Record<string, Tensor>>
 }
 
 /** Parameters by name: values outside a trace, tensors inside. */
@@ -32,4 +35,14 @@ export interface Model<C = unknown> {
   with(parameters: Parameters<Value>): Model<C>
   /** Writes a folder that Hugging Face's libraries load: a checkpoint, or an adapter. Nothing appears under a final name until it is whole. */
   save(folder: string): Promise<void>
+}
+
+/** Throws WeftError when the values differ from the parameters in names, shapes or dtypes. */
+export const requireSame = (old: Parameters<Value>, values: Parameters<Value>): void => {
+  for (const name of new Set([...Object.keys(old), ...Object.keys(values)])) {
+    const [a, b] = [old[name], values[name]] as (Value | undefined)[]
+    if (a && b && a.dtype === b.dtype && sameShape(a.shape, b.shape)) continue
+    const show = (v?: Value): string => (v ? `${v.dtype} [${v.shape}]` : 'absent')
+    throw new WeftError('ParameterMismatch', `parameter '${name}' is ${show(b)}, expected ${show(a)}`)
+  }
 }

@@ -1,10 +1,10 @@
 /** @file Opens a checkpoint as a model: strictly checked, what trains read into memory, everything else left in its file. */
 import { checkNames, type Checkpoint, type TensorInfo, valueDType } from '../checkpoint/web.js'
-import { CheckpointError, WeftError } from '../errors.js'
-import { bound, isFloat, sameShape, type Source, type Tensor, type Value } from '../tensor/index.js'
+import { CheckpointError } from '../errors.js'
+import { bound, isFloat, type Source, type Tensor, type Value } from '../tensor/index.js'
 import { type Architecture, layoutsOf, type WeightSpec } from './architecture.js'
 import { architectureFor } from './architectures.js'
-import type { Model, Parameters } from './model.js'
+import { type Model, type Parameters, requireSame } from './model.js'
 import { plainWeights } from './weights.js'
 
 export interface OpenModelOptions {
@@ -136,16 +136,6 @@ const lookupIn = (base: Base, parameters: Parameters<Tensor>): ((name: string) =
   }
 }
 
-/** Throws WeftError when the values differ from the parameters in names, shapes or dtypes. */
-const checkSame = (old: Parameters<Value>, values: Parameters<Value>): void => {
-  for (const name of new Set([...Object.keys(old), ...Object.keys(values)])) {
-    const [a, b] = [old[name], values[name]] as (Value | undefined)[]
-    if (a && b && a.dtype === b.dtype && sameShape(a.shape, b.shape)) continue
-    const show = (v?: Value): string => (v ? `${v.dtype} [${v.shape}]` : 'absent')
-    throw new WeftError('ParameterMismatch', `parameter '${name}' is ${show(b)}, expected ${show(a)}`)
-  }
-}
-
 const assemble = (base: Base, parameters: Parameters<Value>): Model => ({
   architecture: base.architecture,
   config: base.config,
@@ -157,7 +147,7 @@ const assemble = (base: Base, parameters: Parameters<Value>): Model => ({
       ...trace,
     }),
   with(values) {
-    checkSame(parameters, values)
+    requireSame(parameters, values)
     return assemble(base, values)
   },
   async save(folder) {
