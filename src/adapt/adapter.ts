@@ -3,18 +3,19 @@
  * the answers to the seam, PEFT's folders and folding are the same for all methods, and no method's business.
  */
 import type { Adapter, Checkpoint } from '../checkpoint/index.js'
-import { CheckpointError, UsageError, WeftError } from '../errors.js'
+import { CheckpointError, UsageError } from '../errors.js'
 import {
   answering,
   layoutsOf,
   type Model,
   openModel,
   type Parameters,
+  requireSame,
   type Trace,
   type Weights,
 } from '../models/index.js'
 import { keyOf } from '../random/index.js'
-import { sameShape, type Tensor, type Value, valueOf } from '../tensor/index.js'
+import { type Tensor, type Value, valueOf } from '../tensor/index.js'
 import { baseTensor, frozen, transposed } from './base.js'
 import { heads, noSuchModule, targetSites } from './site.js'
 import type {
@@ -182,6 +183,8 @@ const answers = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights
       weight: () => (site.transposed ? tensor(`${site.name}.weight`).t() : tensor(`${site.name}.weight`)),
       bias: () => (has(`${site.name}.bias`) ? tensor(`${site.name}.bias`) : undefined),
       base: (x: Tensor) => under(site.name).linear(site.name, x),
+      input: (name: string) => trace.inputs?.[name],
+      random: trace.random,
       dropout: below.dropout,
     }
     return { p: Object.fromEntries([...common, ...own]) as Named<Tensor>, context }
@@ -205,16 +208,6 @@ const answers = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights
   })
 }
 
-/** Throws WeftError when the values are not those of the same parameters. */
-const checkSame = (old: Parameters<Value>, values: Parameters<Value>): void => {
-  for (const name of new Set([...Object.keys(old), ...Object.keys(values)])) {
-    const [a, b] = [old[name], values[name]] as (Value | undefined)[]
-    if (a && b && a.dtype === b.dtype && sameShape(a.shape, b.shape)) continue
-    const show = (v?: Value): string => (v ? `${v.dtype} [${v.shape}]` : 'absent')
-    throw new WeftError('ParameterMismatch', `parameter '${name}' is ${show(b)}, expected ${show(a)}`)
-  }
-}
-
 /** The model of all its values, those that never train apart. */
 const assembleAll = (plan: Plan, values: Parameters<Value>): AdaptedModel => {
   const still = new Set(Object.values(plan.shared).flatMap(({ key, frozen }) => (frozen ? [key] : [])))
@@ -232,7 +225,7 @@ const assemble = (plan: Plan, parameters: Parameters<Value>, constants: Paramete
   parameters,
   weights: (tensors, trace) => answers(plan, { ...tensors, ...frozen({ parameters: constants }) }, trace),
   with(values) {
-    checkSame(parameters, values)
+    requireSame(parameters, values)
     return assemble(plan, values, constants)
   },
   async save(folder) {

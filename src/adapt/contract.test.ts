@@ -100,7 +100,7 @@ describe.each(cases)('$name on $architecture', ({ name, method, architecture }) 
   it('changes nothing before it is trained, and something after', async () => {
     const plain = await logitsOf(await openModel(base))
     expect(gap(await logitsOf(fresh), plain)).toBeLessThan(1e-5)
-    expect(gap(await logitsOf(model), plain)).toBeGreaterThan(1e-3)
+    expect(gap(await logitsOf(model), plain)).toBeGreaterThan(1e-4)
   })
 
   it('saved and loaded is the same adapter, and is refused on another base', async () => {

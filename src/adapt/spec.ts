@@ -4,7 +4,7 @@ import type { Adapter, Checkpoint, JsonObject } from '../checkpoint/index.js'
 import type { Model, Parameters } from '../models/index.js'
 import type { Paper } from '../papers/card.js'
 import type { Reproduction } from '../papers/reproduction.js'
-import type { Shape, Tensor, Value } from '../tensor/index.js'
+import type { RandomStreams, Shape, Tensor, Value } from '../tensor/index.js'
 import type { FoldOptions } from './fold.js'
 import type { FreeInitial, Initial } from './initial.js'
 import type { Site, Targets } from './site.js'
@@ -67,6 +67,10 @@ export interface SiteContext {
   bias(): Tensor | undefined
   /** What the linear module gives for another input, without the adapter. x: [..., in] -> [..., out]. */
   base(x: Tensor): Tensor
+  /** What the batch holds under this name: inputs of the method's own, as task ids. */
+  input(name: string): Tensor | undefined
+  /** Random bytes in training; absent in evaluation. */
+  readonly random?: RandomStreams
   /** In training; nothing in evaluation. */
   dropout(x: Tensor, p: number): Tensor
 }

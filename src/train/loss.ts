@@ -89,7 +89,11 @@ export const forward = (
   batch: Batch<Tensor>,
   trace: Trace = {},
 ): ModelOutputs =>
-  model.architecture.forward(model.weights(parameters, trace), inputsOf(model, batch), model.config)
+  model.architecture.forward(
+    model.weights(parameters, { ...trace, inputs: batch }),
+    inputsOf(model, batch),
+    model.config,
+  )
 
 /** Reports of this name (inside any module) are losses that the model or a method adds to the task's. */
 const auxiliary = /(^|\.)auxiliaryLoss$/
