@@ -17,6 +17,9 @@ export {
   type Bytes,
   CheckpointWriter,
   type CheckpointWriterOptions,
+  isWeights,
+  shardName,
+  shardsOf,
   type TensorData,
   writeSafetensors,
 } from './write.js'

@@ -109,11 +109,12 @@ export interface CheckpointWriterOptions {
   readonly overwrite?: boolean
 }
 
-const isWeights = (file: string): boolean => /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(file)
+/** Whether `file` is one that `CheckpointWriter` writes weights or their index to. */
+export const isWeights = (file: string): boolean => /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(file)
 
 /** Consecutive tensors, as many as fit, in each shard. */
-const shardsOf = (plans: TensorPlan[], maxShardBytes: number): TensorPlan[][] => {
-  const shards: TensorPlan[][] = [[]]
+export const shardsOf = <T extends TensorPlan>(plans: readonly T[], maxShardBytes: number): T[][] => {
+  const shards: T[][] = [[]]
   let size = 0
   for (const plan of plans) {
     const bytes = tensorBytes(plan.dtype, plan.shape)
@@ -127,7 +128,8 @@ const shardsOf = (plans: TensorPlan[], maxShardBytes: number): TensorPlan[][] =>
   return shards
 }
 
-const shardName = (i: number, n: number): string => {
+/** The name of shard `i` (from 0) of `n`. */
+export const shardName = (i: number, n: number): string => {
   const five = (k: number): string => String(k).padStart(5, '0')
   return n === 1 ? 'model.safetensors' : `model-${five(i + 1)}-of-${five(n)}.safetensors`
 }

@@ -5,6 +5,7 @@ import { fold } from './fold.js'
 import { generate } from './generate.js'
 import { inspect } from './inspect.js'
 import { lab } from './lab.js'
+import { merge } from './merge.js'
 import { papers } from './papers.js'
 import { pull } from './pull.js'
 import { reproduce } from './reproduce.js'
@@ -17,6 +18,7 @@ export const verbs: readonly Verb[] = [
   start,
   inspect,
   pull,
+  merge,
   train,
   adapt,
   fold,

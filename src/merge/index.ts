@@ -1,0 +1,35 @@
+/**
+ * @file Merging: several checkpoints into one, by mergekit's recipes. A method is a function of aligned tensors; a new
+ * one is a declaration in a file, and a line in `methods`.
+ */
+export {
+  type AlignedTensor,
+  type Block,
+  merge,
+  type MergeDefinition,
+  type MergeMethod,
+  type ParametersOf,
+} from './method.js'
+export { methods } from './methods.js'
+export { formatRecipe } from './card.js'
+export {
+  type Conditional,
+  type Gradient,
+  type Recipe,
+  type RecipeDType,
+  type RecipeModel,
+  recipeSchema,
+  type RecipeSlice,
+  type RecipeSource,
+  type Setting,
+  type Settings,
+} from './recipe.js'
+export {
+  explainMerge,
+  type Explanation,
+  type ExplainOptions,
+  type MergeOptions,
+  mergeRecipe,
+  type MergeReport,
+} from './run.js'
+export { isInterrupted } from './staging.js'

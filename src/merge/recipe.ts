@@ -1,0 +1,125 @@
+/** @file mergekit's recipes: their schema, and the value that a parameter has for one tensor. */
+import { z } from 'zod'
+import { methods } from './methods.js'
+
+/** A number for all layers, or several to be interpolated over depth. */
+export type Gradient = number | boolean | readonly (number | boolean)[]
+
+/** A value for the tensors whose name contains `filter`; for all without one, or with '*'. */
+export interface Conditional {
+  readonly filter?: string
+  readonly value: Gradient
+}
+
+/** What a recipe gives for a parameter: of conditional values the first that fits. */
+export type Setting = Gradient | Conditional | readonly Conditional[]
+export type Settings = Readonly<Record<string, Setting | undefined>>
+
+export interface RecipeModel {
+  /** `path[@revision][+adapter]`, or the name of an earlier step. */
+  readonly model: string
+  readonly parameters?: Settings
+}
+
+export interface RecipeSource extends RecipeModel {
+  /** First layer, and the layer after the last. */
+  readonly layer_range: readonly [number, number]
+}
+
+export interface RecipeSlice {
+  readonly sources: readonly RecipeSource[]
+  readonly base_model?: string
+  readonly parameters?: Settings
+}
+
+/** The element types that a recipe may ask for. */
+export type RecipeDType = 'float32' | 'float16' | 'bfloat16'
+
+/** One document of a recipe, in mergekit's words. Exactly one of `models` and `slices` is there. */
+export interface Recipe {
+  /** What later documents call its result. */
+  readonly name?: string
+  readonly merge_method: string
+  readonly base_model?: string
+  readonly models?: readonly RecipeModel[]
+  readonly slices?: readonly RecipeSlice[]
+  readonly parameters?: Settings
+  /** Of the result, unless `out_dtype` says otherwise. Weft computes in float32 whatever it is. */
+  readonly dtype?: RecipeDType
+  readonly out_dtype?: RecipeDType
+  /** Whose tokenizer is copied: the base's (also the default), or that of one of the models. */
+  readonly tokenizer_source?: string
+}
+
+const scalar = z.union([z.number(), z.boolean()])
+const gradient = z.union([scalar, z.array(scalar).min(1)])
+const conditional = z.strictObject({ filter: z.string().optional(), value: gradient })
+const setting = z.union([scalar, z.array(scalar).min(1), z.array(conditional).min(1), conditional]).optional()
+
+/** Every method's parameters: public recipes often keep some of another method, which do nothing. */
+const parameterNames = [
+  ...new Set(methods.flatMap(({ perModel, global }) => [...Object.keys(perModel), ...Object.keys(global)])),
+]
+const settings = z.strictObject(Object.fromEntries(parameterNames.map((name) => [name, setting]))).optional()
+
+const model = { model: z.string().min(1), parameters: settings }
+const layer = z.number().int().nonnegative()
+const slice = z.strictObject({
+  sources: z
+    .array(
+      z.strictObject({
+        ...model,
+        layer_range: z
+          .tuple([layer, layer])
+          .refine(([start, end]) => end > start, { error: 'expected [first, end) with first < end' }),
+      }),
+    )
+    .min(1),
+  base_model: z.string().optional(),
+  parameters: settings,
+})
+
+const dtype = z.enum(['float32', 'float16', 'bfloat16']).optional()
+
+/** A document of a recipe file. */
+export const recipeSchema: z.ZodType<Recipe> = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[\w.-]+$/, { error: 'expected letters, digits, dots, dashes and underscores' })
+      .optional(),
+    merge_method: z.enum(methods.map(({ name }) => name)),
+    base_model: z.string().optional(),
+    models: z.array(z.strictObject(model)).min(1).optional(),
+    slices: z.array(slice).min(1).optional(),
+    parameters: settings,
+    dtype,
+    out_dtype: dtype,
+    tokenizer_source: z.string().optional(),
+  })
+  .refine(({ models, slices }) => (models === undefined) !== (slices === undefined), {
+    error: 'expected exactly one of models and slices',
+  })
+
+/** Linear interpolation of a gradient at depth `t`; a list with anything but numbers in it has steps instead. */
+const at = (values: readonly (number | boolean)[], t: number): number | boolean => {
+  const scaled = t * (values.length - 1)
+  const lower = Math.floor(scaled)
+  if (!values.every((v) => typeof v === 'number')) return values[lower]
+  const numbers = values as readonly number[]
+  const upper = Math.min(values.length - 1, lower + 1)
+  return (1 - (scaled - lower)) * numbers[lower] + (scaled - lower) * numbers[upper]
+}
+
+const isConditional = (s: Setting | number | boolean): s is Conditional =>
+  typeof s === 'object' && !Array.isArray(s)
+
+/** The value of `setting` for the tensor `name` at depth `t` in [0, 1]; undefined where no filter fits. */
+export const evaluate = (setting: Setting, name: string, t: number): number | boolean | undefined => {
+  const list = (Array.isArray(setting) ? setting : [setting]) as readonly (Conditional | number | boolean)[]
+  if (!isConditional(list[0])) return at(list as readonly (number | boolean)[], t)
+  const fits = (list as readonly Conditional[]).find(
+    ({ filter }) => filter === undefined || filter === '*' || name.includes(filter),
+  )
+  return fits && at(([] as (number | boolean)[]).concat(fits.value), t)
+}

@@ -1,0 +1,334 @@
+/** @file Merging: from a recipe to a folder, or to an explanation of what would be written. */
+import { createHash } from 'node:crypto'
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join, resolve, sep } from 'node:path'
+import {
+  Checkpoint,
+  copyCompanions,
+  formatJson,
+  type JsonObject,
+  type RandomAccess,
+  shardName,
+  shardsOf,
+  tensorBytes,
+  type TensorData,
+} from '../checkpoint/index.js'
+import { UsageError } from '../errors.js'
+import type { OnProgress } from '../progress.js'
+import { formatRecipe, modelCard } from './card.js'
+import { type MergePlan, type PlannedTensor, planMerge } from './plan.js'
+import type { Recipe } from './recipe.js'
+import { closeAll, openSources } from './sources.js'
+import { Staging } from './staging.js'
+import { checkNumbers, mergedBytes } from './stream.js'
+
+export interface ExplainOptions {
+  /** Where relative paths of the recipe begin. Default: the working directory. */
+  readonly folder?: string
+  /** Merge what fits by name and shape, whatever the architectures. */
+  readonly allowCrimes?: boolean
+  readonly signal?: AbortSignal
+  readonly onProgress?: OnProgress
+}
+
+export interface MergeOptions extends ExplainOptions {
+  /** Of the methods that draw at random. Default 0. */
+  readonly seed?: number
+  /** A shard holds at most this many bytes. Default 5e9. */
+  readonly maxShardBytes?: number
+  /** Go on with the merge that was interrupted in the folder. */
+  readonly resume?: boolean
+  /** Replace the weights that the folder holds. */
+  readonly overwrite?: boolean
+  /** Copy tokenizer, chat template and generation settings. Default true. */
+  readonly copyTokenizer?: boolean
+  /** The recipe's text, to be kept as it is in mergekit_config.yml. Default: the recipe written out. */
+  readonly source?: string
+}
+
+/** What was written. */
+export interface MergeReport {
+  readonly folder: string
+  readonly method: string
+  readonly tensors: number
+  readonly bytes: number
+  readonly notes: readonly string[]
+}
+
+const bytesOf = ({ dtype, shape }: PlannedTensor): number => tensorBytes(dtype, shape)
+const totalBytes = (tensors: readonly PlannedTensor[]): number =>
+  tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0)
+
+/** Stands for the recipe, the options that matter and the inputs as they are now. What lies in `out` is made anew. */
+const fingerprint = async (
+  recipe: Recipe,
+  plan: MergePlan,
+  out: string,
+  { seed = 0, maxShardBytes = 5e9 }: MergeOptions,
+): Promise<string> => {
+  const inside = resolve(out) + sep
+  const sources = plan.tensors.flatMap(({ base, models }) => (base ? [base, ...models] : models))
+  const paths = [...new Set(sources.flatMap(({ info }) => info.path ?? []))].filter(
+    (path) => !resolve(path).startsWith(inside),
+  )
+  const files = await Promise.all(
+    paths.sort().map(async (path) => {
+      const { size, mtimeMs } = await stat(path)
+      return [path, size, mtimeMs]
+    }),
+  )
+  const tensors = plan.tensors.map(({ name, dtype, shape }) => [name, dtype, shape])
+  const text = JSON.stringify([recipe, seed, maxShardBytes, files, tensors])
+  return createHash('sha256').update(text).digest('hex')
+}
+
+/** Reports the bytes written, of all, and the tensors done. */
+const counter = (tensors: readonly PlannedTensor[], onProgress?: OnProgress) => {
+  const total = totalBytes(tensors)
+  let [done, finished] = [0, 0]
+  const report = (): void =>
+    onProgress?.({
+      status: 'progress',
+      name: 'merge',
+      done,
+      total,
+      unit: 'bytes',
+      metrics: { tensors: finished },
+    })
+  return {
+    add: (bytes: number): void => {
+      done += bytes
+      report()
+    },
+    finish: (count = 1): void => void (finished += count),
+  }
+}
+
+const writeShards = async (
+  plan: MergePlan,
+  staging: Staging,
+  shards: readonly (readonly PlannedTensor[])[],
+  { seed = 0, signal, onProgress }: MergeOptions,
+): Promise<void> => {
+  const count = counter(plan.tensors, onProgress)
+  async function* counted(tensor: PlannedTensor): AsyncGenerator<Uint8Array> {
+    for await (const bytes of mergedBytes(tensor, plan.method, seed)) {
+      signal?.throwIfAborted()
+      yield bytes
+      count.add(bytes.length)
+    }
+    count.finish()
+  }
+  for (const [i, shard] of shards.entries()) {
+    if (await staging.has(i, shards.length)) {
+      count.finish(shard.length)
+      count.add(totalBytes(shard))
+      continue
+    }
+    const data = shard.map((tensor): TensorData => {
+      const { name, dtype, shape } = tensor
+      return { name, dtype, shape, data: () => counted(tensor) }
+    })
+    await staging.write(i, shards.length, data)
+  }
+}
+
+const indexOf = (shards: readonly (readonly PlannedTensor[])[]): JsonObject => ({
+  metadata: { total_size: totalBytes(shards.flat()) },
+  weight_map: Object.fromEntries(
+    shards.flatMap((shard, i) => shard.map(({ name }) => [name, shardName(i, shards.length)])),
+  ),
+})
+
+const json = (object: JsonObject): string => `${formatJson(object)}\n`
+
+/** Whether `out` holds the finished merge of this recipe already: an interruption came after the last step. */
+const isFinished = async (out: string, source: string): Promise<boolean> => {
+  const there = (file: string): Promise<string | undefined> =>
+    readFile(join(out, file), 'utf8').catch(() => undefined)
+  return (
+    (await there('.merging/state')) === undefined &&
+    (await there('mergekit_config.yml')) === source &&
+    (await there('config.json')) !== undefined
+  )
+}
+
+const writePlan = async (
+  recipe: Recipe,
+  plan: MergePlan,
+  staging: Staging,
+  options: MergeOptions & { readonly source: string },
+): Promise<void> => {
+  const { out } = staging
+  await staging.begin(await fingerprint(recipe, plan, out, options))
+  const shards = shardsOf(plan.tensors, options.maxShardBytes ?? 5e9)
+  await writeShards(plan, staging, shards, options)
+  const tokenizer = await stat(plan.tokenizer.folder).catch(() => undefined)
+  if (options.copyTokenizer !== false && tokenizer?.isDirectory())
+    await copyCompanions(plan.tokenizer.folder, out)
+  await staging.publish(shards.length, {
+    ...(shards.length > 1 ? { 'model.safetensors.index.json': json(indexOf(shards)) } : {}),
+    'README.md': modelCard(basename(resolve(out)), recipe, options.source),
+    'mergekit_config.yml': options.source,
+    'config.json': json(plan.config),
+  })
+}
+
+const mergeOne = async (
+  recipe: Recipe,
+  out: string,
+  steps: ReadonlyMap<string, string>,
+  options: MergeOptions,
+): Promise<MergeReport> => {
+  const source = options.source ?? formatRecipe(recipe)
+  const finished = options.resume === true && (await isFinished(out, source))
+  const staging = await Staging.enter(out, options)
+  const opened = await openSources(recipe, {
+    folder: options.folder,
+    steps,
+    work: join(staging.folder, 'folded'),
+  })
+  try {
+    const plan = planMerge(recipe, opened, options)
+    if (!finished) await writePlan(recipe, plan, staging, { ...options, source })
+    const { method, tensors, notes } = plan
+    return { folder: out, method: method.name, tensors: tensors.length, bytes: totalBytes(tensors), notes }
+  } catch (error) {
+    await staging.leave()
+    throw error
+  } finally {
+    await closeAll(opened)
+  }
+}
+
+/** All but the last have names, which no other has. Throws UsageError. */
+const checkSteps = (recipes: readonly Recipe[]): void => {
+  const names = recipes.map(({ name }) => name)
+  names.slice(0, -1).forEach((name, i) => {
+    if (name === undefined)
+      throw new UsageError(
+        'NoName',
+        `document ${i + 1} of the recipe has no name, so no later one can use it`,
+      )
+    if (names.indexOf(name) !== i) throw new UsageError('NameTaken', `two documents are named ${name}`)
+  })
+}
+
+/**
+ * Writes the model that `recipe` describes to the folder `out`: weights, config, tokenizer, model card, recipe. Of
+ * several documents, each may name earlier ones as models, and the last one's model is written. Memory does not grow
+ * with the model; arithmetic is float32. Nothing stands under a final name before all of it is written; what was
+ * killed goes on from its finished shards with `resume`, and gives the same bytes.
+ * Throws UsageError for a recipe that does not fit its method, and CheckpointError for models that do not fit together.
+ */
+export const mergeRecipe = async (
+  recipe: Recipe | readonly Recipe[],
+  out: string,
+  options: MergeOptions = {},
+): Promise<MergeReport> => {
+  const recipes = [recipe].flat() as Recipe[]
+  checkSteps(recipes)
+  const stepFolder = join(out, '.steps')
+  const steps = new Map<string, string>()
+  if (options.overwrite && !options.resume) await rm(stepFolder, { recursive: true, force: true })
+  for (const step of recipes.slice(0, -1)) {
+    const folder = join(stepFolder, step.name!)
+    await mergeOne(step, folder, steps, { ...options, source: undefined })
+    steps.set(step.name!, folder)
+  }
+  const source = options.source ?? recipes.map(formatRecipe).join('---\n')
+  const report = await mergeOne(recipes.at(-1)!, out, steps, { ...options, source })
+  await rm(stepFolder, { recursive: true, force: true })
+  return report
+}
+
+/** A merge, explained. */
+export interface Explanation {
+  /** The document's name, where it has one. */
+  readonly name?: string
+  readonly method: string
+  readonly notes: readonly string[]
+  readonly bytes: number
+  readonly tensors: readonly {
+    readonly name: string
+    readonly dtype: string
+    readonly shape: readonly number[]
+    readonly action: 'merge' | 'copy'
+    readonly base?: string
+    /** Models, with the name that the tensor has in each. */
+    readonly models: readonly { readonly model: string; readonly tensor: string }[]
+    readonly parameters: Readonly<Record<string, unknown>>
+  }[]
+}
+
+const explained = ({ name }: Recipe, { method, notes, tensors }: MergePlan): Explanation => ({
+  name,
+  method: method.name,
+  notes,
+  bytes: totalBytes(tensors),
+  tensors: tensors.map((t) => ({
+    name: t.name,
+    dtype: t.dtype,
+    shape: t.shape,
+    action: t.action,
+    base: t.base?.model,
+    models: t.models.map(({ model, info }) => ({ model, tensor: info.name })),
+    parameters: t.parameters,
+  })),
+})
+
+/** What a step will write, for later steps to be planned on: names and shapes, no numbers. */
+const standIn = (name: string, { tensors, config }: MergePlan): Checkpoint => {
+  const file = 'model.safetensors'
+  const zeros: RandomAccess = {
+    size: totalBytes(tensors),
+    read: async (into) => void into.fill(0),
+    close: async () => {},
+  }
+  const infos = tensors.map((t) => [t.name, { ...t, file, offset: 0, length: bytesOf(t) }] as const)
+  return new Checkpoint({
+    folder: name,
+    config,
+    metadata: {},
+    tensors: new Map(infos),
+    files: new Map([[file, zeros]]),
+  })
+}
+
+/**
+ * Says what `mergeRecipe` would do to every tensor, and refuses what it would refuse: every input is read once, for
+ * numbers that are not finite. Writes nothing (an adapter is folded into its base in a temporary folder).
+ */
+export const explainMerge = async (
+  recipe: Recipe | readonly Recipe[],
+  options: ExplainOptions = {},
+): Promise<Explanation[]> => {
+  const recipes = [recipe].flat() as Recipe[]
+  checkSteps(recipes)
+  const work = await mkdtemp(join(tmpdir(), 'weft-merge-'))
+  const steps = new Map<string, Checkpoint>()
+  try {
+    const explanations: Explanation[] = []
+    for (const step of recipes) {
+      const opened = await openSources(step, { folder: options.folder, steps, work })
+      try {
+        const plan = planMerge(step, opened, options)
+        const count = counter(plan.tensors, options.onProgress)
+        for (const tensor of plan.tensors) {
+          options.signal?.throwIfAborted()
+          await checkNumbers(tensor)
+          count.finish()
+          count.add(bytesOf(tensor))
+        }
+        if (step.name !== undefined) steps.set(step.name, standIn(step.name, plan))
+        explanations.push(explained(step, plan))
+      } finally {
+        await closeAll(opened)
+      }
+    }
+    return explanations
+  } finally {
+    await rm(work, { recursive: true, force: true })
+  }
+}
