@@ -110,7 +110,8 @@ export interface CheckpointWriterOptions {
 }
 
 /** Whether `file` is one that `CheckpointWriter` writes weights or their index to. */
-export const isWeights = (file: string): boolean => /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(file)
+export const isWeights = (file: string): boolean =>
+  /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(file)
 
 /** Consecutive tensors, as many as fit, in each shard. */
 export const shardsOf = <T extends TensorPlan>(plans: readonly T[], maxShardBytes: number): T[][] => {

@@ -1,0 +1,123 @@
+/** @file `weft merge`: recipes and flags, what is refused and where, explanations, mergekit's habits. */
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { goldenFolder } from '../../test/golden.js'
+import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
+import { weft } from '../../test/weft.js'
+import { open } from '../checkpoint/index.js'
+import type { Explanation } from '../merge/index.js'
+
+const model = (name: string): string => goldenFolder('merge', name)
+let scratch: Awaited<ReturnType<typeof scratchFolder>>
+const at = (name: string): string => join(scratch.path, name)
+beforeAll(async () => {
+  scratch = await scratchFolder()
+})
+afterAll(() => scratch.remove())
+
+const recipe = async (name: string, text: string): Promise<string> => {
+  await writeFile(at(name), text)
+  return at(name)
+}
+
+const linear = (extra = ''): string => `merge_method: linear
+models:
+  - model: ${model('a')}
+    parameters: { weight: 0.25 }
+  - model: ${model('b')}
+    parameters: { weight: 0.75 }
+${extra}`
+
+const sameWeights = async (a: string, b: string): Promise<void> => {
+  await using x = await open(a)
+  await using y = await open(b)
+  expect(x.names()).toEqual(y.names())
+  for (const name of x.names()) expect(await x.readRaw(name), name).toEqual(await y.readRaw(name))
+}
+
+describe('weft merge', () => {
+  it('a recipe and the same from flags give the same weights; the recipe is kept as it is', async () => {
+    const text = `# mine\n${linear()}`
+    const first = await weft('merge', await recipe('r.yaml', text), '--out', at('r'))
+    expect(first).toMatchObject({ code: 0 })
+    expect(first.out).toMatch(/^Merged 39 tensors by linear. Wrote .* \(140 kB\)\n$/)
+    expect(await readFile(join(at('r'), 'mergekit_config.yml'), 'utf8')).toBe(text)
+    const flags = ['--method', 'linear', '--weight', '0.25,0.75', '--out', at('f')]
+    expect(await weft('merge', model('a'), model('b'), ...flags)).toMatchObject({ code: 0 })
+    await sameWeights(at('r'), at('f'))
+  })
+
+  it("takes mergekit's argument order and flags", async () => {
+    const flags = ['--out-shard-size', '50K', '--random-seed', '1', '--no-copy-tokenizer', '--allow-crimes']
+    expect(await weft('merge', at('r.yaml'), at('m'), ...flags)).toMatchObject({ code: 0 })
+    expect(existsSync(join(at('m'), 'model.safetensors.index.json'))).toBe(true)
+    expect(existsSync(join(at('m'), 'generation_config.json'))).toBe(false)
+    expect(existsSync(join(at('r'), 'generation_config.json'))).toBe(true)
+    await sameWeights(at('r'), at('m'))
+  })
+
+  it('explains every tensor and writes nothing with --dry-run', async () => {
+    const text = await weft('merge', at('r.yaml'), '--out', at('dry'), '--dry-run')
+    expect(text.out).toMatch(/Would merge by linear: 39 tensors/)
+    expect(text.out).toMatch(/lm_head.weight +F32 +64x32 +merge .* weight=0.25,0.75 normalize=true/)
+    const { out } = await weft('merge', at('r.yaml'), '--dry-run', '--json')
+    expect((JSON.parse(out) as Explanation[])[0].tensors).toHaveLength(39)
+    expect(existsSync(at('dry'))).toBe(false)
+  })
+
+  it('several documents: positions are those of the file', async () => {
+    const text = `---\nname: half\n${linear()}---\nmerge_method: passthrough\nmodels:\n  - model: half\n`
+    const file = await recipe('steps.yaml', text)
+    expect(await weft('merge', file, '--out', at('steps'))).toMatchObject({ code: 0 })
+    await sameWeights(at('r'), at('steps'))
+    const { code, err } = await weft(
+      'merge',
+      await recipe('bad.yaml', `${text}    wieght: 1\n`),
+      '--out',
+      at('x'),
+    )
+    expect(code).toBe(2)
+    expect(err).toMatch(/bad.yaml:13:5: models\[0\].wieght: unknown key\n {2}Nearest: /)
+  })
+
+  it.each([
+    ['an unknown key', linear('dtyp: float32'), /bad.yaml:7:1: dtyp: unknown key\n {2}Nearest: dtype/],
+    [
+      'an unknown parameter',
+      linear('parameters: { densty: 1 }'),
+      /bad.yaml:7:15: parameters.densty: unknown key\n {2}Nearest: density/,
+    ],
+    [
+      'an unknown method',
+      'merge_method: linaer\nmodels: []',
+      /bad.yaml:1:15: merge_method: expected one of linear, /,
+    ],
+    ['no models', 'merge_method: linear', /bad.yaml.*expected exactly one of models and slices/],
+    ['an empty recipe', '# nothing', /the recipe is empty/],
+  ])('refuses %s, with its place', async (_, text, message) => {
+    const { code, err } = await weft('merge', await recipe('bad.yaml', text), '--out', at('x'))
+    expect(code).toBe(2)
+    expect(err).toMatch(message)
+    expect(existsSync(at('x'))).toBe(false)
+  })
+
+  it('refuses remote code, a missing output, and a folder in use', async () => {
+    expect(await weft('merge', at('r.yaml'), at('x'), '--trust-remote-code')).toMatchObject({ code: 2 })
+    expect((await weft('merge', at('r.yaml'))).err).toMatch(/no output folder/)
+    expect((await weft('merge', at('r.yaml'), at('r'))).err).toMatch(/not empty/)
+    expect(await weft('merge', at('r.yaml'), at('r'), '--force')).toMatchObject({ code: 0 })
+  })
+
+  it('an adapter stands where a model stands', async () => {
+    const [base, data, adapter, folded] = ['base', 'data.jsonl', 'adapter', 'folded'].map(at)
+    await writeTinyLlama(base)
+    await writeFile(data, sentences.map((text) => JSON.stringify({ text })).join('\n'))
+    await weft('adapt', 'lora', base, '--data', data, '--out', adapter, '--steps', '2', '--batch', '2')
+    await weft('fold', base, adapter, '--out', folded)
+    const flags = ['--method', 'passthrough', '--out', at('adapted')]
+    expect(await weft('merge', `${base}+${adapter}`, ...flags)).toMatchObject({ code: 0 })
+    await sameWeights(at('adapted'), folded)
+  })
+})
