@@ -5,6 +5,7 @@
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
+import { oft } from './oft.js'
 import { poly } from './poly.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
 import { vera } from './vera.js'
@@ -25,6 +26,7 @@ export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { loha, type LohaOptions } from './loha.js'
 export { lokr, type LokrOptions } from './lokr.js'
 export { lora, type LoraOptions } from './lora.js'
+export { oft, type OftOptions } from './oft.js'
 export { poly, type PolyOptions } from './poly.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
 export { vera, type VeraOptions } from './vera.js'
@@ -39,6 +41,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   loha,
   lokr,
   poly,
+  oft,
 ] as readonly AdapterMethod<never>[]
 
 /**
