@@ -45,7 +45,8 @@ const memoryName = (held: Source | Value): string => {
 /** Constants from this many bytes on lie beside the model, by reference: a protobuf ends at 2 GB and is copied often. */
 const largeConstant = 2 ** 20
 
-export const bytesOf = (v: Value): Uint8Array => new Uint8Array(v.data.buffer, v.data.byteOffset, v.data.byteLength)
+export const bytesOf = (v: Value): Uint8Array =>
+  new Uint8Array(v.data.buffer, v.data.byteOffset, v.data.byteLength)
 
 export class Emitter {
   readonly nodes: OnnxNode[] = []
