@@ -172,14 +172,14 @@ const Pager = ({ query, total }: { query: PapersQuery; total: number }): JSX.Ele
 
 export const Papers = ({ data }: { data: PaperList }): JSX.Element => {
   const [query, setQuery] = useState(fromAddress)
-  const settled = useSettled(query, 40)
-  const path = address('/', settled)
+  const path = address('/', query)
+  const settledPath = useSettled(path, 300)
   const {
     value: list = data,
     error,
     busy,
-  } = useLoaded(path, (signal) => get<PaperList>('/api/papers', { ...settled, limit: shown }, signal), data)
-  useEffect(() => history.replaceState(null, '', path), [path])
+  } = useLoaded(path, (signal) => get<PaperList>('/api/papers', { ...query, limit: shown }, signal), data)
+  useEffect(() => history.replaceState(null, '', settledPath), [settledPath])
   const change = (part: PapersQuery): void => setQuery({ ...query, offset: undefined, ...part })
   return (
     <>
@@ -229,13 +229,13 @@ export const Papers = ({ data }: { data: PaperList }): JSX.Element => {
         />
       </form>
       <p class="count" role="status">
-        {settled.q && !busy ? `${count(list.total, 'paper')} for “${settled.q}”` : count(list.total, 'paper')}
+        {query.q && !busy ? `${count(list.total, 'paper')} for “${query.q}”` : count(list.total, 'paper')}
       </p>
       {error !== undefined && <Failure error={error} />}
       <div class="results" aria-busy={busy}>
-        <Results list={list} query={settled} />
+        <Results list={list} query={query} />
       </div>
-      <Pager query={settled} total={list.total} />
+      <Pager query={query} total={list.total} />
     </>
   )
 }
