@@ -27,6 +27,21 @@ export const offsetOf = (model: Float32Array, base: Float32Array): Float32Array 
   return out
 }
 
+/**
+ * A function that gives the models' differences from the base in a block, in memory that its next call uses again:
+ * fresh arrays for every block would cost more than the arithmetic.
+ */
+export const offsetsInPlace = (): ((block: Block) => Float32Array[]) => {
+  const buffers: Float32Array[] = []
+  return ({ base, models }) =>
+    models.map((model, m) => {
+      if (!(buffers[m]?.length >= model.length)) buffers[m] = new Float32Array(model.length)
+      const out = buffers[m].subarray(0, model.length)
+      for (let i = 0; i < out.length; i++) out[i] = model[i] - base![i]
+      return out
+    })
+}
+
 const addGram = (gram: Gram, vectors: readonly Float32Array[]): void => {
   for (let a = 0; a < vectors.length; a++)
     for (let b = a; b < vectors.length; b++) {

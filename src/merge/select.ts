@@ -13,7 +13,7 @@ export interface Ranked {
 const half = 1 << 16
 
 /** The bin of `histogram` in which the element of rank `rank` lies, and how many elements lie before that bin. */
-const binOf = (histogram: Float64Array, rank: number): { bin: number; before: number } => {
+const binOf = (histogram: Uint32Array, rank: number): { bin: number; before: number } => {
   let before = 0
   for (let bin = 0; bin < histogram.length; bin++) {
     if (before + histogram[bin] > rank) return { bin, before }
@@ -29,14 +29,14 @@ export const ranked = async (
   passes: KeyPasses,
   ranks: readonly (readonly number[])[],
 ): Promise<Ranked[][]> => {
-  const high = ranks.map(() => new Float64Array(half))
+  const high = ranks.map(() => new Uint32Array(half))
   for await (const { keys } of passes())
     keys.forEach((list, l) => {
       const bins = high[l]
       for (let i = 0; i < list.length; i++) bins[list[i] >>> 16]++
     })
   const places = ranks.map((wanted, l) => wanted.map((rank) => binOf(high[l], rank)))
-  const low = places.map((own) => new Map(own.map(({ bin }) => [bin, new Float64Array(half)])))
+  const low = places.map((own) => new Map(own.map(({ bin }) => [bin, new Uint32Array(half)])))
   for await (const { keys } of passes())
     keys.forEach((list, l) => {
       for (const [bin, bins] of low[l])

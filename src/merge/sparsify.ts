@@ -1,7 +1,7 @@
 /** @file Which of a task vector's elements are kept: the largest, all but outliers, or some at random. */
 import { UsageError } from '../errors.js'
 import { type Key, uniform } from '../random/index.js'
-import { offsetOf } from './gram.js'
+import { offsetsInPlace } from './gram.js'
 import type { AlignedTensor } from './method.js'
 import { indexOfEqual, type KeyPasses, type Ranked, ranked } from './select.js'
 
@@ -33,22 +33,25 @@ interface Kept {
   readonly lastHigh: number
 }
 
+/** Without branches, which a processor could not predict. All keys are below 2^31, so that differences keep their sign. */
 const maskOf =
   ({ low, high, lastLow, lastHigh }: Kept): Mask =>
   (delta, first) => {
-    const words = new Uint32Array(delta.buffer, delta.byteOffset, delta.length)
+    const words = new Int32Array(delta.buffer, delta.byteOffset, delta.length)
     for (let i = 0; i < words.length; i++) {
       const key = words[i] & 0x7fffffff
-      if (key > low && key < high) continue
-      if (
-        key < low ||
-        key > high ||
-        (key === low && first + i > lastLow) ||
-        (key === high && first + i > lastHigh)
-      )
-        words[i] = 0
+      words[i] &= ((low - 1 - key) >> 31) & ((key - high - 1) >> 31)
     }
+    for (const [bound, last] of [
+      [low, lastLow],
+      [high, lastHigh],
+    ])
+      for (let i = Math.max(0, last + 1 - first); i < words.length; i++)
+        if ((words[i] & 0x7fffffff) === bound) words[i] = 0
   }
+
+/** A bound above all of `count` magnitudes. */
+const unbounded = (count: number): Ranked => ({ key: 0x7fffffff, below: count, equal: 0 })
 
 /** How many of the elements equal to each bound stay when `bottom` and `top` elements of `count` go. */
 const quotas = (low: Ranked, high: Ranked, count: number, bottom: number, top: number): [number, number] => {
@@ -72,27 +75,30 @@ export const byMagnitude: Sparsifier = async (tensor, { density, gamma }) => {
     return { bottom: count - kept - top, top, kept, dense: share >= 1 }
   })
   if (cuts.every(({ dense }) => dense)) return cuts.map(() => undefined)
+  const offsets = offsetsInPlace()
   const passes: KeyPasses = async function* () {
-    for await (const { first, base, models } of tensor.blocks())
-      yield { first, keys: models.map((model) => magnitudes(offsetOf(model, base!))) }
+    for await (const block of tensor.blocks())
+      yield { first: block.first, keys: offsets(block).map(magnitudes) }
   }
-  const ranks = cuts.map(({ bottom, top, kept }) => (kept ? [bottom, count - top - 1] : []))
+  const ranks = cuts.map(({ bottom, top, kept }) =>
+    kept ? (top ? [bottom, count - top - 1] : [bottom]) : [],
+  )
   const bounds = await ranked(passes, ranks)
   const places = cuts.map(({ bottom, top, kept }, m) => {
     if (!kept) return []
-    const [low, high] = bounds[m]
-    return quotas(low, high, count, bottom, top).map((nth, b) => ({
-      key: bounds[m][b].key,
-      nth,
-      of: bounds[m][b].equal,
-    }))
+    const [low, high = unbounded(count)] = bounds[m]
+    const [nthLow, nthHigh] = quotas(low, high, count, bottom, top)
+    return [
+      { ...low, nth: nthLow },
+      { ...high, nth: nthHigh },
+    ]
   })
-  const tied = places.some((own) => own.some(({ nth, of }) => nth < of))
+  const tied = places.some((own) => own.some(({ nth, equal }) => nth < equal))
   const last = tied ? await indexOfEqual(passes, places) : places.map((own) => own.map(() => Infinity))
   return cuts.map(({ dense, kept }, m) => {
     if (dense) return undefined
     if (!kept) return (delta) => void delta.fill(0)
-    const [low, high] = bounds[m]
+    const [low, high] = places[m]
     return maskOf({ low: low.key, high: high.key, lastLow: last[m][0], lastHigh: last[m][1] })
   })
 }

@@ -1,6 +1,6 @@
 /** @file Sums of task vectors (fine-tuned minus base), whole or sparse, with or without an election of signs. */
 import { z } from 'zod'
-import { offsetOf } from './gram.js'
+import { offsetsInPlace } from './gram.js'
 import { type AlignedTensor, type Block, merge, type MergeMethod } from './method.js'
 import { atRandom, byMagnitude, byRank, type Mask, type Sparsifier } from './sparsify.js'
 
@@ -26,15 +26,24 @@ interface Sparse {
   readonly scale: number
 }
 
-/** Each model's task vector in a block, sparse. */
-const vectorsOf = ({ base, models, first }: Block, sparse: readonly Sparse[]): Float32Array[] =>
-  models.map((model, m) => {
-    const delta = offsetOf(model, base!)
+/** What is known of a tensor after the first pass. */
+interface State {
+  readonly sparse: readonly Sparse[]
+  readonly offsets: (block: Block) => Float32Array[]
+}
+
+/** Each model's task vector in a block, sparse, times its weight. */
+const vectorsOf = (block: Block, { sparse, offsets }: State, weights: Float32Array): Float32Array[] => {
+  const vectors = offsets(block)
+  vectors.forEach((delta, m) => {
     const { mask, scale } = sparse[m]
-    mask?.(delta, first)
+    mask?.(delta, block.first)
     if (scale !== 1) for (let i = 0; i < delta.length; i++) delta[i] *= scale
-    return delta
+    const weight = weights[m]
+    if (weight !== 1) for (let i = 0; i < delta.length; i++) delta[i] *= weight
   })
+  return vectors
+}
 
 const sumOfMagnitudes = (delta: Float32Array): number => {
   let sum = 0
@@ -44,18 +53,53 @@ const sumOfMagnitudes = (delta: Float32Array): number => {
 
 const rescaled = async (tensor: AlignedTensor, masks: readonly (Mask | undefined)[]): Promise<Sparse[]> => {
   const [before, after] = [masks.map(() => 0), masks.map(() => 0)]
-  for await (const { base, models, first } of tensor.blocks())
-    models.forEach((model, m) => {
-      if (!masks[m]) return
-      const delta = offsetOf(model, base!)
+  const offsets = offsetsInPlace()
+  for await (const block of tensor.blocks())
+    offsets(block).forEach((delta, m) => {
+      const mask = masks[m]
+      if (!mask) return
       before[m] += sumOfMagnitudes(delta)
-      masks[m](delta, first)
+      mask(delta, block.first)
       after[m] += sumOfMagnitudes(delta)
     })
   return masks.map((mask, m) => ({
     mask,
     scale: before[m] < 1e-7 || after[m] < 1e-7 ? 1 : fround(before[m] / after[m]),
   }))
+}
+
+/** out = the sum of the vectors, each addition rounded to float32. */
+const sum = (out: Float32Array, vectors: readonly Float32Array[]): void => {
+  out.set(vectors[0])
+  for (const vector of vectors.slice(1)) for (let i = 0; i < out.length; i++) out[i] += vector[i]
+}
+
+/**
+ * Zeroes what does not have the sign of `total`, and gives the sum of the weights of what is left at each element.
+ * By bits and without branches: signs are not predictable.
+ */
+const elect = (
+  vectors: readonly Float32Array[],
+  total: Float32Array,
+  weights: Float32Array,
+): Float32Array => {
+  const divisors = new Float32Array(total.length)
+  const signs = new Int32Array(total.buffer, total.byteOffset, total.length)
+  const weightBits = new Int32Array(weights.buffer)
+  const kept = new Int32Array(1)
+  const keptWeight = new Float32Array(kept.buffer)
+  vectors.forEach((vector, m) => {
+    const words = new Int32Array(vector.buffer, vector.byteOffset, vector.length)
+    const weight = weightBits[m]
+    for (let i = 0; i < words.length; i++) {
+      const word = words[i]
+      const agrees = ~((word ^ signs[i]) >> 31)
+      words[i] = word & agrees
+      kept[0] = weight & agrees & (-(word & 0x7fffffff) >> 31)
+      divisors[i] += keptWeight[0]
+    }
+  })
+  return divisors
 }
 
 interface Mixing {
@@ -65,36 +109,22 @@ interface Mixing {
   readonly factor: number
 }
 
-/** out = base + factor * mix, where mix is the weighted sum of the vectors (or their average, with `normalize`). */
+/** out = base + factor * mix, where mix is the sum of the weighted vectors (or their average, with `normalize`). */
 const mix = (
   out: Float32Array,
   base: Float32Array,
   vectors: readonly Float32Array[],
   { weights, election, normalize, factor }: Mixing,
 ): void => {
-  let total = 0
-  for (const weight of weights) total = fround(total + weight)
+  sum(out, vectors)
+  const divisors = election ? elect(vectors, out, weights) : undefined
+  if (election) sum(out, vectors)
+  const total = weights.reduce((a, b) => fround(a + b), 0)
   const whole = Math.abs(total) < 1e-8 ? 1 : total
-  const count = vectors.length
-  for (let i = 0; i < out.length; i++) {
-    let sum = 0
-    for (let m = 0; m < count; m++) sum = fround(sum + fround(vectors[m][i] * weights[m]))
-    let divisor = whole
-    if (election) {
-      const positive = sum >= 0
-      sum = 0
-      divisor = 0
-      for (let m = 0; m < count; m++) {
-        const weighted = fround(vectors[m][i] * weights[m])
-        if (weighted === 0 || weighted > 0 !== positive) continue
-        sum = fround(sum + weighted)
-        divisor = fround(divisor + weights[m])
-      }
-      if (divisor === 0) divisor = 1
-    }
-    if (normalize) sum = fround(sum / divisor)
-    out[i] = base[i] + fround(sum * factor)
-  }
+  if (normalize && divisors) for (let i = 0; i < out.length; i++) out[i] /= divisors[i] || 1
+  else if (normalize) for (let i = 0; i < out.length; i++) out[i] /= whole
+  if (factor !== 1) for (let i = 0; i < out.length; i++) out[i] *= factor
+  for (let i = 0; i < out.length; i++) out[i] += base[i]
 }
 
 const variant = ({
@@ -122,18 +152,21 @@ const variant = ({
       // How mergekit stores its masks, which Weft has none of: accepted, without effect.
       int8_mask: z.boolean().default(false),
     },
-    prepare: async (tensor, p): Promise<Sparse[]> => {
+    prepare: async (tensor, p): Promise<State> => {
       const masks = sparsifier ? await sparsifier(tensor, p) : p.weight.map(() => undefined)
       const rescales = p.rescale && masks.some((mask) => mask)
-      return rescales ? rescaled(tensor, masks) : masks.map((mask) => ({ mask, scale: 1 }))
+      const sparse = rescales ? await rescaled(tensor, masks) : masks.map((mask) => ({ mask, scale: 1 }))
+      return { sparse, offsets: offsetsInPlace() }
     },
-    tensor: (out, block, p, sparse) =>
-      mix(out, block.base!, vectorsOf(block, sparse), {
-        weights: Float32Array.from(p.weight),
+    tensor: (out, block, p, state) => {
+      const weights = Float32Array.from(p.weight)
+      mix(out, block.base!, vectorsOf(block, state, weights), {
+        weights,
         election,
         normalize: p.normalize,
         factor: fround(p.lambda),
-      }),
+      })
+    },
   })
 
 const gamma = z.number().min(0).max(1).default(0.01)
