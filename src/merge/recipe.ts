@@ -47,7 +47,10 @@ export interface Recipe {
   /** Of the result, unless `out_dtype` says otherwise. Weft computes in float32 whatever it is. */
   readonly dtype?: RecipeDType
   readonly out_dtype?: RecipeDType
-  /** Whose tokenizer is copied: the base's (also the default), or that of one of the models. */
+  /**
+   * Whose tokenizer is copied: the base's (`base`, `union`, the default), or that of one of the models. When it is given,
+   * all must have the same tokens.
+   */
   readonly tokenizer_source?: string
 }
 

@@ -1,7 +1,7 @@
 /** @file Writing: what the folder holds, shards, several documents, resuming after any interruption. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +11,7 @@ import { scratchFolder, writeTinyLlama } from '../../test/tiny.js'
 import { open } from '../checkpoint/index.js'
 import { openModel } from '../models/index.js'
 import { generate } from '../train/index.js'
-import { type MergeOptions, mergeRecipe, type Recipe } from './index.js'
+import { explainMerge, type MergeOptions, mergeRecipe, type Recipe } from './index.js'
 
 const folder = goldenFolder('merge')
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
@@ -70,6 +70,32 @@ describe('a merged folder', () => {
     for await (const piece of generate(await openModel(checkpoint), 'The cat', { maxTokens: 3 }))
       text += piece
     expect(text).not.toBe('')
+  })
+})
+
+describe('vocabularies', () => {
+  const pair = (): Recipe => ({
+    merge_method: 'linear',
+    models: [at('x'), at('z')].map((model) => ({ model, parameters: { weight: 1 } })),
+  })
+  const renamed = async (from: RegExp, to: string): Promise<void> => {
+    await writeTinyLlama(at('z'))
+    const file = join(at('z'), 'tokenizer.json')
+    await writeFile(file, (await readFile(file, 'utf8')).replaceAll(from, to))
+  }
+
+  it('that number tokens differently are refused, unless it is wanted', async () => {
+    await renamed(/"cat":/g, '"kat":')
+    await expect(explainMerge(pair())).rejects.toThrow(/same number for the token "cat"/)
+    const [{ notes }] = await explainMerge(pair(), { allowCrimes: true })
+    expect(notes.join()).toMatch(/"cat"/)
+  })
+
+  it('that differ in added tokens are noted, and refused where a tokenizer is asked for', async () => {
+    await renamed(/<\/s>/g, '<end>')
+    const [{ notes }] = await explainMerge(pair())
+    expect(notes.join()).toMatch(/"<\/s>"/)
+    await expect(explainMerge({ ...pair(), tokenizer_source: 'union' })).rejects.toThrow(/"<\/s>"/)
   })
 })
 

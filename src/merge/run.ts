@@ -22,6 +22,7 @@ import type { Recipe } from './recipe.js'
 import { closeAll, openSources } from './sources.js'
 import { Staging } from './staging.js'
 import { checkNumbers, mergedBytes } from './stream.js'
+import { checkVocabularies } from './vocabulary.js'
 
 export interface ExplainOptions {
   /** Where relative paths of the recipe begin. Default: the working directory. */
@@ -175,6 +176,15 @@ const writePlan = async (
   })
 }
 
+const planned = async (
+  recipe: Recipe,
+  opened: ReadonlyMap<string, Checkpoint>,
+  options: ExplainOptions,
+): Promise<MergePlan> => {
+  const plan = planMerge(recipe, opened, options)
+  return { ...plan, notes: [...plan.notes, ...(await checkVocabularies(recipe, opened, options))] }
+}
+
 const mergeOne = async (
   recipe: Recipe,
   out: string,
@@ -190,7 +200,7 @@ const mergeOne = async (
     work: join(staging.folder, 'folded'),
   })
   try {
-    const plan = planMerge(recipe, opened, options)
+    const plan = await planned(recipe, opened, options)
     if (!finished) await writePlan(recipe, plan, staging, { ...options, source })
     const { method, tensors, notes } = plan
     return { folder: out, method: method.name, tensors: tensors.length, bytes: totalBytes(tensors), notes }
@@ -313,7 +323,7 @@ export const explainMerge = async (
     for (const step of recipes) {
       const opened = await openSources(step, { folder: options.folder, steps, work })
       try {
-        const plan = planMerge(step, opened, options)
+        const plan = await planned(step, opened, options)
         const count = counter(plan.tensors, options.onProgress)
         for (const tensor of plan.tensors) {
           options.signal?.throwIfAborted()
