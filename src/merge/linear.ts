@@ -18,11 +18,12 @@ export const linear: MergeMethod = merge({
     let total = 0
     for (const w of weights) total = fround(total + w)
     const divisor = normalize ? total : 1
-    for (let i = 0; i < out.length; i++) {
-      let sum = fround(weights[0] * models[0][i])
-      for (let m = 1; m < models.length; m++) sum = fround(sum + fround(weights[m] * models[m][i]))
-      out[i] = sum / divisor
-    }
+    models.forEach((model, m) => {
+      const w = weights[m]
+      if (m === 0) for (let i = 0; i < out.length; i++) out[i] = w * model[i]
+      else for (let i = 0; i < out.length; i++) out[i] += fround(w * model[i])
+    })
+    if (divisor !== 1) for (let i = 0; i < out.length; i++) out[i] /= divisor
   },
 })
 

@@ -4,7 +4,7 @@ import { CheckpointError, UsageError } from '../errors.js'
 import { align, type Aligned, type Slice, slicesOf, type SourceTensor } from './align.js'
 import type { MergeMethod, Parameters } from './method.js'
 import { methods } from './methods.js'
-import { evaluate, type Recipe, type RecipeDType, type Settings } from './recipe.js'
+import { evaluate, type Recipe, type RecipeDType, type Settings, tokenizerSource } from './recipe.js'
 
 /** One tensor of the output. */
 export interface PlannedTensor extends TensorPlan {
@@ -155,7 +155,7 @@ const tokenizerOf = (
   donor: Checkpoint,
   opened: ReadonlyMap<string, Checkpoint>,
 ): Checkpoint => {
-  const { tokenizer_source: source } = recipe
+  const source = tokenizerSource(recipe)
   if (source === undefined || source === 'base' || source === 'union') return donor
   const found = opened.get(source)
   if (found) return found

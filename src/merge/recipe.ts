@@ -52,6 +52,8 @@ export interface Recipe {
    * all must have the same tokens.
    */
   readonly tokenizer_source?: string
+  /** The same, as newer recipes write it. */
+  readonly tokenizer?: { readonly source: string }
 }
 
 const scalar = z.union([z.number(), z.boolean()])
@@ -99,10 +101,18 @@ export const recipeSchema: z.ZodType<Recipe> = z
     dtype,
     out_dtype: dtype,
     tokenizer_source: z.string().optional(),
+    tokenizer: z.strictObject({ source: z.string() }).optional(),
   })
   .refine(({ models, slices }) => (models === undefined) !== (slices === undefined), {
     error: 'expected exactly one of models and slices',
   })
+  .refine(({ tokenizer, tokenizer_source: source }) => tokenizer === undefined || source === undefined, {
+    error: 'expected at most one of tokenizer and tokenizer_source',
+  })
+
+/** Whose tokenizer a recipe asks for, if it does. */
+export const tokenizerSource = ({ tokenizer, tokenizer_source: source }: Recipe): string | undefined =>
+  source ?? tokenizer?.source
 
 /** Linear interpolation of a gradient at depth `t`; a list with anything but numbers in it has steps instead. */
 const at = (values: readonly (number | boolean)[], t: number): number | boolean => {

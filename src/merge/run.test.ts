@@ -95,7 +95,7 @@ describe('vocabularies', () => {
     await renamed(/<\/s>/g, '<end>')
     const [{ notes }] = await explainMerge(pair())
     expect(notes.join()).toMatch(/"<\/s>"/)
-    await expect(explainMerge({ ...pair(), tokenizer_source: 'union' })).rejects.toThrow(/"<\/s>"/)
+    await expect(explainMerge({ ...pair(), tokenizer: { source: 'union' } })).rejects.toThrow(/"<\/s>"/)
   })
 })
 
@@ -159,7 +159,7 @@ describe('an interrupted merge', () => {
       )
       await once(child.stdout, 'data')
       const ended = once(child, 'exit')
-      await sleep(kill * 12)
+      await sleep(kill * 8)
       child.kill('SIGKILL')
       await ended
       for (const [file, content] of Object.entries(await visible(out)))

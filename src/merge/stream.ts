@@ -9,7 +9,7 @@ import {
 } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import { keyOf } from '../random/index.js'
-import { value } from '../tensor/index.js'
+import { value, viewBytes } from '../tensor/index.js'
 import type { SourceTensor } from './align.js'
 import type { AlignedTensor, Block, MergeMethod } from './method.js'
 import type { PlannedTensor } from './plan.js'
@@ -32,15 +32,35 @@ const checkFinite = (numbers: Float32Array, { checkpoint, info }: SourceTensor, 
   )
 }
 
-/** The numbers of a source in runs of `step` elements (whole rows of its first axis; a vector may be cut anywhere). */
-async function* runs(source: SourceTensor, step: number): AsyncGenerator<Float32Array> {
+/** Turns stored bytes into float32 numbers, in memory that its next call uses again where that saves time. */
+const widener = (
+  dtype: SafetensorsDType,
+  step: number,
+): ((bytes: Uint8Array, count: number) => Float32Array) => {
+  if (dtype === 'F32') return (bytes, count) => viewBytes(bytes, 'float32', count) as Float32Array
+  if (dtype !== 'BF16') return (bytes, count) => decode(bytes, dtype, [count], 'float32').data as Float32Array
+  let words = new Uint32Array(step)
+  return (bytes, count) => {
+    if (words.length < count) words = new Uint32Array(count)
+    const bits = viewBytes(bytes, 'bfloat16', count) as Uint16Array
+    for (let i = 0; i < count; i++) words[i] = bits[i] << 16
+    return new Float32Array(words.buffer, 0, count)
+  }
+}
+
+/**
+ * The numbers of a source in runs of `step` elements (whole rows of its first axis; a vector may be cut anywhere), each
+ * valid until the next one is asked for. Numbers that are not finite are refused, unless they were `checked` before.
+ */
+async function* runs(source: SourceTensor, step: number, checked = false): AsyncGenerator<Float32Array> {
   const { checkpoint, info } = source
-  const blockBytes = step * tensorBytes(info.dtype, [1])
+  const elementBytes = tensorBytes(info.dtype, [1])
+  const widen = widener(info.dtype, step)
   let first = 0
-  for await (const { bytes } of checkpoint.rows(info.name, { blockBytes })) {
-    const count = bytes.length / tensorBytes(info.dtype, [1])
-    const numbers = decode(bytes, info.dtype, [count], 'float32').data as Float32Array
-    checkFinite(numbers, source, first)
+  for await (const { bytes } of checkpoint.rows(info.name, { blockBytes: step * elementBytes })) {
+    const count = bytes.length / elementBytes
+    const numbers = widen(bytes, count)
+    if (!checked) checkFinite(numbers, source, first)
     yield numbers
     first += count
   }
@@ -50,8 +70,9 @@ async function* runs(source: SourceTensor, step: number): AsyncGenerator<Float32
 async function* together(
   sources: readonly SourceTensor[],
   step: number,
+  checked: boolean,
 ): AsyncGenerator<readonly Float32Array[]> {
-  const all = sources.map((source) => runs(source, step))
+  const all = sources.map((source) => runs(source, step, checked))
   for (;;) {
     const next = await Promise.all(all.map((run) => run.next()))
     if (next[0].done) return
@@ -91,14 +112,16 @@ export const alignedTensor = (
   const keep = method.prepare !== undefined && count * sources.length <= keptElements
   const step = keep || (method.rows && shape.length < 2) ? count : blockElements << 3
   let kept: readonly Float32Array[] | undefined
+  let checked = false
   async function* blocks(): AsyncGenerator<Block> {
     if (kept) return yield* cut(kept, 0, unit, base !== undefined)
     let first = 0
-    for await (const run of together(sources, step)) {
+    for await (const run of together(sources, step, checked)) {
       if (keep) kept = run
       yield* cut(run, first, unit, base !== undefined)
       first += run[0].length
     }
+    checked = true
   }
   const key = (index: number): ReturnType<AlignedTensor['key']> => keyOf(`merge ${seed} ${name} ${index}`)
   return { name, shape, count, width, models: models.length, blocks, key }
@@ -122,8 +145,11 @@ export async function* mergedBytes(
   if (plan.action === 'copy') return yield* copied(plan)
   const tensor = alignedTensor(plan, method, seed)
   const statistics = await method.prepare?.(tensor, plan.parameters)
+  let buffer = new Float32Array(0)
   for await (const block of tensor.blocks()) {
-    const out = new Float32Array(block.models[0].length)
+    const { length } = block.models[0]
+    if (buffer.length < length) buffer = new Float32Array(length)
+    const out = buffer.subarray(0, length)
     method.tensor(out, block, plan.parameters, statistics)
     yield narrowed(out, plan.dtype)
   }

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Checkpoint, diskFiles, isJsonObject, type Json, readJson } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
-import type { Recipe } from './recipe.js'
+import { type Recipe, tokenizerSource } from './recipe.js'
 
 interface Vocabulary {
   readonly folder: string
@@ -39,7 +39,7 @@ const difference = (a: ReadonlyMap<string, number>, b: ReadonlyMap<string, numbe
  * `tokenizer_source`), unless `allowCrimes`. Returns a note for every model whose added tokens differ.
  */
 export const checkVocabularies = async (
-  { tokenizer_source: source }: Recipe,
+  recipe: Recipe,
   opened: ReadonlyMap<string, Checkpoint>,
   { allowCrimes = false }: { readonly allowCrimes?: boolean },
 ): Promise<string[]> => {
@@ -51,7 +51,7 @@ export const checkVocabularies = async (
     const token = own ?? difference(first.added, other.added)
     if (token === undefined) continue
     const message = `${first.folder} and ${other.folder} do not have the same number for the token ${JSON.stringify(token)}`
-    if (!allowCrimes && (own !== undefined || source !== undefined))
+    if (!allowCrimes && (own !== undefined || tokenizerSource(recipe) !== undefined))
       throw new CheckpointError('VocabularyMismatch', `${message}.`, {
         hint: 'Embeddings are merged row by row, so these would be mixed up. Weft does not reorder vocabularies; to merge all the same: --allow-crimes.',
       })
