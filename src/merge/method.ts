@@ -48,6 +48,8 @@ export interface MergeDefinition<M extends Shape, G extends Shape, S> {
   readonly perModel?: M
   /** Parameters of the merge. */
   readonly global?: G
+  /** What is surprising about what the method does to a tensor of `count` elements. */
+  readonly remark?: (count: number, parameters: ParametersOf<M, G>) => string | undefined
   /** The first pass over a tensor: thresholds, norms, whatever a block alone does not tell. */
   readonly prepare?: (tensor: AlignedTensor, parameters: ParametersOf<M, G>) => Promise<S>
   /** Writes the merged block into `out` (as long as each of its arrays). */
@@ -62,6 +64,7 @@ export interface MergeMethod {
   readonly rows: boolean
   readonly perModel: Shape
   readonly global: Shape
+  readonly remark?: (count: number, parameters: Parameters) => string | undefined
   readonly prepare?: (tensor: AlignedTensor, parameters: Parameters) => Promise<unknown>
   readonly tensor: (out: Float32Array, block: Block, parameters: Parameters, statistics: unknown) => void
 }

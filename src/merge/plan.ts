@@ -150,6 +150,19 @@ const notesOf = (recipe: Recipe, method: MergeMethod, slices: readonly Slice[]):
   ]
 }
 
+/** The method's remarks, each once, with the tensors that it is about. */
+const remarksOf = (method: MergeMethod, tensors: readonly PlannedTensor[]): string[] => {
+  const about = new Map<string, string[]>()
+  for (const { name, shape, action, parameters } of tensors) {
+    const count = shape.reduce((n, size) => n * size, 1)
+    const remark = action === 'merge' ? method.remark?.(count, parameters) : undefined
+    if (remark !== undefined) about.set(remark, [...(about.get(remark) ?? []), name])
+  }
+  return [...about].map(
+    ([remark, names]) => `${names.length} of ${tensors.length} tensors (${names[0]}, ...): ${remark}`,
+  )
+}
+
 const tokenizerOf = (
   recipe: Recipe,
   donor: Checkpoint,
@@ -176,13 +189,14 @@ export const planMerge = (
   const method = methods.find(({ name }) => name === recipe.merge_method)!
   const slices = slicesOf(recipe, method, opened)
   const { tensors, layers } = align(slices, options)
+  const planned = tensors.map((aligned) => planTensor(method, aligned, recipe))
   const donor = opened.get(recipe.base_model ?? slices[0].sources[0].model)!
   return {
     method,
-    tensors: tensors.map((aligned) => planTensor(method, aligned, recipe)),
+    tensors: planned,
     config: outputConfig(donor, recipe, layers),
     donor,
     tokenizer: tokenizerOf(recipe, donor, opened),
-    notes: notesOf(recipe, method, slices),
+    notes: [...notesOf(recipe, method, slices), ...remarksOf(method, planned)],
   }
 }

@@ -90,6 +90,16 @@ describe('a plan', () => {
     ])
   })
 
+  it('says where breadcrumbs, as in mergekit, leave a small tensor as the base has it', async () => {
+    const parameters = { weight: 1, density: 0.9, gamma: 0.01 }
+    const plan = await planned({
+      merge_method: 'breadcrumbs',
+      base_model: 'base',
+      models: [{ model: 'a', parameters }],
+    })
+    expect(plan.notes.join()).toMatch(/^9 of 39 tensors \(.*layernorm.*whole task vector is left out/)
+  })
+
   it('shows later steps of several on what earlier ones will write', async () => {
     const first: Recipe = {
       name: 'half',

@@ -152,6 +152,10 @@ const variant = ({
       // How mergekit stores its masks, which Weft has none of: accepted, without effect.
       int8_mask: z.boolean().default(false),
     },
+    remark: (count, { density, gamma }) =>
+      gamma?.some((share, m) => density[m] < 1 && Math.floor(share * count) === 0)
+        ? 'gamma is less than one element, so that (as in mergekit) the whole task vector is left out'
+        : undefined,
     prepare: async (tensor, p): Promise<State> => {
       const masks = sparsifier ? await sparsifier(tensor, p) : p.weight.map(() => undefined)
       const rescales = p.rescale && masks.some((mask) => mask)
