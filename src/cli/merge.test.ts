@@ -105,6 +105,8 @@ describe('weft merge', () => {
 
   it('refuses remote code, a missing output, and a folder in use', async () => {
     expect(await weft('merge', at('r.yaml'), at('x'), '--trust-remote-code')).toMatchObject({ code: 2 })
+    const { err } = await weft('merge', at('r.yaml'), at('x'), '--out-shard-size', 'big')
+    expect(err).toMatch(/--out-shard-size: expected a size such as 5B/)
     expect((await weft('merge', at('r.yaml'))).err).toMatch(/no output folder/)
     expect((await weft('merge', at('r.yaml'), at('r'))).err).toMatch(/not empty/)
     expect(await weft('merge', at('r.yaml'), at('r'), '--force')).toMatchObject({ code: 0 })

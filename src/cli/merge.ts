@@ -67,7 +67,11 @@ export const merge: Verb = {
           'merge what fits by name and shape, whatever the architectures',
         ),
         copyTokenizer: flag(z.boolean().default(true), 'do not copy tokenizer and generation settings'),
-        outShardSize: flag(z.string().optional(), "mergekit's --max-shard-size: 5B, 500M", { value: 'SIZE' }),
+        outShardSize: flag(
+          z.string().regex(sizePattern, { error: 'expected a size such as 5B or 500M' }).optional(),
+          "mergekit's --max-shard-size: 5B, 500M",
+          { value: 'SIZE' },
+        ),
         randomSeed: flag(common.seed.unwrap().optional(), "mergekit's --seed", { value: 'N' }),
         trustRemoteCode: flag(z.boolean().default(false), 'refused: Weft runs no code from model folders'),
       })
@@ -129,10 +133,12 @@ const outputOf = async (
   return out
 }
 
+const sizePattern = /^(\d+(?:\.\d+)?)([KMGB]?)$/i
+
 /** mergekit's sizes, in bytes for all that they are said to count parameters: 5B is 5e9. */
 const shardBytes = (text: string | undefined): number | undefined => {
   if (text === undefined) return undefined
-  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)([KMGB]?)$/i.exec(text) ?? []
+  const [, number, unit = ''] = sizePattern.exec(text)!
   return Number(number) * { '': 1, K: 1e3, M: 1e6, G: 1e9, B: 1e9 }[unit.toUpperCase()]!
 }
 
