@@ -52,7 +52,7 @@ describe('weft adapt', () => {
   })
 
   it.each([
-    ['an unknown method', ['lroa', 'BASE'], 2, /^UnknownNoun: .*[\s\S]*Nearest: lora/],
+    ['an unknown method', ['loraa', 'BASE'], 2, /^UnknownNoun: .*[\s\S]*Nearest: lora/],
     ['a base that is nowhere', ['lora', 'nobody/nothing', '--data', 'DATA'], 3, /weft pull nobody\/nothing/],
     ['a rank beyond the weights', ['lora', 'BASE', '--data', 'DATA', '--rank', '999'], 2, /^RankTooHigh: /],
     ['no data', ['lora', 'BASE'], 2, /^BadValue: --data/],

@@ -68,9 +68,9 @@ export interface FitOptions extends DataOptions, StepOptions {
   readonly signal?: AbortSignal
 }
 
-export interface FitResult<C = unknown> {
-  /** The model with the trained parameters. */
-  readonly model: Model<C>
+export interface FitResult<M extends Model = Model> {
+  /** The model with the trained parameters: of the kind that was given, so that an adapter still folds. */
+  readonly model: M
   readonly state: TrainingState
   readonly outcome: 'finished' | 'stopped early' | 'interrupted'
   /** Of the last step taken in this call; NaN when none was. */
@@ -104,28 +104,28 @@ interface Run {
  * the same bits; a run that was interrupted or killed and is resumed ends with the bits of one that was not.
  * Throws UsageError for options that make no sense, CheckpointError for broken data or a checkpoint that does not fit.
  */
-export const fit = async <C>(
-  model: Model<C>,
+export const fit = async <M extends Model>(
+  model: M,
   data: Data,
   options: FitOptions = {},
-): Promise<FitResult<C>> => {
-  check(model as Model, data, options)
+): Promise<FitResult<M>> => {
+  check(model, data, options)
   const { train, held } = await holdOut(data, options)
   const objectives = options.objectives ?? [
     {
-      loss: modelLoss(options.recompute ? recomputing(model as Model) : (model as Model)),
+      loss: modelLoss(options.recompute ? recomputing(model) : model),
       optimizer: options.optimizer ?? adamW(),
-      moves: isMoved(model as Model),
+      moves: isMoved(model),
     },
   ]
   const state = initialState(objectives, model.parameters)
-  const steps = await countSteps(model as Model, train, options)
+  const steps = await countSteps(model, train, options)
   const { folder, position } = await openFolder(state, steps, options)
   // An evaluation is not cut short: patience must see the same losses in a run that goes on later.
   const uncut = { ...options, signal: undefined }
-  const evaluated: Evaluator | undefined = held && evaluator(model as Model, held, uncut)
+  const evaluated: Evaluator | undefined = held && evaluator(model, held, uncut)
   const run: Run = {
-    model: model as Model,
+    model: model,
     data: train,
     options,
     steps,
@@ -137,7 +137,7 @@ export const fit = async <C>(
     patience: position?.patience ?? { best: Infinity, without: 0 },
   }
   const result = await loop(run)
-  return { ...result, model: model.with({ ...state.parameters }), state }
+  return { ...result, model: model.with({ ...state.parameters }) as M, state }
 }
 
 /** Everything but buffers, which only what the model reports changes. */
@@ -276,7 +276,8 @@ const loop = async (run: Run): Promise<Pick<FitResult, 'outcome' | 'loss' | 'eva
     }
   if (run.evaluate && outcome === 'finished' && !Number.isNaN(loss)) evaluation = await evaluateNow(run)
   await save()
-  options.onProgress?.({ status: 'done', name: 'train', done: state.step, total: steps, unit: 'steps' })
+  if (outcome !== 'interrupted')
+    options.onProgress?.({ status: 'done', name: 'train', done: state.step, total: steps, unit: 'steps' })
   return { outcome, loss, evaluation }
 }
 
