@@ -59,7 +59,7 @@ export const merge: Verb = {
           value: 'N',
         }),
         maxShardSize: common.maxShardSize,
-        dryRun: common.dryRun,
+        dryRun: flag(z.boolean().default(false), 'explain what would happen to every tensor, and stop'),
         resume: common.resume,
         force: common.force,
         allowCrimes: flag(

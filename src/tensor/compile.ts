@@ -185,9 +185,19 @@ const check = (path: string, v: Value | undefined, spec: Spec): Value => {
 }
 
 const leafValue = (t: Tensor, env: ReadonlyMap<Tensor, Value>, random: RandomSource): Value => {
-  const node = t.node as Node<'random'>
-  if (t.node.op !== 'random') return env.get(t)!
-  return value(random(sizeOf(t.shape), node.attributes.stream), t.shape, 'uint8')
+  if (t.node.op === 'random') {
+    const { stream } = (t.node as Node<'random'>).attributes
+    return value(random(sizeOf(t.shape), stream), t.shape, 'uint8')
+  }
+  const known = env.get(t)
+  if (known) return known
+  throw new WeftError(
+    'MissingInput',
+    `the program uses input('${(t.node as Node<'input'>).attributes.name}')`,
+    {
+      hint: 'It is no input of the function that was compiled: take it from its arguments.',
+    },
+  )
 }
 
 /** A result that lies on the device comes to the host. */
