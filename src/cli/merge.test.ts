@@ -5,13 +5,15 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
-import { weft } from '../../test/weft.js'
+import { type Outcome, weftWith } from '../../test/weft.js'
 import { open } from '../checkpoint/index.js'
 import type { Explanation } from '../merge/index.js'
+import { readRuns } from '../runs/index.js'
 
 const model = (name: string): string => goldenFolder('merge', name)
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (name: string): string => join(scratch.path, name)
+const weft = (...argv: string[]): Promise<Outcome> => weftWith({ WEFT_HOME: at('home') }, argv)
 beforeAll(async () => {
   scratch = await scratchFolder()
 })
@@ -121,5 +123,16 @@ describe('weft merge', () => {
     const flags = ['--method', 'passthrough', '--out', at('adapted')]
     expect(await weft('merge', `${base}+${adapter}`, ...flags)).toMatchObject({ code: 0 })
     await sameWeights(at('adapted'), folded)
+  })
+
+  it('keeps a merge as a run, and none of one that is refused', async () => {
+    const text = await recipe('kept.yaml', linear())
+    expect(await weft('merge', text, '--out', at('kept'))).toMatchObject({ code: 0 })
+    const [run] = (await readRuns(at('home'))).filter(({ config }) => config.out === at('kept'))
+    expect(run).toMatchObject({ command: 'merge', subject: 'linear', status: 'finished' })
+    const before = (await readRuns(at('home'))).length
+    const broken = await recipe('gone.yaml', linear().replace(model('b'), at('nowhere')))
+    expect(await weft('merge', broken, '--out', at('gone'))).toMatchObject({ code: 3 })
+    expect((await readRuns(at('home'))).length).toBe(before)
   })
 })

@@ -1,9 +1,11 @@
 /** @file `weft merge`: several checkpoints into one, by a recipe of mergekit's or by a method's name. */
-import type { Explanation, Recipe } from '../merge/index.js'
+import { rm } from 'node:fs/promises'
+import type { Explanation, MergeReport, Recipe } from '../merge/index.js'
+import type { Run, RunStart } from '../runs/index.js'
 import { formatBytes } from './progress.js'
 import { grouped, table } from './table.js'
 import { action } from './verb.js'
-import type { Verb } from './verb.js'
+import type { Context, Verb } from './verb.js'
 
 /** The recipe that the arguments are: its documents, its text where it is a file, and the output folder given. */
 interface Given {
@@ -88,17 +90,26 @@ export const merge: Verb = {
         return context.result(explanations, (all) => all.map(page).join('\n\n'))
       }
       const folder = await outputOf(out, options)
-      const report = await mergeRecipe(given.recipes, folder, {
-        allowCrimes,
-        resume,
-        overwrite: force,
-        source: given.source,
+      const last = given.recipes[given.recipes.length - 1]
+      const about = {
+        command: 'merge',
+        subject: last.merge_method,
+        config: { recipes: given.recipes, out: folder },
         seed: options.seed ?? options.randomSeed,
-        maxShardBytes: shardBytes(options.outShardSize) ?? options.maxShardSize,
-        copyTokenizer: options.copyTokenizer,
-        signal,
-        onProgress,
-      })
+      }
+      const work = (): Promise<MergeReport> =>
+        mergeRecipe(given.recipes, folder, {
+          allowCrimes,
+          resume,
+          overwrite: force,
+          source: given.source,
+          seed: options.seed ?? options.randomSeed,
+          maxShardBytes: shardBytes(options.outShardSize) ?? options.maxShardSize,
+          copyTokenizer: options.copyTokenizer,
+          signal,
+          onProgress,
+        })
+      const report = await recorded(context, about, work)
       report.notes.forEach(context.info)
       context.result(
         report,
@@ -107,6 +118,31 @@ export const merge: Verb = {
       )
     },
   }),
+}
+
+/** The merge as a run under `home`. One that is refused leaves none. */
+const recorded = async <T>(
+  { home, signal }: Context,
+  about: RunStart,
+  work: () => Promise<T>,
+): Promise<T> => {
+  const [{ recordRun }, { exitCodes, WeftError }] = await Promise.all([
+    import('../runs/index.js'),
+    import('../errors.js'),
+  ])
+  const refusals: readonly number[] = [exitCodes.usage, exitCodes.checkpoint]
+  let folder: string | undefined
+  const noted = (run: Run): Promise<T> => {
+    folder = run.folder
+    return work()
+  }
+  try {
+    return await recordRun(home, about, noted, { signal })
+  } catch (error) {
+    if (folder !== undefined && error instanceof WeftError && refusals.includes(error.exitCode))
+      await rm(folder, { recursive: true, force: true })
+    throw error
+  }
 }
 
 const usage = async (code: string, message: string, hint?: string): Promise<never> => {
