@@ -2,10 +2,17 @@
 import { readFileSync } from 'node:fs'
 import { lora } from '../src/adapt/index.js'
 import { CheckpointWriter, open, type TensorPlan } from '../src/checkpoint/index.js'
-import { answering, architectureFor, createModel, type Model, openModel } from '../src/models/index.js'
+import { architectureFor, createModel, type Model, openModel } from '../src/models/index.js'
 import { fillBytes, keyOf } from '../src/random/index.js'
-import { recompute, sizeOf } from '../src/tensor/index.js'
-import { adamW, initialState, makeStep, modelLoss, type StepOptions } from '../src/train/index.js'
+import { sizeOf } from '../src/tensor/index.js'
+import {
+  adamW,
+  initialState,
+  makeStep,
+  modelLoss,
+  recomputing,
+  type StepOptions,
+} from '../src/train/index.js'
 import { randomBatch, trainer } from './_gpt.js'
 
 /** The greatest resident memory of this process so far, in bytes. */
@@ -63,20 +70,6 @@ const steady = async (): Promise<object> => {
   return { early, late }
 }
 
-/** The model with the intermediate values of its blocks computed again in the backward pass. */
-const checkpointed = (model: Model): Model => ({
-  ...model,
-  weights: (parameters, trace) => {
-    const base = model.weights(parameters, trace)
-    return answering(base, {
-      module: (name, x, at, body) =>
-        /^transformer\.h\.\d+$/.test(name)
-          ? recompute((t) => body(t, at), x)
-          : base.module(name, x, at, body),
-    })
-  },
-})
-
 /** Three steps of a model of twelve blocks, whose activations are most of the memory. */
 const activations = async (change: (model: Model) => Model, options: StepOptions): Promise<object> => {
   await warmUp()
@@ -87,7 +80,7 @@ const activations = async (change: (model: Model) => Model, options: StepOptions
   const baseline = peak()
   let loss = 0
   for (let i = 0; i < 3; i++)
-    loss = (await step(state, randomBatch(8, 256, 512), { learningRate: 1e-4 })).losses[0]
+    loss = (await step(state, randomBatch(16, 256, 512), { learningRate: 1e-4 })).losses[0]
   return { baseline, peak: peak(), loss }
 }
 
@@ -128,7 +121,7 @@ const tasks: Readonly<Record<string, (folder: string) => Promise<object>>> = {
   train,
   steady,
   kept: () => activations((model) => model, {}),
-  recomputed: () => activations(checkpointed, { optimization: 'basic' }),
+  recomputed: () => activations(recomputing, { optimization: 'basic' }),
 }
 
 const [task, folder] = process.argv.slice(2)

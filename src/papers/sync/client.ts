@@ -60,7 +60,7 @@ export class Client {
     const { signal } = this.options
     const headers = {
       accept,
-      'user-agent': 'weft (https://www.npmjs.com/package/weft-ml)',
+      'user-agent': 'weft-ml',
       ...(etag ? { 'if-none-match': etag } : {}),
       ...(modified ? { 'if-modified-since': modified } : {}),
     }
