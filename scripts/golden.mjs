@@ -21,9 +21,11 @@ process.exitCode = status ?? 1
 // A name that matches nothing must not look like success.
 if (status === 0 && name) {
   const { numPassedTests, testResults } = JSON.parse(readFileSync(report, 'utf8'))
-  const tests = testResults.flatMap((file) => file.assertionResults.map((test) => test.fullName))
+  const cases = testResults.flatMap((file) =>
+    file.assertionResults.map((test) => test.ancestorTitles.join(' ')),
+  )
   if (numPassedTests === 0) {
-    console.error(`No golden test is named ${name}. There are:\n  ${tests.join('\n  ')}`)
+    console.error(`No golden test is named ${name}. There are:\n  ${[...new Set(cases)].join('\n  ')}`)
     process.exitCode = 2
   }
 }

@@ -23,28 +23,10 @@ const golden = async (name: string): Promise<Tokenizer> =>
   tokenizerFromJson(await readGolden(name, 'tokenizer.json'))
 
 interface Case {
-  text: string
   ids: number[]
-  ids_plain: number[]
-  tokens: string[]
-  decoded: string
 }
 
 describe.each(names)('%s', (name) => {
-  test('gives the ids, tokens and decoded texts of the reference', async () => {
-    const tokenizer = await openTokenizer(goldenFolder('tokenizers', name))
-    for (const c of (await readGolden(name, 'golden.json')) as Case[]) {
-      expect(tokenizer.encode(c.text)).toEqual(c.ids)
-      expect(tokenizer.encode(c.text, { special: false })).toEqual(c.ids_plain)
-      // An unknown piece of a unigram text is shown as written, its id's token is <unk>.
-      const spelled = c.ids.map((id, i) =>
-        tokenizer.token(id) === '<unk>' ? c.tokens[i] : tokenizer.token(id),
-      )
-      expect(spelled).toEqual(c.tokens)
-      expect(tokenizer.decode(c.ids)).toBe(c.decoded)
-    }
-  })
-
   test('a streamed text is the decoded text, and no piece of it ends inside a character', async () => {
     const tokenizer = await golden(name)
     const check = (ids: number[]): void => {
