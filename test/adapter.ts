@@ -115,7 +115,8 @@ export const describeAdapter = (name: string, { inputs = {}, trains = false }: G
         return
       }
       await model.fold(out)
-      const folded = await openModel(await open(out), { trainable: true })
+      await using plain = await open(out)
+      const folded = await openModel(plain, { trainable: true })
       const { logits } = await run(folded, batch)
       expect(largestGap(logits, await own.read('merged_logits'))).toBeLessThan(2e-5)
     })
