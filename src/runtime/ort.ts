@@ -33,6 +33,7 @@ class OrtValue implements Value {
     readonly tensor: OrtTensor,
     readonly dtype: DType,
     readonly shape: Shape,
+    private readonly turn: Turn,
   ) {}
   get data(): TypedArray {
     if (
@@ -46,7 +47,14 @@ class OrtValue implements Value {
     return bits(this.tensor.data as TypedArray)
   }
   async read(): Promise<TypedArray> {
-    return bits((await this.tensor.getData()) as TypedArray)
+    if (this.tensor.location === 'cpu') return bits(this.tensor.data as TypedArray)
+    // A value that is collected, or a session released, while its numbers are on their way would cut them off.
+    inUse.add(this)
+    try {
+      return bits((await this.turn(() => this.tensor.getData())) as TypedArray)
+    } finally {
+      inUse.delete(this)
+    }
   }
   dispose(): void {
     if (this.tensor.location === 'gpu-buffer' && released.unregister(this)) this.tensor.dispose()
@@ -84,12 +92,13 @@ dtypes.uint8 = 'uint8'
 /** ONNX Runtime frees its objects only when told to, except in Node: tell it once nobody holds ours. */
 const released = new FinalizationRegistry<() => void>((release) => release())
 
-/** What runs under way need, lest it be collected and released meanwhile. */
+/** What runs and reads under way need, lest it be collected and released meanwhile. */
 const inUse = new Set<unknown>()
 
-const fromOrt = (tensor: OrtTensor): Value => {
-  const made = new OrtValue(tensor, dtypes[(tensor as TypedTensor<OrtTensor.Type>).type], tensor.dims)
-  if (tensor.location === 'gpu-buffer') released.register(made, () => tensor.dispose(), made)
+const fromOrt = (tensor: OrtTensor, turn: Turn): Value => {
+  const made = new OrtValue(tensor, dtypes[(tensor as TypedTensor<OrtTensor.Type>).type], tensor.dims, turn)
+  const release = (): void => void turn(async () => tensor.dispose())
+  if (tensor.location === 'gpu-buffer') released.register(made, release, made)
   return made
 }
 
@@ -122,7 +131,7 @@ class OrtSession implements Session {
     inUse.add(use)
     try {
       const results = await this.turn(() => this.session.run(given, outputs as string[]))
-      return outputs.map((name) => fromOrt(results[name] as OrtTensor))
+      return outputs.map((name) => fromOrt(results[name] as OrtTensor, this.turn))
     } finally {
       inUse.delete(use)
     }
