@@ -34,6 +34,8 @@ class OrtValue implements Value {
     readonly dtype: DType,
     readonly shape: Shape,
     private readonly turn: Turn,
+    /** The session it came from: ONNX Runtime gives a GPU up, with all that lies on it, when its last session is released. */
+    readonly owner?: OrtSession,
   ) {}
   get data(): TypedArray {
     if (
@@ -95,10 +97,18 @@ const released = new FinalizationRegistry<() => void>((release) => release())
 /** What runs and reads under way need, lest it be collected and released meanwhile. */
 const inUse = new Set<unknown>()
 
-const fromOrt = (tensor: OrtTensor, turn: Turn): Value => {
-  const made = new OrtValue(tensor, dtypes[(tensor as TypedTensor<OrtTensor.Type>).type], tensor.dims, turn)
-  const release = (): void => void turn(async () => tensor.dispose())
-  if (tensor.location === 'gpu-buffer') released.register(made, release, made)
+const fromOrt = (tensor: OrtTensor, turn: Turn, session: OrtSession): Value => {
+  const onGpu = tensor.location === 'gpu-buffer'
+  const made = new OrtValue(
+    tensor,
+    dtypes[(tensor as TypedTensor<OrtTensor.Type>).type],
+    tensor.dims,
+    turn,
+    onGpu ? session : undefined,
+  )
+  // What lay on a device that is gone needs no release.
+  const release = (): void => void turn(async () => tensor.dispose()).catch(() => undefined)
+  if (onGpu) released.register(made, release, made)
   return made
 }
 
@@ -131,7 +141,7 @@ class OrtSession implements Session {
     inUse.add(use)
     try {
       const results = await this.turn(() => this.session.run(given, outputs as string[]))
-      return outputs.map((name) => fromOrt(results[name] as OrtTensor, this.turn))
+      return outputs.map((name) => fromOrt(results[name] as OrtTensor, this.turn, this))
     } finally {
       inUse.delete(use)
     }
@@ -160,6 +170,6 @@ export const openOrt = async (
     throw new EngineError(`ONNX Runtime refused a graph on ${device}: ${(cause as Error).message}`, { cause })
   }
   const opened = new OrtSession(ort, session, turn)
-  released.register(opened, () => void turn(() => session.release()))
+  released.register(opened, () => void turn(() => session.release()).catch(() => undefined))
   return opened
 }
