@@ -33,7 +33,7 @@ export const merge: Verb = {
       'weft merge --method ties --base models/base models/a models/b --weight 1,1 -p density=0.3 --out models/merged',
     ],
     options: async () => {
-      const [{ z }, { common, flag }, { methods }] = await Promise.all([
+      const [{ z }, { common, flag }, { methods, procedures }] = await Promise.all([
         import('zod'),
         import('./options.js'),
         import('../merge/index.js'),
@@ -41,7 +41,7 @@ export const merge: Verb = {
       return z.object({
         out: flag(z.string().min(1).optional(), 'folder to write', { short: 'o', value: 'DIR' }),
         method: flag(
-          z.enum(methods.map(({ name }) => name)).optional(),
+          z.enum([...methods, ...procedures].map(({ name }) => name)).optional(),
           'merge the models given, without a recipe',
           {
             value: 'NAME',
@@ -52,10 +52,12 @@ export const merge: Verb = {
           value: 'W,W,...',
         }),
         parameters: flag(
-          z.record(z.string(), z.union([z.number(), z.boolean()])).optional(),
+          z.record(z.string(), z.union([z.number(), z.boolean(), z.string()])).optional(),
           'further parameters of the method, with --method',
           { short: 'p', value: 'KEY=VALUE' },
         ),
+        data: flag(z.string().optional(), 'JSONL file, for a method that looks at data', { value: 'FILE' }),
+        evalData: flag(z.string().optional(), 'JSONL file that such a method scores on', { value: 'FILE' }),
         dtype: common.dtype,
         seed: flag(common.seed.unwrap().optional(), 'seed of the methods that draw at random (0)', {
           value: 'N',
@@ -80,11 +82,23 @@ export const merge: Verb = {
     },
     run: async ({ arguments: { inputs }, options }, context) => {
       if (options.trustRemoteCode) await refuseCode()
+      const { explainMerge, mergeRecipe, procedures } = await import('../merge/index.js')
+      const procedure = procedures.find(({ name }) => name === options.method)
+      if (procedure) {
+        const { runProcedure } = await import('./merge-procedure.js')
+        return runProcedure(
+          procedure,
+          inputs,
+          { ...options, seed: options.seed ?? options.randomSeed },
+          context,
+        )
+      }
+      if (options.data !== undefined || options.evalData !== undefined)
+        await usage('UnwantedData', `--data: ${options.method ?? 'a recipe'} looks at no data`)
       const given = options.method ? await fromFlags(inputs, options) : await fromFile(inputs)
       const out = options.out ?? given.out
       const { allowCrimes, resume, force } = options
       const { progress: onProgress, signal } = context
-      const { explainMerge, mergeRecipe } = await import('../merge/index.js')
       if (options.dryRun) {
         const explanations = await explainMerge(given.recipes, { allowCrimes, signal, onProgress })
         return context.result(explanations, (all) => all.map(page).join('\n\n'))
@@ -184,7 +198,7 @@ const fromFlags = async (
     method?: string
     base?: string
     weight?: number[]
-    parameters?: Record<string, number | boolean>
+    parameters?: Record<string, number | boolean | string>
     dtype?: Recipe['dtype']
   },
 ): Promise<Given> => {
@@ -197,7 +211,7 @@ const fromFlags = async (
       model,
       ...(weighted || options.weight ? { parameters: { weight: options.weight?.[i] ?? 1 } } : {}),
     })),
-    ...(options.parameters ? { parameters: options.parameters } : {}),
+    ...(options.parameters ? { parameters: options.parameters as Recipe['parameters'] } : {}),
     ...(options.dtype ? { dtype: options.dtype } : {}),
   }
   return { recipes: [recipe] }

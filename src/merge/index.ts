@@ -11,6 +11,14 @@ export {
   type ParametersOf,
 } from './method.js'
 export { methods } from './methods.js'
+export {
+  type Merged,
+  type Procedure,
+  procedure,
+  type ProcedureContext,
+  type ProcedureDefinition,
+} from './procedure.js'
+export { procedures } from './procedures.js'
 export { formatRecipe } from './card.js'
 export {
   type Conditional,

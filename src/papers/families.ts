@@ -19,4 +19,5 @@ export interface MethodFamily {
 
 export const families: readonly MethodFamily[] = [
   { name: 'adapt', methods: async () => (await import('../adapt/index.js')).methods },
+  { name: 'merge', methods: async () => (await import('../merge/papers.js')).papers },
 ]
