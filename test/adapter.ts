@@ -17,7 +17,7 @@ import {
   valueAndGrad,
   valueOf,
 } from '../src/tensor/index.js'
-import { forward, modelLoss } from '../src/train/index.js'
+import { forward, isMoved, modelLoss, movedParameters } from '../src/train/index.js'
 import { type AdaptedModel, loadAdapter } from '../src/adapt/index.js'
 
 const largestGap = (a: Value, b: Value): number => {
@@ -46,9 +46,10 @@ const gradientName = (model: AdaptedModel, name: string): string => {
 const run = async (model: Model, batch: Record<string, Value>, trace: Trace = {}) => {
   const program = await compile(
     ({ parameters, batch }: { parameters: Record<string, Tensor>; batch: Record<string, Tensor> }) => {
-      const { value, grads } = valueAndGrad((p: Record<string, Tensor>) => modelLoss(model)(p, batch, trace))(
-        parameters,
-      )
+      const moved = Object.fromEntries(Object.entries(parameters).filter(([name]) => isMoved(model)(name)))
+      const { value, grads } = valueAndGrad((p: Record<string, Tensor>) =>
+        modelLoss(model)({ ...parameters, ...p }, batch, trace),
+      )(moved)
       return { logits: forward(model, parameters, batch).logits, loss: value.loss, grads }
     },
     { parameters: { ...model.parameters }, batch },
@@ -104,7 +105,7 @@ export const describeAdapter = (name: string, { inputs = {}, trains = false }: G
     })
 
     it('trains as many numbers', async () => {
-      const count = Object.values(model.parameters).reduce((n, v) => n + v.data.length, 0)
+      const count = countOf(model)
       expect(count).toBe(Number((await own.read('trainable')).data[0]))
     })
 
@@ -188,4 +189,4 @@ export const noisy = (model: AdaptedModel, scale = 0.1): AdaptedModel =>
 
 /** How many numbers train. */
 export const countOf = (model: Model): number =>
-  Object.values(model.parameters).reduce((n, v) => n + v.data.length, 0)
+  Object.values(movedParameters(model)).reduce((n, v) => n + v.data.length, 0)

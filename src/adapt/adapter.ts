@@ -18,6 +18,7 @@ import { keyOf } from '../random/index.js'
 import { type Tensor, type Value, valueOf } from '../tensor/index.js'
 import { baseTensor, frozen, transposed } from './base.js'
 import { heads, noSuchModule, targetSites } from './site.js'
+import type { Training } from '../train/index.js'
 import type {
   AdaptedModel,
   AdapterMethod,
@@ -217,12 +218,20 @@ const assembleAll = (plan: Plan, values: Parameters<Value>): AdaptedModel => {
   return assemble(plan, parameters, constants)
 }
 
+/** The method's own wishes, and its still parameters kept from the gradient. */
+const trainingFor = (plan: Plan): Training => {
+  const still = new Set(parameterSpecs(plan).flatMap(({ name, spec }) => (spec.still ? [name] : [])))
+  const own = plan.method.training?.(plan, plan.options) ?? {}
+  return { ...own, moves: (name) => !still.has(name) && (own.moves?.(name) ?? true) }
+}
+
 const assemble = (plan: Plan, parameters: Parameters<Value>, constants: Parameters<Value>): AdaptedModel => ({
   plan,
   architecture: plan.base.architecture,
   config: plan.base.config,
   checkpoint: plan.base.checkpoint,
   parameters,
+  training: trainingFor(plan),
   weights: (tensors, trace) => answers(plan, { ...tensors, ...frozen({ parameters: constants }) }, trace),
   with(values) {
     requireSame(parameters, values)

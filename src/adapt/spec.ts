@@ -4,6 +4,7 @@ import type { Adapter, Checkpoint, JsonObject } from '../checkpoint/index.js'
 import type { Model, Parameters } from '../models/index.js'
 import type { Paper } from '../papers/card.js'
 import type { Reproduction } from '../papers/reproduction.js'
+import type { SelfTrained, Training } from '../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../tensor/index.js'
 import type { FoldOptions } from './fold.js'
 import type { FreeInitial, Initial } from './initial.js'
@@ -48,6 +49,8 @@ export interface ParameterSpec {
   readonly axes?: readonly ('in' | 'out' | undefined)[]
   /** It takes the place of this tensor of the module (which need not have had it: a bias). */
   readonly replaces?: 'weight' | 'bias'
+  /** No gradient moves it; the method's own training may replace it: a mask, indices. It is saved with the rest. */
+  readonly still?: true
 }
 
 /** A parameter that all sites share. */
@@ -110,6 +113,8 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   foldBias?(b: Tensor, p: Named<Tensor>, settings: S): Tensor
   /** Along which axes a weight may be folded block by block. Default: none. */
   blocks?(settings: S): readonly ('in' | 'out')[]
+  /** What its training asks beside gradients. `still` parameters need no word here. */
+  training?(plan: Plan, options: O): Training
   /** The method's own keys of adapter_config.json. */
   toPeft(options: O, sites: readonly Site[]): JsonObject
   /** The method's own options from adapter_config.json. Throws CheckpointError for what it cannot do. */
@@ -142,7 +147,7 @@ export interface Plan {
 }
 
 /** A model that is a base and an adapter; its parameters are the adapter's. */
-export interface AdaptedModel<C = unknown> extends Model<C> {
+export interface AdaptedModel<C = unknown> extends Model<C>, SelfTrained {
   readonly plan: Plan
   with(parameters: Parameters<Value>): AdaptedModel<C>
   /** Writes an adapter folder that PEFT loads. */

@@ -7,7 +7,15 @@ import { CheckpointError, UsageError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import { recordRun, type Run, runFiles } from '../runs/index.js'
 import { type Dataset, jsonl, split, type Tokenizer } from '../text/index.js'
-import { fit, type FitOptions, type FitResult, adamW, scheduleNames, sgd } from '../train/index.js'
+import {
+  fit,
+  type FitOptions,
+  type FitResult,
+  adamW,
+  movedParameters,
+  scheduleNames,
+  sgd,
+} from '../train/index.js'
 import type { ScheduleName } from '../train/index.js'
 import { formatConfig } from './config.js'
 import { useEngine } from './engine.js'
@@ -170,8 +178,8 @@ export interface TrainingResult extends Pick<FitResult, 'outcome' | 'evaluation'
   seconds: number
 }
 
-const sizeOfModel = ({ parameters }: Model): number =>
-  Object.values(parameters).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
+const sizeOfModel = (model: Model): number =>
+  Object.values(movedParameters(model)).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
 
 /** The library's options for those of the command line. */
 const fitOptions = (training: Training, out: string, { progress, signal }: Context): FitOptions => {

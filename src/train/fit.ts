@@ -15,6 +15,7 @@ import {
 } from './data.js'
 import { type Evaluation, type Evaluator, evaluator } from './evaluate.js'
 import { type Batch, modelLoss } from './loss.js'
+import { isMoved, trainingOf } from './method.js'
 import { initialState, type Objective, type TrainingState } from './objective.js'
 import { adamW, type Optimizer } from './optimizer.js'
 import { recomputing } from './recompute.js'
@@ -111,13 +112,7 @@ export const fit = async <M extends Model>(
 ): Promise<FitResult<M>> => {
   check(model, data, options)
   const { train, held } = await holdOut(data, options)
-  const objectives = options.objectives ?? [
-    {
-      loss: modelLoss(options.recompute ? recomputing(model) : model),
-      optimizer: options.optimizer ?? adamW(),
-      moves: isMoved(model),
-    },
-  ]
+  const objectives = options.objectives ?? [objectiveOf(model, options)]
   const state = initialState(objectives, model.parameters)
   const steps = await countSteps(model, train, options)
   const { folder, position } = await openFolder(state, steps, options)
@@ -140,11 +135,11 @@ export const fit = async <M extends Model>(
   return { ...result, model: model.with({ ...state.parameters }) as M, state }
 }
 
-/** Everything but buffers, which only what the model reports changes. */
-const isMoved = ({ architecture, config }: Model): ((name: string) => boolean) => {
-  const table = architecture.table(config)
-  const buffers = new Set(table.filter(({ kind }) => kind === 'buffer').map(({ name }) => name))
-  return (name) => !buffers.has(name)
+/** The model's own loss, for all of its parameters that follow the gradient, as its method would have it. */
+const objectiveOf = (model: Model, { recompute, optimizer = adamW() }: FitOptions): Objective => {
+  const loss = modelLoss(recompute ? recomputing(model) : model)
+  const usual = { loss, optimizer, moves: isMoved(model) }
+  return trainingOf(model).objective?.(usual) ?? usual
 }
 
 const check = (model: Model, data: Data, options: FitOptions): void => {
@@ -292,10 +287,16 @@ const tokensIn = (batches: readonly Batch[]): number =>
   batches.reduce((n, { ids, labels }) => n + ((ids ?? labels)?.data.length ?? 0), 0)
 
 const takeStep = async (run: Run, batches: readonly Batch[]): Promise<number> => {
-  const { state, options, rate, step, folder, steps } = run
+  const { model, state, options, rate, step, folder, steps } = run
+  const { seed = 0 } = options
+  const training = trainingOf(model)
   const learningRate = rate(state.step)
   const start = performance.now()
-  const result = await step(state, batches, { learningRate, seed: options.seed ?? 0 })
+  const course = { steps, seed, learningRate }
+  const own = training.inputs?.(state, course)
+  const given = own ? batches.map((batch) => ({ ...batch, ...own })) : batches
+  const result = await step(state, given, { learningRate, seed })
+  await training.between?.(state, { ...course, batches, result })
   await options.hook?.(state, result)
   const tokensPerSecond = (1000 * tokensIn(batches)) / (performance.now() - start)
   const [loss] = result.losses

@@ -3,6 +3,15 @@ export * from './loss.js'
 export * from './optimizer.js'
 export * from './schedule.js'
 export { initialState, type Objective, type TrainingState } from './objective.js'
+export {
+  isMoved,
+  movedParameters,
+  type SelfTrained,
+  type TrainingCourse,
+  type Taken,
+  type Training,
+  trainingOf,
+} from './method.js'
 export { makeStep, type Step, type StepInputs, type StepOptions, type StepResult } from './step.js'
 export { type Course, type Data, type DataOptions } from './data.js'
 export { type EvaluateOptions, evaluate, type Evaluation, type Evaluator, evaluator } from './evaluate.js'

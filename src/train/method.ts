@@ -1,0 +1,58 @@
+/**
+ * @file What a method asks of the trainer beside gradients of its parameters: which of them follow the gradient, a changed
+ * objective, inputs of its own, something to do between steps. A model that carries it is trained so by `fit`.
+ */
+import type { Model, Parameters } from '../models/index.js'
+import type { Value } from '../tensor/index.js'
+import type { Batch } from './loss.js'
+import type { Objective, TrainingState } from './objective.js'
+import type { StepResult } from './step.js'
+
+/** Where a run stands. What is drawn at random must follow from it and the state alone, so that a resumed run draws the same. */
+export interface TrainingCourse {
+  /** How many steps the run has. */
+  readonly steps: number
+  readonly seed: number | string
+  /** Of the step under way. */
+  readonly learningRate: number
+}
+
+/** A step that was taken. */
+export interface Taken extends TrainingCourse {
+  readonly batches: readonly Batch[]
+  readonly result: StepResult
+}
+
+export interface Training {
+  /** Which parameters follow the gradient. The others enter the step as inputs that only `between` changes: masks, indices. Default all. */
+  moves?(name: string): boolean
+  /** The usual objective, changed: a term added to the loss, slots beside the optimiser's. */
+  objective?(usual: Objective): Objective
+  /** What joins each batch of the next step, always of the same names and shapes: which layers train. */
+  inputs?(state: TrainingState, course: TrainingCourse): Readonly<Record<string, Value>>
+  /** After each step, before the hook. It may replace what is in `state`; where shapes change, the next step is compiled anew. */
+  between?(state: TrainingState, taken: Taken): void | Promise<void>
+}
+
+/** A model that may say how it is trained. */
+export interface SelfTrained {
+  readonly training?: Training
+}
+
+/** How `model` is trained, where it says so. */
+export const trainingOf = (model: Model & SelfTrained): Training => model.training ?? {}
+
+/** Which parameters of `model` follow the gradient: neither buffers, which reports change, nor what its method keeps still. */
+export const isMoved = (model: Model): ((name: string) => boolean) => {
+  const { architecture, config } = model
+  const { moves = () => true } = trainingOf(model)
+  const table = architecture.table(config)
+  const buffers = new Set(table.filter(({ kind }) => kind === 'buffer').map(({ name }) => name))
+  return (name) => !buffers.has(name) && moves(name)
+}
+
+/** The parameters of `model` that follow the gradient: what "trainable" counts. */
+export const movedParameters = (model: Model): Parameters<Value> => {
+  const moved = isMoved(model)
+  return Object.fromEntries(Object.entries(model.parameters).filter(([name]) => moved(name)))
+}
