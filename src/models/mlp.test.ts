@@ -32,8 +32,9 @@ const logitsOf = async (
 type Rows = readonly (readonly number[])[]
 
 /** The rows of x Wᵀ + b. */
-const linear = ({ parameters }: Model, name: string, x: Rows): number[][] => {
-  const [w, b] = [toNumbers(parameters[`${name}.weight`]), toNumbers(parameters[`${name}.bias`])]
+const linear = ({ parameters }: Model, name: string, x: Rows, biased = true): number[][] => {
+  const w = toNumbers(parameters[`${name}.weight`])
+  const b = biased ? toNumbers(parameters[`${name}.bias`]) : new Float64Array(w.length / x[0].length)
   return x.map((row) =>
     Array.from(b, (bias, o) => row.reduce((sum, v, i) => sum + v * w[o * row.length + i], bias)),
   )
@@ -73,6 +74,23 @@ describe('an mlp', () => {
     close(await logitsOf(model, value), linear(model, 'head', normed(h)))
   })
 
+  it('may be blocks on the inputs themselves, with RMS norms that have no parameters', async () => {
+    const bare = { ...plain, residual: true, width: 3, norm: 'rms', input_projection: false, bias: false }
+    const model = await createModel({ ...bare, down_scale: 0.5 })
+    expect(Object.keys(model.parameters).sort()).toEqual(
+      ['blocks.0.down', 'blocks.0.up', 'blocks.1.down', 'blocks.1.up', 'head'].map((n) => `${n}.weight`),
+    )
+    const rms = (x: Rows): number[][] =>
+      x.map((row) => row.map((v) => v / Math.sqrt(row.reduce((s, u) => s + u * u, 0) / row.length + 1e-5)))
+    const times = (name: string, x: Rows): number[][] => linear(model, name, x, false)
+    const block = (i: number, h: Rows): Rows =>
+      added(h, times(`blocks.${i}.down`, tanh(times(`blocks.${i}.up`, rms(h)))))
+    close(await logitsOf(model, value), times('head', block(1, block(0, x))))
+    const full = toNumbers((await createModel(bare)).parameters['blocks.0.down.weight'])
+    const half = toNumbers(model.parameters['blocks.0.down.weight'])
+    half.forEach((w, i) => expect(w).toBeCloseTo(full[i] / 2, 6))
+  })
+
   it('reads pixels as one row an image', async () => {
     const model = await createModel(plain)
     const images = valueOf(x.flat(), [2, 3, 1, 1])
@@ -108,7 +126,7 @@ describe('an mlp', () => {
   })
 
   it('asks for every tensor of its table, and for no other', () => {
-    for (const config of [plain, deep, { ...plain, bias: false }]) {
+    for (const config of [plain, deep, { ...plain, bias: false }, { ...deep, norm: 'rms' }]) {
       const c = mlp.mlp.readConfig(config)
       const table = new Map(mlp.mlp.table(c).map(({ name, shape }) => [name, shape]))
       const asked = new Set<string>()
@@ -128,6 +146,11 @@ describe('an mlp', () => {
     [{ sizes: [3, 0, 2] }, /sizes is \[3,0,2\]; expected a list of positive integers/],
     [{ sizes: undefined }, /sizes is missing/],
     [{ residual: true }, /width is missing/],
+    [
+      { residual: true, width: 6, input_projection: false },
+      /input_projection is false; expected true, unless/,
+    ],
+    [{ norm: 'batch' }, /norm is "batch"; expected 'layer' or 'rms'/],
     [{ hidden_act: 'rellu' }, /rellu/],
   ])('refuses %j', (change, message) => {
     expect(() => mlp.mlp.readConfig({ ...plain, ...change })).toThrow(message)

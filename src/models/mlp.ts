@@ -1,9 +1,11 @@
 /**
- * @file Multi-layer perceptrons: plain, or residual blocks with a layer norm before each. Their config.json is Weft's own:
+ * @file Multi-layer perceptrons: plain, or residual blocks with a norm before each. Their config.json is Weft's own:
  * `{"model_type": "weft_mlp", "sizes": [784, 256, 256, 10], "hidden_act": "relu"}`, inputs first and classes last; with
- * `"residual": true, "width": 128` each size between is that of a block's hidden units instead.
+ * `"residual": true, "width": 128` each size between is that of a block's hidden units instead. Residual networks may
+ * also say `"norm": "rms"` (without parameters, before each block and nowhere else), `"input_projection": false` (the
+ * inputs are the stream) and `"down_scale"` (a factor on what `down` begins as).
  */
-import { activation, layerNorm, type Tensor } from '../tensor/index.js'
+import { activation, full, layerNorm, rmsNorm, type Tensor } from '../tensor/index.js'
 import { CheckpointError, WeftError } from '../errors.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { ConfigReader } from './config.js'
@@ -18,6 +20,12 @@ export interface MlpConfig {
   readonly classes: number
   /** Width of the residual stream; undefined for a plain network. */
   readonly width?: number
+  /** Of each block: a layer norm (and one more before the head), or RMS norms without parameters. */
+  readonly norm: 'layer' | 'rms'
+  /** Whether a linear module makes the stream of the inputs. */
+  readonly projected: boolean
+  /** Factor on what each block's `down` begins as. */
+  readonly downScale: number
   readonly activation: (x: Tensor) => Tensor
   /** Whether linear modules have biases. */
   readonly biases: boolean
@@ -34,11 +42,23 @@ const readConfig = (json: Readonly<Record<string, unknown>>): MlpConfig => {
       'InvalidConfig',
       `config.json: sizes is [${sizes}]; expected at least two: inputs first, classes last.`,
     )
+  const width = config.boolean('residual', false) ? config.size('width') : undefined
+  const norm = config.string('norm', 'layer')
+  config.require(norm === 'layer' || norm === 'rms', 'norm', "'layer' or 'rms'")
+  const projected = config.boolean('input_projection', true)
+  config.require(
+    projected || width === sizes[0],
+    'input_projection',
+    `true, unless width is ${sizes[0]}, as the inputs are`,
+  )
   return {
     inputs: sizes[0],
     hidden: sizes.slice(1, -1),
     classes: sizes[sizes.length - 1],
-    width: config.boolean('residual', false) ? config.size('width') : undefined,
+    width,
+    norm: norm as MlpConfig['norm'],
+    projected,
+    downScale: config.number('down_scale', 1),
     activation: activation(config.string('hidden_act', 'relu')),
     biases: config.boolean('bias', true),
     dropout: config.number('dropout', 0),
@@ -46,10 +66,16 @@ const readConfig = (json: Readonly<Record<string, unknown>>): MlpConfig => {
   }
 }
 
-/** The layer norm `name`, over the last axis of x. */
+/** The norm `name`, over the last axis of x. */
 export const norm = (w: Weights, name: string, x: Tensor, c: MlpConfig, at: Positions): Tensor =>
   w.module(name, x, at, (x) =>
-    layerNorm(x, { weight: w.tensor(`${name}.weight`), bias: w.tensor(`${name}.bias`), epsilon: c.epsilon }),
+    c.norm === 'rms'
+      ? rmsNorm(x, full([x.shape[x.rank - 1]], 1, x.dtype), c)
+      : layerNorm(x, {
+          weight: w.tensor(`${name}.weight`),
+          bias: w.tensor(`${name}.bias`),
+          epsilon: c.epsilon,
+        }),
   )
 
 /** One hidden layer of a plain network. x: [batch, in] -> [batch, out]. */
@@ -74,7 +100,7 @@ const forward = (w: Weights, inputs: ModelInputs, c: MlpConfig): ModelOutputs =>
   // There are no tokens: modules are told of one.
   const at = inputs.at ?? positionsFrom(1, { causal: false })
   let x = features(inputs, c)
-  if (c.width !== undefined) x = w.linear('input', x)
+  if (c.width !== undefined && c.projected) x = w.linear('input', x)
   const hidden = [x]
   for (const i of c.hidden.keys()) {
     const name = c.width === undefined ? `layers.${i}` : `blocks.${i}`
@@ -83,7 +109,7 @@ const forward = (w: Weights, inputs: ModelInputs, c: MlpConfig): ModelOutputs =>
     )
     hidden.push(x)
   }
-  if (c.width !== undefined) x = hidden[hidden.length - 1] = norm(w, 'norm', x, c, at)
+  if (c.width !== undefined && c.norm === 'layer') x = hidden[hidden.length - 1] = norm(w, 'norm', x, c, at)
   return { logits: w.linear('head', x), hidden }
 }
 
@@ -108,14 +134,18 @@ const plainTable = (c: MlpConfig): WeightSpec[] => {
   ]
 }
 
+/** A norm's parameters: none of an RMS norm's. */
+const normSpecs = (name: string, c: MlpConfig, width: number): WeightSpec[] =>
+  c.norm === 'rms' ? [] : layerNormSpecs(name, width, residual)
+
 const residualTable = (c: MlpConfig, width: number): WeightSpec[] => [
-  ...linear('input', [width, c.inputs], [residual, undefined], c),
+  ...(c.projected ? linear('input', [width, c.inputs], [residual, undefined], c) : []),
   ...c.hidden.flatMap((units, i) => [
-    ...layerNormSpecs(`blocks.${i}.norm`, width, residual),
+    ...normSpecs(`blocks.${i}.norm`, c, width),
     ...linear(`blocks.${i}.up`, [units, width], [unitsOf(i), residual], c, 2),
-    ...linear(`blocks.${i}.down`, [width, units], [residual, unitsOf(i)], c),
+    ...linear(`blocks.${i}.down`, [width, units], [residual, unitsOf(i)], c, c.downScale ** 2),
   ]),
-  ...layerNormSpecs('norm', width, residual),
+  ...normSpecs('norm', c, width),
   ...linear('head', [c.classes, width], [undefined, residual], c),
 ]
 

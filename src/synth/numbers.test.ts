@@ -163,6 +163,19 @@ describe('Dirichlet', () => {
 })
 
 describe('a random teacher', () => {
+  test('changed, agrees as much as is kept of it', () => {
+    const task = teacher({ in: 16, hidden: 24, out: 4, seed: 1 })
+    const agreement = (keep: number): number => {
+      const [a, b] = [task, task.changed({ seed: 2, keep })].map((t) => t.sample(2000, { seed: 3 }))
+      expect(b.x).toEqual(a.x)
+      return a.labels.data.reduce((n: number, label, i) => n + Number(label === b.labels.data[i]), 0) / 2000
+    }
+    expect(agreement(1)).toBe(1)
+    expect(agreement(0)).toBeLessThan(0.4)
+    expect(agreement(0.9)).toBeGreaterThan(agreement(0.6))
+    expect(() => task.changed({ seed: 2, keep: 2 })).toThrow(/keep is 2/)
+  })
+
   const options = { in: 6, hidden: 16, out: 4, seed: 9 }
 
   test('gives the same data for the same seeds, its outputs for its inputs, and the largest as label', () => {

@@ -43,6 +43,7 @@ export interface TeacherData {
 export class Teacher {
   readonly in: number
   readonly out: number
+  readonly #options: TeacherOptions
   readonly #hidden: number
   readonly #gain: number
   readonly #linear: number
@@ -70,6 +71,7 @@ export class Teacher {
       const own = stream.fork(`teacher ${name}`)
       return Float64Array.from({ length: count }, () => scale * own.normal())
     }
+    this.#options = options
     this.in = width
     this.out = out
     this.#hidden = hidden
@@ -82,13 +84,27 @@ export class Teacher {
     this.#direction = draw('direction', width, 1)
   }
 
+  /**
+   * A teacher that conflicts with this one on the same inputs: T0 becomes keep T0 + sqrt(1 - keep²) T0', with T0' drawn
+   * anew by `seed`; all else stays.
+   */
+  changed({ seed, keep = 0.6 }: { seed: number | string; keep?: number }): Teacher {
+    if (!(keep >= 0 && keep <= 1))
+      throw new UsageError('BadTeacher', `keep is ${keep}; expected a number from 0 to 1`)
+    const [other, fresh] = [new Teacher(this.#options), new Teacher({ ...this.#options, seed }).#first]
+    const share = Math.sqrt(1 - keep * keep)
+    this.#first.forEach((old, i) => (other.#first[i] = keep * old + share * fresh[i]))
+    return other
+  }
+
   /** The outputs for one input. x: [in]. Returns [out]. */
   outputs(x: ArrayLike<number>): Float64Array {
     const y = new Float64Array(this.out)
+    const sums = new Float64Array(this.#hidden)
+    for (let i = 0; i < this.in; i++)
+      for (let j = 0; j < this.#hidden; j++) sums[j] += x[i] * this.#first[i * this.#hidden + j]
     for (let j = 0; j < this.#hidden; j++) {
-      let sum = 0
-      for (let i = 0; i < this.in; i++) sum += x[i] * this.#first[i * this.#hidden + j]
-      const h = this.#activation(this.#gain * sum)
+      const h = this.#activation(this.#gain * sums[j])
       for (let o = 0; o < this.out; o++) y[o] += h * this.#second[j * this.out + o]
     }
     if (this.#linear !== 0)
