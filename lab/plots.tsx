@@ -1,4 +1,4 @@
-/** @file The plots that reproductions declare: curves, bars with spread, Pareto fronts, as SVG. */
+/** @file Plots of reproductions and runs as SVG: curves, bars with spread, Pareto fronts, heat maps. */
 import type { JSX } from 'preact'
 import type { Axis, Plot, PlotSeries } from '../src/lab/api.js'
 import { number } from './format.js'
@@ -172,18 +172,72 @@ const Points = ({ plot }: { plot: Plot }): JSX.Element => {
   )
 }
 
+const rowHeight = 20
+
+/** Cells in shades between the least and the greatest value, which they also say where there is room. */
+const Cells = ({ plot }: { plot: Plot }): JSX.Element => {
+  const columns = [...new Set(plot.series.flatMap(({ points }) => points.map(({ x }) => String(x))))]
+  const values = plot.series.flatMap(({ points }) => points.map(({ y }) => y))
+  const [least, most] = [Math.min(...values), Math.max(...values)]
+  const left = 112
+  const room = (width - left - edge.right) / columns.length
+  const shade = (y: number): number => 0.04 + (0.76 * (y - least)) / (most - least || 1)
+  return (
+    <>
+      {plot.series.map(({ name, points }, row) => (
+        <g key={name} transform={`translate(0 ${edge.top + row * rowHeight})`}>
+          <text x={left - 8} y={rowHeight / 2} dy="0.32em" text-anchor="end">
+            {name}
+          </text>
+          {points.map(({ x, y }) => {
+            const start = left + columns.indexOf(String(x)) * room
+            return (
+              <g key={x} class={`cell ${shade(y) > 0.45 ? 'dark' : ''}`}>
+                <rect x={start} width={room - 1} height={rowHeight - 1} fill-opacity={shade(y)} />
+                {room > 44 && (
+                  <text x={start + room / 2} y={rowHeight / 2} dy="0.32em" text-anchor="middle">
+                    {number(y)}
+                  </text>
+                )}
+              </g>
+            )
+          })}
+        </g>
+      ))}
+      {columns.map((name, i) => (
+        <text
+          key={name}
+          x={left + (i + 0.5) * room}
+          y={edge.top + plot.series.length * rowHeight + 16}
+          text-anchor="middle"
+        >
+          {name.length * 7 > room ? `${name.slice(0, Math.max(3, Math.floor(room / 7) - 1))}…` : name}
+        </text>
+      ))}
+    </>
+  )
+}
+
+const heightOf = ({ kind, series }: Plot): number =>
+  kind === 'heatmap' ? edge.top + series.length * rowHeight + 26 : height
+
+const Drawing = ({ plot }: { plot: Plot }): JSX.Element => {
+  if (plot.kind === 'heatmap') return <Cells plot={plot} />
+  return plot.kind === 'bars' ? <Bars plot={plot} /> : <Points plot={plot} />
+}
+
 /** A plot, its legend, and its numbers as a table that opens. */
 export const PlotFigure = ({ plot }: { plot: Plot }): JSX.Element => (
   <figure class="plot">
     <figcaption>{plot.title}</figcaption>
     <svg
-      viewBox={`0 0 ${width} ${height}`}
+      viewBox={`0 0 ${width} ${heightOf(plot)}`}
       role="img"
       aria-label={`${plot.title}: ${plot.y.label} by ${plot.x.label}`}
     >
-      {plot.kind === 'bars' ? <Bars plot={plot} /> : <Points plot={plot} />}
+      <Drawing plot={plot} />
     </svg>
-    {plot.series.length > 1 && (
+    {plot.kind !== 'heatmap' && plot.series.length > 1 && (
       <ul class="legend">
         {plot.series.map(({ name }, s) => (
           <li key={name}>

@@ -6,6 +6,7 @@ import { type Curve, Curves } from './curves.js'
 import { between, bytes, moment } from './format.js'
 import { get, listen, post } from './http.js'
 import { Empty, Failure, State } from './parts.js'
+import { PlotFigure } from './plots.js'
 
 /** `series/name` -> its name; one plot a name, one curve a series. */
 const plots = (curves: readonly Curve[]): [string, Curve[]][] => {
@@ -115,6 +116,22 @@ export const Run = ({ data }: { data: RunPage }): JSX.Element => {
           <Curves key={name} title={name} curves={own} />
         ))}
       </div>
+      {run.plots.length > 0 && (
+        <section aria-labelledby="findings">
+          <h2 id="findings">What it found</h2>
+          {run.plots.map((plot) => (
+            <PlotFigure key={plot.title} plot={plot} />
+          ))}
+        </section>
+      )}
+      {run.documents.map(({ path, text }) => (
+        <details key={path} open={path === 'recipe.yaml'}>
+          <summary>{path}</summary>
+          <pre class="log" tabIndex={0} role="region" aria-label={path}>
+            {text}
+          </pre>
+        </details>
+      ))}
       <Settings title="Settings" values={run.config} />
       <Settings title="Versions and machine" values={run.facts} />
       {run.logBytes > 0 && <Log run={run} />}

@@ -128,9 +128,9 @@ export interface Claim {
   why: string | null
 }
 
-/** One plot a reproduction declares. Bars have names as `x`. */
+/** One plot, of a reproduction or a run. Bars have names as `x`; of a heat map each series is a row, and `x` its columns. */
 export interface Plot {
-  kind: 'curve' | 'bars' | 'pareto'
+  kind: 'curve' | 'bars' | 'pareto' | 'heatmap'
   title: string
   x: Axis
   y: Axis
@@ -227,6 +227,10 @@ export interface RunPage extends RunRow {
   /** Everything else that run.json says: versions, machine, commit, seed. */
   facts: Record<string, unknown>
   artifacts: { path: string; bytes: number }[]
+  /** What it left to be drawn, in plots.json. */
+  plots: Plot[]
+  /** Its YAML files: a recipe, the settings. */
+  documents: { path: string; text: string }[]
   metricNames: string[]
   /** What the run found; its shape is the command's. */
   result: unknown

@@ -19,6 +19,7 @@ export {
   type ProcedureDefinition,
 } from './procedure.js'
 export { procedures } from './procedures.js'
+export { type AnatomyOptions, anatomyOf } from './anatomy.js'
 export { formatRecipe } from './card.js'
 export {
   type Conditional,

@@ -22,9 +22,9 @@ export const bars = (options: PlotOptions): Plot => ({ kind: 'bars', ...options 
 /** Every arm as a point: metric `x` against metric `y`. */
 export const pareto = (options: PlotOptions & { x: string }): Plot => ({ kind: 'pareto', ...options })
 
-/** A plot with its points. Bars have arms' names as `x`. */
+/** A plot with its points. Bars have arms' names as `x`; of a heat map each series is a row, and `x` its columns. */
 export interface DrawnPlot {
-  readonly kind: Plot['kind']
+  readonly kind: Plot['kind'] | 'heatmap'
   readonly title: string
   readonly x: { readonly label: string; readonly log?: boolean }
   readonly y: { readonly label: string; readonly log?: boolean }

@@ -68,4 +68,9 @@ export interface MetricsRow {
 }
 
 /** Names inside a run's folder. */
-export const files = { record: 'run.json', metrics: 'metrics.jsonl', log: 'log.txt' } as const
+export const files = {
+  record: 'run.json',
+  metrics: 'metrics.jsonl',
+  log: 'log.txt',
+  plots: 'plots.json',
+} as const

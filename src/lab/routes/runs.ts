@@ -7,7 +7,7 @@ import type { LogPart, RunList, RunPage, RunRow } from '../api.js'
 import { bodyOf, queryOf } from '../body.js'
 import { HttpError, notFound } from '../errors.js'
 import { openInside, readPart } from '../files.js'
-import { artifactsIn, comparison, logSize } from '../run-page.js'
+import { artifactsIn, comparison, documentsIn, logSize, plotsIn } from '../run-page.js'
 import { listRuns, runOf } from '../index/runs.js'
 import { stopRun } from '../jobs/jobs.js'
 import { curvesOf } from '../metrics.js'
@@ -37,11 +37,14 @@ export const runPage = async (services: Services, id: string): Promise<RunPage> 
   if (!run) throw notFound('run', id)
   const { versions, machine, process, commit, seed, config, result, error } = run
   const indexed = await runOf(services.db, id)
+  const artifacts = await artifactsIn(folder)
   return {
     ...row,
     config,
     facts: { seed, versions, machine, host: process.host, pid: process.pid, commit },
-    artifacts: await artifactsIn(folder),
+    artifacts,
+    plots: await plotsIn(folder),
+    documents: await documentsIn(folder, artifacts),
     metricNames: Object.keys(row.metrics),
     result: result ?? null,
     error: error ?? null,
