@@ -40,7 +40,9 @@ export const asModel = async (base: Checkpoint | Model): Promise<Model> =>
 export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): AdapterMethod<O> => {
   const method = spec as unknown as AdapterSpec<CommonOptions, unknown>
   const create = async (base: Checkpoint | Model, options: Partial<O> = {}): Promise<AdaptedModel> => {
-    const plan = planOf(method, await asModel(base), checked(method, options))
+    const model = await asModel(base)
+    const given = checked(method, options)
+    const plan = planOf(method, model, (await method.resolve?.(model, given)) ?? given)
     return assembleAll(plan, await initialParameters(plan))
   }
   const load: AdapterMethod<O>['load'] = async (base, saved, options) => {

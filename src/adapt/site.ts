@@ -1,6 +1,6 @@
 /** @file Where an adapter can stand: the modules of a model, and which of them its targets name. */
 import { nearest, UsageError, WeftError } from '../errors.js'
-import type { Model } from '../models/index.js'
+import type { AxisGroup, Model, WeightSpec } from '../models/index.js'
 
 /** A module with a weight. */
 export interface Site {
@@ -14,6 +14,24 @@ export interface Site {
   readonly transposed: boolean
   /** Whether the model has a bias there. */
   readonly bias: boolean
+  /** What its inputs are units of (heads, hidden channels), where they are not the residual stream's. */
+  readonly inputUnits?: AxisGroup
+  /** The same of its outputs; a fused weight has every unit in each of `parts` equal parts. */
+  readonly outputUnits?: AxisGroup & { readonly parts: number }
+}
+
+/** The units along the axes of a weight. */
+const unitsOf = (
+  { axes, parts }: WeightSpec,
+  transposed: boolean,
+): Pick<Site, 'inputUnits' | 'outputUnits'> => {
+  const [outputs, inputs] = (transposed ? [axes[1], axes[0]] : axes).map((axis) =>
+    axis?.group === 'residual' ? undefined : axis,
+  )
+  return {
+    ...(inputs && { inputUnits: inputs }),
+    ...(outputs && { outputUnits: { ...outputs, parts: parts?.length ?? 1 } }),
+  }
 }
 
 /** Which modules an adapter stands at, in PEFT's terms. */
@@ -53,7 +71,8 @@ const defaultTargets: Readonly<Record<string, readonly string[]>> = {
 export const sitesOf = (model: Model, kinds: readonly Site['kind'][]): Site[] => {
   const table = model.architecture.table(model.config)
   const biases = new Set(table.map(({ name }) => name).filter((name) => name.endsWith('.bias')))
-  return table.flatMap(({ name, kind, shape, layout }): Site[] => {
+  return table.flatMap((spec): Site[] => {
+    const { name, kind, shape, layout } = spec
     const rank = kind === 'norm' ? 1 : 2
     if (!kinds.includes(kind as Site['kind']) || !name.endsWith('.weight') || shape.length !== rank) return []
     const transposed = kind === 'embedding' || layout === 'in-out'
@@ -67,6 +86,7 @@ export const sitesOf = (model: Model, kinds: readonly Site['kind'][]): Site[] =>
         out: transposed ? columns : rows,
         transposed,
         bias: biases.has(`${module}.bias`),
+        ...(kind === 'linear' && unitsOf(spec, transposed)),
       },
     ]
   })

@@ -95,6 +95,8 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   readonly kinds: readonly Site['kind'][]
   /** Targets where none are given. Default: the architecture's. */
   defaultTargets?(base: Model, options: O): readonly string[]
+  /** The options of a new adapter, with what they leave open decided by a look at the base; a saved one has all in its config. */
+  resolve?(base: Model, options: O): Promise<O>
   /** Throws UsageError for options that do not fit the site. */
   settings(options: O, site: Site): S
   parameters(site: Site, settings: S): Named<ParameterSpec>
