@@ -7,6 +7,7 @@ import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import { oft } from './oft.js'
 import { poly } from './poly.js'
+import { s2ft } from './s2ft.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
 import { vera } from './vera.js'
 import { bitfit } from './bitfit.js'
@@ -28,6 +29,7 @@ export { lokr, type LokrOptions } from './lokr.js'
 export { lora, type LoraOptions } from './lora.js'
 export { oft, type OftOptions } from './oft.js'
 export { poly, type PolyOptions } from './poly.js'
+export { s2ft, type S2ftOptions } from './s2ft.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
 export { vera, type VeraOptions } from './vera.js'
 
@@ -42,6 +44,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   lokr,
   poly,
   oft,
+  s2ft,
 ] as readonly AdapterMethod<never>[]
 
 /**
