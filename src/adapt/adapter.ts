@@ -86,19 +86,19 @@ const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, given:
   const options = { ...given, modulesToSave: given.modulesToSave ?? classifiers(base) }
   const saved = savedTensors(method, base, options.modulesToSave)
   const targets = options.targets ?? method.defaultTargets?.(base, options)
-  const sites = targetSites(method.paper.id, base, method.kinds, { ...options, targets })
-    .filter(({ name }) => !saved.includes(`${name}.weight`))
-    .map((site) => {
-      const settings = method.settings(options, site)
-      return { site, settings, parameters: method.parameters(site, settings) }
-    })
+  const chosen = targetSites(method.paper.id, base, method.kinds, { ...options, targets }).filter(
+    ({ name }) => !saved.includes(`${name}.weight`),
+  )
+  const sites = chosen.map((site) => {
+    const settings = method.settings(options, site, chosen)
+    return { site, settings, parameters: method.parameters(site, settings) }
+  })
   const adapted = new Set(sites.map(({ site }) => `${site.name}.bias`))
   const trains = ({ bias }: CommonOptions, name: string): boolean =>
     bias === 'all' || (bias === 'adapted' && adapted.has(name))
   const biases = table
     .map(({ name }) => name)
     .filter((name) => name.endsWith('.bias') && !saved.includes(name) && trains(options, name))
-  const chosen = sites.map(({ site }) => site)
   const shared = method.shared?.(options, chosen) ?? {}
   return { method, base, options, sites, shared, whole: [...saved, ...biases] }
 }
@@ -233,7 +233,9 @@ const assemble = (plan: Plan, parameters: Parameters<Value>, constants: Paramete
   config: plan.base.config,
   checkpoint: plan.base.checkpoint,
   parameters,
+  constants,
   training: trainingFor(plan),
+  check: (batch) => plan.method.check?.(batch, plan.options),
   weights: (tensors, trace) => answers(plan, { ...tensors, ...frozen({ parameters: constants }) }, trace),
   with(values) {
     requireSame(parameters, values)

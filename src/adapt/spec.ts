@@ -4,7 +4,7 @@ import type { Adapter, Checkpoint, JsonObject } from '../checkpoint/index.js'
 import type { Model, Parameters } from '../models/index.js'
 import type { Paper } from '../papers/card.js'
 import type { Reproduction } from '../papers/reproduction.js'
-import type { SelfTrained, Training } from '../train/index.js'
+import type { Batch, SelfTrained, Training } from '../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../tensor/index.js'
 import type { FoldOptions } from './fold.js'
 import type { FreeInitial, Initial } from './initial.js'
@@ -94,11 +94,11 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   readonly options: z.ZodObject
   readonly kinds: readonly Site['kind'][]
   /** Targets where none are given. Default: the architecture's. */
-  defaultTargets?(base: Model, options: O): readonly string[]
+  defaultTargets?(base: Model, options: O): string | readonly string[]
   /** The options of a new adapter, with what they leave open decided by a look at the base; a saved one has all in its config. */
   resolve?(base: Model, options: O): Promise<O>
-  /** Throws UsageError for options that do not fit the site. */
-  settings(options: O, site: Site): S
+  /** Throws UsageError for options that do not fit the site. sites: all of the adapter's, for methods whose sites share. */
+  settings(options: O, site: Site, sites: readonly Site[]): S
   parameters(site: Site, settings: S): Named<ParameterSpec>
   /** Parameters that all sites share; each site sees them beside its own. */
   shared?(options: O, sites: readonly Site[]): Named<SharedSpec>
@@ -115,16 +115,27 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   foldBias?(b: Tensor, p: Named<Tensor>, settings: S): Tensor
   /** Along which axes a weight may be folded block by block. Default: none. */
   blocks?(settings: S): readonly ('in' | 'out')[]
+  /** The same update as LoRA's, where it is one of low rank: what an export to LoRA writes. */
+  asLora?(p: Named<Tensor>, settings: S): LoraFactors
+  /** Throws UsageError for a batch that it cannot take, as one that names what there is not. Of host values, before a step. */
+  check?(batch: Batch, options: O): void
   /** What its training asks beside gradients. `still` parameters need no word here. */
   training?(plan: Plan, options: O): Training
   /** The method's own keys of adapter_config.json. */
   toPeft(options: O, sites: readonly Site[]): JsonObject
   /** The method's own options from adapter_config.json. Throws CheckpointError for what it cannot do. */
-  fromPeft(config: JsonObject): Omit<O, keyof CommonOptions>
+  fromPeft(config: JsonObject): Omit<O, Exclude<keyof CommonOptions, 'seed'>>
   /** Keys of adapter_config.json that change nothing, or nothing that is not the default. */
   readonly ignoredKeys: readonly string[]
   /** Keys that most adapters have in adapter_config.json, and this method's have not. */
   readonly lacks?: readonly CommonKey[]
+}
+
+/** The update (alpha / r) B A. A: [r, in], B: [out, r]. */
+export interface LoraFactors {
+  readonly A: Tensor
+  readonly B: Tensor
+  readonly alpha: number
 }
 
 /** Keys of adapter_config.json that some methods of PEFT leave out. */
@@ -151,6 +162,8 @@ export interface Plan {
 /** A model that is a base and an adapter; its parameters are the adapter's. */
 export interface AdaptedModel<C = unknown> extends Model<C>, SelfTrained {
   readonly plan: Plan
+  /** Values that all sites share and that never train. */
+  readonly constants: Parameters<Value>
   with(parameters: Parameters<Value>): AdaptedModel<C>
   /** Writes an adapter folder that PEFT loads. */
   save(folder: string): Promise<void>

@@ -6,6 +6,7 @@ import { type CompileOptions, crossEntropy, type Tensor, type Value, valueOf } f
 import { byShape } from './by-shape.js'
 import { batchesOf, type Data, type DataOptions, isDataset, rowLength, tokenizerOf } from './data.js'
 import { type Batch, forward, modelLoss } from './loss.js'
+import { checkBatch } from './method.js'
 
 export interface EvaluateOptions extends DataOptions, CompileOptions {
   /** At most this many batches. Default: all. */
@@ -50,6 +51,7 @@ export const evaluator = (model: Model, data: Data, options: EvaluateOptions = {
     const [sums, weights] = [new Map<string, number>(), { labels: 0, tokens: 0, batches: 0 }]
     for await (const batch of await batchesOf(model, data, options)) {
       if (options.signal?.aborted || weights.batches >= (options.batches ?? Infinity)) break
+      checkBatch(model, batch)
       const { mean, weight, metrics } = await program({ parameters, batch })
       const labels = await numberOf(weight)
       for (const [name, v] of Object.entries({ loss: mean, ...metrics }))

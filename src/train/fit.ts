@@ -15,7 +15,7 @@ import {
 } from './data.js'
 import { type Evaluation, type Evaluator, evaluator } from './evaluate.js'
 import { type Batch, modelLoss } from './loss.js'
-import { isMoved, trainingOf } from './method.js'
+import { checkBatch, isMoved, trainingOf } from './method.js'
 import { initialState, type Objective, type TrainingState } from './objective.js'
 import { adamW, type Optimizer } from './optimizer.js'
 import { recomputing } from './recompute.js'
@@ -295,6 +295,7 @@ const takeStep = async (run: Run, batches: readonly Batch[]): Promise<number> =>
   const course = { steps, seed, learningRate }
   const own = training.inputs?.(state, course)
   const given = own ? batches.map((batch) => ({ ...batch, ...own })) : batches
+  for (const batch of given) checkBatch(model, batch)
   const result = await step(state, given, { learningRate, seed })
   await training.between?.(state, { ...course, batches, result })
   await options.hook?.(state, result)

@@ -37,7 +37,12 @@ export interface Training {
 /** A model that may say how it is trained. */
 export interface SelfTrained {
   readonly training?: Training
+  /** Throws UsageError for a batch that it cannot take: called before each step and each evaluated batch. */
+  check?(batch: Batch): void
 }
+
+/** Throws UsageError for a batch that `model` cannot take, where it says so. */
+export const checkBatch = (model: Model & SelfTrained, batch: Batch): void => model.check?.(batch)
 
 /** How `model` is trained, where it says so. */
 export const trainingOf = (model: Model & SelfTrained): Training => model.training ?? {}
