@@ -80,8 +80,8 @@ export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedu
     checkInputs({ ...about, name }, models.length, given)
     return run(models, result.data as O, given)
   }
-  // A function's own name is not writable, only configurable.
-  return Object.assign(Object.defineProperty(call, 'name', { value: name }), about) as Procedure<O>
+  // A function's own name is not writable until it is defined anew.
+  return Object.assign(Object.defineProperty(call, 'name', { value: name, writable: true }), about) as Procedure<O>
 }
 
 /** Throws UsageError when there are too few or too many models, or no base or data where there must be. */
