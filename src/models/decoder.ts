@@ -20,7 +20,7 @@ import {
 } from '../tensor/index.js'
 import type { CacheSpec } from './architecture.js'
 import { type KeysAndValues, KeyValueCache } from './cache.js'
-import type { Model } from './model.js'
+import type { Model, Parameters } from './model.js'
 import { answering, type Weights } from './weights.js'
 
 export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
@@ -30,6 +30,8 @@ export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
   readonly capacity: number
   /** The most tokens that one program takes: longer prompts pass in pieces. Default 256. */
   readonly chunk?: number
+  /** What the model's methods ask of a batch: each row's task or adapter. Shapes [batch, ...]. */
+  readonly inputs?: Parameters<Value>
 }
 
 export interface Decoder {
@@ -64,6 +66,8 @@ interface Inputs<T> {
   readonly past: Past<T>
   /** What trains: given at each run, since a session cannot map files and hold arrays at once. */
   readonly parameters: Readonly<Record<string, T>>
+  /** The methods' own inputs. */
+  readonly inputs: Readonly<Record<string, T>>
 }
 
 interface Outputs<T> {
@@ -98,7 +102,7 @@ const pass = (
   model: Model,
   modules: ReadonlySet<string>,
   room: number,
-  { ids, start, count, past, parameters }: Inputs<Tensor>,
+  { ids, start, count, past, parameters, inputs }: Inputs<Tensor>,
 ): Outputs<Tensor> => {
   const [, time] = ids.shape
   const slots = Object.values(past)[0]?.k.shape[2] ?? 0
@@ -114,7 +118,7 @@ const pass = (
     limit: room,
   }
   const fresh: Record<string, KeysAndValues<Tensor>> = {}
-  const w = remembering(model.weights(parameters, {}), modules, past, fresh)
+  const w = remembering(model.weights(parameters, { inputs }), modules, past, fresh)
   const logitsAt = given.sub(1).maximum(0)
   const { logits } = model.architecture.forward(w, { ids, at, logitsAt }, model.config)
   return { logits: logits.squeeze(1), fresh }
@@ -131,6 +135,8 @@ class CachedDecoder implements Decoder {
   /** What the programs hold: of few sizes, so that decoders of like capacities share them. */
   private readonly room: number
   private readonly chunk: number
+  /** Tokens that the model itself puts before each row. */
+  private readonly virtual: number
 
   constructor(
     private readonly model: Model,
@@ -141,9 +147,11 @@ class CachedDecoder implements Decoder {
     for (const [key, size] of Object.entries({ batch, capacity, chunk }))
       if (!(Number.isSafeInteger(size) && size > 0))
         throw new UsageError('InvalidOption', `decoder: ${key} is ${size}; expected a positive integer.`)
-    const positions = model.architecture.positions?.(model.config) ?? Infinity
+    const { positions: taken, cached } = model.architecture.virtual ?? { positions: 0, cached: 0 }
+    const positions = (model.architecture.positions?.(model.config) ?? Infinity) - (taken - cached)
     this.batch = batch
-    this.room = bucket(capacity, leastPast, Math.max(capacity, positions))
+    this.virtual = cached
+    this.room = bucket(capacity + cached, leastPast, Math.max(capacity + cached, positions))
     this.chunk = Math.min(chunk, this.room)
     this.cache = new KeyValueCache(specs, batch)
   }
@@ -196,11 +204,12 @@ class CachedDecoder implements Decoder {
     if (rows.length !== this.batch)
       throw new UsageError('WrongBatch', `${rows.length} rows for a decoder of ${this.batch}.`)
     const { capacity } = this.options
-    const full = rows.findIndex((row, i) => this.cache.lengths[i] + row.length > capacity)
+    const held = (row: number): number => Math.max(0, this.cache.lengths[row] - this.virtual)
+    const full = rows.findIndex((row, i) => held(i) + row.length > capacity)
     if (full >= 0)
       throw new UsageError(
         'CacheFull',
-        `row ${full} would have ${this.cache.lengths[full] + rows[full].length} tokens; the decoder holds ${capacity}.`,
+        `row ${full} would have ${held(full) + rows[full].length} tokens; the decoder holds ${capacity}.`,
       )
   }
 
@@ -208,7 +217,8 @@ class CachedDecoder implements Decoder {
   private program(time: number, slots: number): Promise<DecoderProgram> {
     const own = programs.get(this.model) ?? new Map<string, Promise<DecoderProgram>>()
     programs.set(this.model, own)
-    const key = [this.options.device, this.batch, this.room, time, slots].join()
+    const inputs = Object.keys(this.options.inputs ?? {}).sort()
+    const key = [this.options.device, this.batch, this.room, time, slots, ...inputs].join()
     const made = own.get(key) ?? this.compile(time, slots)
     own.set(key, made)
     // What failed may be tried again.
@@ -230,6 +240,7 @@ class CachedDecoder implements Decoder {
       count: integers(batch),
       past: slots ? Object.fromEntries(past) : {},
       parameters: mapTree<Value, Spec, typeof model.parameters>(model.parameters, specOf),
+      inputs: mapTree<Value, Spec, Parameters<Value>>(this.options.inputs ?? {}, specOf),
     }
     const graph = (given: Inputs<Tensor>): Outputs<Tensor> => pass(model, modules, room, given)
     return compile(graph as never, inputs, { device: this.options.device }) as never
@@ -249,9 +260,12 @@ class CachedDecoder implements Decoder {
       count: valueOf(counts, [batch], 'int32'),
       past: slots ? cache.values() : {},
       parameters: this.model.parameters,
+      inputs: this.options.inputs ?? {},
     })
-    cache.reserve(this.pastBucket(Math.max(...counts.map((n, i) => n + cache.lengths[i]))))
-    await cache.append(fresh, counts)
+    // The model's own tokens come with the first of each row.
+    const added = counts.map((n) => n + (slots ? 0 : this.virtual))
+    cache.reserve(this.pastBucket(Math.max(...added.map((n, i) => n + cache.lengths[i]))))
+    await cache.append(fresh, added)
     return logits
   }
 
