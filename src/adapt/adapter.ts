@@ -3,13 +3,17 @@
  * the answers to the seam, PEFT's folders and folding are the same for all methods, and no method's business.
  */
 import type { Adapter, Checkpoint } from '../checkpoint/index.js'
-import { CheckpointError, UsageError } from '../errors.js'
+import { CheckpointError, UsageError, WeftError } from '../errors.js'
 import {
   answering,
+  type Architecture,
   layoutsOf,
   type Model,
+  type ModelInputs,
+  type ModelOutputs,
   openModel,
   type Parameters,
+  type Positions,
   requireSame,
   type Trace,
   type Weights,
@@ -49,7 +53,7 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     const { loadParameters, optionsFromPeft } = await import('./peft.js')
     const model = await asModel(base)
     const plan = asItsFault(saved, () =>
-      planOf(method, model, checked(method, optionsFromPeft(method, saved, options))),
+      planOf(method, model, checked(method, optionsFromPeft(method, model, saved, options))),
     )
     return assembleAll(plan, await loadParameters(plan, saved, options))
   }
@@ -59,8 +63,10 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
 }
 
 /** Whether plain weights can do what it does: it says which, or only replaces tensors. */
-export const foldable = ({ fold, linear, embedding }: AdapterSpec<CommonOptions, unknown>): boolean =>
-  fold !== undefined || (linear === undefined && embedding === undefined)
+export const foldable = (method: AdapterSpec<CommonOptions, unknown>): boolean => {
+  const { fold, linear, embedding, attend, module, forward } = method
+  return fold !== undefined || !(linear ?? embedding ?? attend ?? module ?? forward)
+}
 
 /** Options that make no sense are the adapter's fault here, not the caller's. */
 const asItsFault = <T>({ folder }: Adapter, work: () => T): T => {
@@ -86,9 +92,9 @@ const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, given:
   const options = { ...given, modulesToSave: given.modulesToSave ?? classifiers(base) }
   const saved = savedTensors(method, base, options.modulesToSave)
   const targets = options.targets ?? method.defaultTargets?.(base, options)
-  const chosen = targetSites(method.paper.id, base, method.kinds, { ...options, targets }).filter(
-    ({ name }) => !saved.includes(`${name}.weight`),
-  )
+  const { kinds, paper } = method
+  const found = kinds.length ? targetSites(paper.id, base, kinds, { ...options, targets }) : []
+  const chosen = found.filter(({ name }) => !saved.includes(`${name}.weight`))
   const sites = chosen.map((site) => {
     const settings = method.settings(options, site, chosen)
     return { site, settings, parameters: method.parameters(site, settings) }
@@ -99,7 +105,7 @@ const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, given:
   const biases = table
     .map(({ name }) => name)
     .filter((name) => name.endsWith('.bias') && !saved.includes(name) && trains(options, name))
-  const shared = method.shared?.(options, chosen) ?? {}
+  const shared = method.shared?.(options, chosen, base) ?? {}
   return { method, base, options, sites, shared, whole: [...saved, ...biases] }
 }
 
@@ -161,7 +167,11 @@ const initialParameters = async (plan: Plan): Promise<Record<string, Value>> => 
     parameters[name] = await spec.initial({ shape: spec.shape, key, weight, bias })
   }
   for (const { key: name, shape, initial } of Object.values(plan.shared))
-    parameters[name] = initial({ shape, key: keyOf(`${options.seed ?? 0}/${name}`) })
+    parameters[name] = await initial({
+      shape,
+      key: keyOf(`${options.seed ?? 0}/${name}`),
+      tensor: (name) => baseTensor(base, name),
+    })
   for (const name of plan.whole) parameters[name] = await baseTensor(base, name)
   return parameters
 }
@@ -173,6 +183,7 @@ const answers = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights
   const replaced = new Map([...replacements(plan)].map(([name, parameter]) => [name, tensors[parameter]]))
   const tensor = (name: string): Tensor => replaced.get(name) ?? below.tensor(name)
   const has = (name: string): boolean => replaced.has(name) || below.has(name)
+  const inputs = new Map<string, Tensor>()
   const retold = answering(below, { tensor, has }, layoutsOf(base.architecture.table(base.config)))
   const isRetold = (module: string): boolean =>
     replaced.has(`${module}.weight`) || replaced.has(`${module}.bias`)
@@ -186,16 +197,26 @@ const answers = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights
       weight: () => (site.transposed ? tensor(`${site.name}.weight`).t() : tensor(`${site.name}.weight`)),
       bias: () => (has(`${site.name}.bias`) ? tensor(`${site.name}.bias`) : undefined),
       base: (x: Tensor) => under(site.name).linear(site.name, x),
+      entered(name: string) {
+        const x = inputs.get(name)
+        if (x) return x
+        throw new WeftError(
+          'NotEntered',
+          `${method.paper.id}: nothing has entered '${name}' before ${site.name}`,
+        )
+      },
       input: (name: string) => trace.inputs?.[name],
       random: trace.random,
       dropout: below.dropout,
     }
     return { p: Object.fromEntries([...common, ...own]) as Named<Tensor>, context }
   }
+  const common = new Map(Object.values(shared).map(({ key }) => [key, tensors[key]]))
   return answering(below, {
-    tensor,
+    tensor: (name) => common.get(name) ?? tensor(name),
     has,
     linear(name, x) {
+      inputs.set(name, x)
       const [y, site] = [under(name).linear(name, x), planned.get(name)]
       if (!site || !method.linear) return y
       const { p, context } = at(site)
@@ -208,7 +229,35 @@ const answers = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights
       return method.embedding(y, ids, p, site.settings, context)
     },
     conv: (name, x, options) => under(name).conv(name, x, options),
+    attend(name, parts, core) {
+      const site = planned.get(name)
+      if (!site || !method.attend) return below.attend(name, parts, core)
+      const { p, context } = at(site)
+      return method.attend(parts, (own) => below.attend(name, own, core), p, site.settings, context)
+    },
+    module(name, x, positions, body) {
+      const site = planned.get(name)
+      if (!site || !method.module) return below.module(name, x, positions, body)
+      const { p, context } = at(site)
+      const run = (x: Tensor, at: Positions): Tensor => below.module(name, x, at, body)
+      return method.module(x, positions, run, p, site.settings, context)
+    },
   })
+}
+
+/** The base's architecture; where the method goes around the whole model, with it there. */
+const architectureOf = ({ method, base, shared, options }: Plan): Architecture => {
+  const { architecture } = base
+  if (!method.forward) return architecture
+  return {
+    ...architecture,
+    virtual: method.virtual?.(options),
+    forward(weights, inputs, config) {
+      const p = Object.entries(shared).map(([k, { key }]) => [k, weights.tensor(key)] as const)
+      const run = (given: ModelInputs): ModelOutputs => architecture.forward(weights, given, config)
+      return method.forward!(inputs, run, Object.fromEntries(p), { base, options, weights })
+    },
+  }
 }
 
 /** The model of all its values, those that never train apart. */
@@ -227,9 +276,17 @@ const trainingFor = (plan: Plan): Training => {
   return { ...own, moves: (name) => !still.has(name) && (own.moves?.(name) ?? true) }
 }
 
+/** The adapter without what only its training needs. */
+const exportedFrom = async (plan: Plan, values: Parameters<Value>): Promise<AdaptedModel> => {
+  const { method, base, options } = plan
+  const changed = await method.export?.(plan, values, options)
+  if (!changed) return assembleAll(plan, values)
+  return assembleAll(planOf(method, base, { ...options, ...changed.options }), changed.parameters)
+}
+
 const assemble = (plan: Plan, parameters: Parameters<Value>, constants: Parameters<Value>): AdaptedModel => ({
   plan,
-  architecture: plan.base.architecture,
+  architecture: architectureOf(plan),
   config: plan.base.config,
   checkpoint: plan.base.checkpoint,
   parameters,
@@ -241,9 +298,15 @@ const assemble = (plan: Plan, parameters: Parameters<Value>, constants: Paramete
     requireSame(parameters, values)
     return assemble(plan, values, constants)
   },
+  exported: () => exportedFrom(plan, { ...parameters, ...constants }),
   async save(folder) {
     const { saveAdapter } = await import('./peft.js')
-    await saveAdapter(plan, { ...parameters, ...constants }, folder)
+    const { plan: saved, ...model } = await exportedFrom(plan, { ...parameters, ...constants })
+    await saveAdapter(saved, { ...model.parameters, ...model.constants }, folder)
+  },
+  async toLora() {
+    const { toLora } = await import('./export-lora.js')
+    return toLora(plan, { ...parameters, ...constants })
   },
   async fold(folder, options) {
     const { foldInto } = await import('./fold.js')

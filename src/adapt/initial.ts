@@ -17,6 +17,11 @@ export type Initial = (context: InitialContext) => Value | Promise<Value>
 /** One that needs no module: for parameters that modules share, too. */
 export type FreeInitial = (context: Pick<InitialContext, 'shape' | 'key'>) => Value
 
+/** One that may look at any tensor of the base, by name. */
+export type SharedInitial = (
+  context: Pick<InitialContext, 'shape' | 'key'> & { readonly tensor: (name: string) => Promise<Value> },
+) => Value | Promise<Value>
+
 const filled =
   (fill: (out: Float32Array, context: Parameters<FreeInitial>[0]) => void): FreeInitial =>
   (context) => {

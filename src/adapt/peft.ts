@@ -27,7 +27,8 @@ const metadataKey = 'weft_base_sha256'
 
 /** What the file calls the parameter `name`. PEFT wraps an adapted module, so that its bias is one level deeper. */
 const fileName = ({ sites, shared }: Plan, name: string): string => {
-  if (Object.values(shared).some(({ key }) => key === name)) return `base_model.${name}`
+  const common = Object.values(shared).find(({ key }) => key === name)
+  if (common) return common.file ?? `base_model.${name}`
   const module = name.slice(0, name.lastIndexOf('.'))
   const wrapped = name.endsWith('.bias') && sites.some(({ site }) => site.name === module)
   return `${adapterPrefix}${wrapped ? `${module}.base_layer.bias` : name}`
@@ -43,14 +44,18 @@ const expected = (plan: Plan): { name: string; parameter: string; shape: readonl
   ].map((entry) => ({ ...entry, name: fileName(plan, entry.parameter) }))
 }
 
-const fingerprintOf = ({ base, sites }: Plan): Promise<string> =>
-  fingerprint(
-    base,
-    sites.map(({ site }) => `${site.name}.weight`),
-  )
+/** Of the weights that it stands at: the modules' own, all those within a block, or where it stands nowhere all there are. */
+const fingerprintOf = ({ base, sites }: Plan): Promise<string> => {
+  const all = base.architecture.table(base.config).map(({ name }) => name)
+  const within = ({ name, kind }: Site): string[] =>
+    kind === 'attention' || kind === 'block'
+      ? all.filter((tensor) => tensor.startsWith(`${name}.`))
+      : [`${name}.weight`]
+  return fingerprint(base, sites.length ? sites.flatMap(({ site }) => within(site)) : all)
+}
 
 /** The last part of each name where that says no more than the names do, else the names. */
-const shortest = (model: Model, sites: readonly Site[]): string[] => {
+export const shortest = (model: Model, sites: readonly Site[]): string[] => {
   const chosen = new Set(sites.map(({ name }) => name))
   const others = sitesOf(model, ['linear', 'embedding', 'norm']).filter(({ name }) => !chosen.has(name))
   const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1)
@@ -101,6 +106,7 @@ export const saveAdapter = async (
   const own = plan.method.toPeft(
     plan.options,
     plan.sites.map(({ site }) => site),
+    plan.base,
   )
   const config = { ...commonConfig(plan), ...own, peft_type: plan.method.peftType }
   const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -141,22 +147,24 @@ const listOf = (json: JsonObject, key: string): string[] | undefined => {
 /** The options that adapter_config.json describes. Keys that nobody knows are named in a warning, as PEFT does. */
 export const optionsFromPeft = (
   method: AdapterSpec<CommonOptions, unknown>,
+  base: Model,
   { config, folder }: Adapter,
   options: LoadOptions = {},
 ): CommonOptions => {
-  const known = new Set([...commonKeys, ...method.ignoredKeys, ...Object.keys(method.toPeft({}, []))])
+  const known = new Set([...commonKeys, ...method.ignoredKeys, ...Object.keys(method.toPeft({}, [], base))])
   const unknown = Object.keys(config).filter((key) => !known.has(key))
   if (unknown.length)
     warnBy(options)(`${folder}/adapter_config.json: unknown keys are ignored: ${unknown.join(', ')}`)
   const { target_modules: targets, exclude_modules: exclude, layers_to_transform: layers, bias } = config
-  if (targets === null || targets === undefined)
+  const anywhere = method.lacks?.includes('target_modules')
+  if (!anywhere && (targets === null || targets === undefined))
     throw new CheckpointError(
       'InvalidAdapter',
       `${folder}/adapter_config.json: target_modules is missing: which modules it adapts is unknown.`,
     )
   return {
     ...method.fromPeft(config),
-    targets: targets as string | string[],
+    ...(anywhere ? {} : { targets: targets as string | string[] }),
     ...(exclude ? { exclude: exclude as string | string[] } : {}),
     ...(layers === null || layers === undefined ? {} : { layers: [layers].flat() as number[] }),
     ...(typeof config.layers_pattern === 'string' ? { layersPattern: config.layers_pattern } : {}),

@@ -2,18 +2,20 @@
 import { nearest, UsageError, WeftError } from '../errors.js'
 import type { AxisGroup, Model, WeightSpec } from '../models/index.js'
 
-/** A module with a weight. */
+/** A module: one with a weight, an attention module as `attend` names it, or a whole block. */
 export interface Site {
   /** Full name: 'model.layers.0.self_attn.q_proj'. */
   readonly name: string
-  readonly kind: 'linear' | 'embedding' | 'norm'
-  /** Width of what comes in; of an embedding the number of rows. Of a norm both are its width. */
+  readonly kind: 'linear' | 'embedding' | 'norm' | 'attention' | 'block'
+  /** Width of what comes in; of an embedding the number of rows. Of an attention module both are the width of its keys. */
   readonly in: number
   readonly out: number
   /** The weight is stored [in, out]: GPT-2's Conv1D, and every embedding. */
   readonly transposed: boolean
   /** Whether the model has a bias there. */
   readonly bias: boolean
+  /** How many heads an attention module's keys have. */
+  readonly heads?: number
   /** What its inputs are units of (heads, hidden channels), where they are not the residual stream's. */
   readonly inputUnits?: AxisGroup
   /** The same of its outputs; a fused weight has every unit in each of `parts` equal parts. */
@@ -67,8 +69,42 @@ const defaultTargets: Readonly<Record<string, readonly string[]>> = {
   t5: ['q', 'v'],
 }
 
-/** The modules of `model` with a weight of these kinds, in the order of its table. */
-export const sitesOf = (model: Model, kinds: readonly Site['kind'][]): Site[] => {
+const attentionSites = ({ architecture, config }: Model): Site[] =>
+  (architecture.attention?.(config) ?? architecture.cache?.(config) ?? []).map(({ module, heads, size }) => ({
+    name: module,
+    kind: 'attention',
+    in: heads * size,
+    out: heads * size,
+    heads,
+    transposed: false,
+    bias: false,
+  }))
+
+/** Modules that are numbered and have norms of the residual stream, as wide as these. */
+const blockSites = ({ architecture, config }: Model): Site[] => {
+  const widths = new Map<string, number>()
+  for (const { name, kind, axes, shape } of architecture.table(config)) {
+    const block = /^.*?\.\d+(?=\.)/.exec(name)?.[0]
+    if (block !== undefined && kind === 'norm' && axes[0]?.group === 'residual') widths.set(block, shape[0])
+  }
+  return [...widths].map(([name, width]) => ({
+    name,
+    kind: 'block',
+    in: width,
+    out: width,
+    transposed: false,
+    bias: false,
+  }))
+}
+
+/** The modules of `model` of these kinds: attention modules, blocks, and those with a weight in the order of its table. */
+export const sitesOf = (model: Model, kinds: readonly Site['kind'][]): Site[] => [
+  ...(kinds.includes('attention') ? attentionSites(model) : []),
+  ...(kinds.includes('block') ? blockSites(model) : []),
+  ...weightSites(model, kinds),
+]
+
+const weightSites = (model: Model, kinds: readonly Site['kind'][]): Site[] => {
   const table = model.architecture.table(model.config)
   const biases = new Set(table.map(({ name }) => name).filter((name) => name.endsWith('.bias')))
   return table.flatMap((spec): Site[] => {

@@ -1,13 +1,22 @@
 /** @file What a method that stands beside modules has to say, and what comes of it: types, and the options of all. */
 import { z } from 'zod'
 import type { Adapter, Checkpoint, JsonObject } from '../checkpoint/index.js'
-import type { Model, Parameters } from '../models/index.js'
+import type {
+  AttentionParts,
+  Model,
+  ModelInputs,
+  ModelOutputs,
+  Parameters,
+  Positions,
+  VirtualTokens,
+  Weights,
+} from '../models/index.js'
 import type { Paper } from '../papers/card.js'
 import type { Reproduction } from '../papers/reproduction.js'
 import type { Batch, SelfTrained, Training } from '../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../tensor/index.js'
 import type { FoldOptions } from './fold.js'
-import type { FreeInitial, Initial } from './initial.js'
+import type { Initial, SharedInitial } from './initial.js'
 import type { Site, Targets } from './site.js'
 
 /** Options that every such method has. */
@@ -55,9 +64,11 @@ export interface ParameterSpec {
 
 /** A parameter that all sites share. */
 export interface SharedSpec extends Pick<ParameterSpec, 'shape'> {
-  /** Its name in the model's parameters; in the file it follows 'base_model.'. */
+  /** Its name in the model's parameters. */
   readonly key: string
-  readonly initial: FreeInitial
+  /** Its name in the file. Default: the key behind 'base_model.'. */
+  readonly file?: string
+  readonly initial: SharedInitial
   /** It is saved, and never trains. */
   readonly frozen: boolean
 }
@@ -70,6 +81,8 @@ export interface SiteContext {
   bias(): Tensor | undefined
   /** What the linear module gives for another input, without the adapter. x: [..., in] -> [..., out]. */
   base(x: Tensor): Tensor
+  /** What entered the linear module of this name last. Throws WeftError where none has. x: [..., in]. */
+  entered(name: string): Tensor
   /** What the batch holds under this name: inputs of the method's own, as task ids. */
   input(name: string): Tensor | undefined
   /** Random bytes in training; absent in evaluation. */
@@ -80,6 +93,14 @@ export interface SiteContext {
 
 /** Values of a method's parameters at one site. */
 export type Named<T> = Readonly<Record<string, T>>
+
+/** What a method may ask for around the whole model. */
+export interface ForwardContext<O> {
+  readonly base: Model
+  readonly options: O
+  /** The adapted model's answers. */
+  readonly weights: Weights
+}
 
 /** A method. `O`: its options; `S`: what they come to at one site. */
 export interface AdapterSpec<O extends CommonOptions, S> {
@@ -92,6 +113,7 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   readonly peftType: string
   /** Extends `commonOptions`. */
   readonly options: z.ZodObject
+  /** Of the modules that it may stand at; none for a method that stands at no module. */
   readonly kinds: readonly Site['kind'][]
   /** Targets where none are given. Default: the architecture's. */
   defaultTargets?(base: Model, options: O): string | readonly string[]
@@ -101,11 +123,39 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   settings(options: O, site: Site, sites: readonly Site[]): S
   parameters(site: Site, settings: S): Named<ParameterSpec>
   /** Parameters that all sites share; each site sees them beside its own. */
-  shared?(options: O, sites: readonly Site[]): Named<SharedSpec>
+  shared?(options: O, sites: readonly Site[], base: Model): Named<SharedSpec>
   /** y: what the module gives, [..., out]; x: [..., in]. Absent where parameters only replace tensors. */
   linear?(y: Tensor, x: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
   /** y: [..., width]; ids: [...]. */
   embedding?(y: Tensor, ids: Tensor, p: Named<Tensor>, settings: S, context: SiteContext): Tensor
+  /** Attention at an attention site: `run` is the base's, of parts that may be others. -> [batch, heads, time, size]. */
+  attend?(
+    parts: AttentionParts,
+    run: (parts: AttentionParts) => Tensor,
+    p: Named<Tensor>,
+    settings: S,
+    context: SiteContext,
+  ): Tensor
+  /** An attention module or a block with what stands before, after or around it; `run` is the base's. x: [batch, time, width]. */
+  module?(
+    x: Tensor,
+    at: Positions,
+    run: (x: Tensor, at: Positions) => Tensor,
+    p: Named<Tensor>,
+    settings: S,
+    context: SiteContext,
+  ): Tensor
+  /** Around the whole model; `run` is the base's with the answers above. p: what sites share. */
+  forward?(
+    inputs: ModelInputs,
+    run: (inputs: ModelInputs) => ModelOutputs,
+    p: Named<Tensor>,
+    context: ForwardContext<O>,
+  ): ModelOutputs
+  /** What `forward` puts before every sequence. */
+  virtual?(options: O): VirtualTokens
+  /** It changes the model before it is trained, as virtual tokens do. */
+  readonly startsChanged?: true
   /**
    * The weight that does the same without the adapter; absent where there is none. W: [out, in], or a block of it along
    * an axis of `blocks`.
@@ -121,8 +171,13 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   check?(batch: Batch, options: O): void
   /** What its training asks beside gradients. `still` parameters need no word here. */
   training?(plan: Plan, options: O): Training
+  /**
+   * The adapter as it is saved and served, where its training has more: a reparametrisation, directions that were pruned.
+   * Options and parameters that are not among them stay.
+   */
+  export?(plan: Plan, parameters: Parameters<Value>, options: O): Promise<Exported<O>>
   /** The method's own keys of adapter_config.json. */
-  toPeft(options: O, sites: readonly Site[]): JsonObject
+  toPeft(options: O, sites: readonly Site[], base: Model): JsonObject
   /** The method's own options from adapter_config.json. Throws CheckpointError for what it cannot do. */
   fromPeft(config: JsonObject): Omit<O, Exclude<keyof CommonOptions, 'seed'>>
   /** Keys of adapter_config.json that change nothing, or nothing that is not the default. */
@@ -136,10 +191,20 @@ export interface LoraFactors {
   readonly A: Tensor
   readonly B: Tensor
   readonly alpha: number
+  /** Of x on its way through A, in training. Default 0. */
+  readonly dropout?: number
 }
 
 /** Keys of adapter_config.json that some methods of PEFT leave out. */
-export type CommonKey = 'bias' | 'exclude_modules' | 'layers_pattern' | 'layers_to_transform'
+export type CommonKey =
+  'bias' | 'exclude_modules' | 'layers_pattern' | 'layers_to_transform' | 'target_modules'
+
+/** What `export` changes. */
+export interface Exported<O> {
+  readonly options: Partial<O>
+  /** All parameters of the adapter with those options, by their names in the model. */
+  readonly parameters: Parameters<Value>
+}
 
 /** A site with what the method has there. */
 export interface PlannedSite {
@@ -165,8 +230,12 @@ export interface AdaptedModel<C = unknown> extends Model<C>, SelfTrained {
   /** Values that all sites share and that never train. */
   readonly constants: Parameters<Value>
   with(parameters: Parameters<Value>): AdaptedModel<C>
+  /** The adapter as its folder holds it: itself, or without what only its training needs. */
+  exported(): Promise<AdaptedModel<C>>
   /** Writes an adapter folder that PEFT loads. */
   save(folder: string): Promise<void>
+  /** The LoRA on the same base that does the same. Throws UsageError where there is none. */
+  toLora(): Promise<AdaptedModel<C>>
   /** Writes the base with the adapter folded into its weights: a plain checkpoint. */
   fold(folder: string, options?: FoldOptions): Promise<void>
 }

@@ -67,12 +67,21 @@ export interface ModelOutputs {
 
 export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image'
 
-/** The keys and values that cached generation keeps for one attention module. */
+/** Keys and values of one attention module: those that cached generation keeps, or that a method adds to. */
 export interface CacheSpec {
   /** Full name, as `attend` is given it. */
   readonly module: string
+  /** Of keys and values. */
   readonly heads: number
   readonly size: number
+}
+
+/** What stands before the first token of every sequence, put there by `forward`. */
+export interface VirtualTokens {
+  /** How many positions it takes. */
+  readonly positions: number
+  /** How many of them are tokens, whose keys and values are cached with the rest. */
+  readonly cached: number
 }
 
 /** One file of this folder. `C` is its configuration, read from config.json. */
@@ -97,6 +106,10 @@ export interface Architecture<C = unknown> {
   withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Of the modules that cached generation needs; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]
+  /** Every attention module, in the order in which they run. Default: those of `cache`. */
+  attention?(c: C): readonly CacheSpec[]
+  /** Default: nothing. */
+  readonly virtual?: VirtualTokens
 }
 
 /** How each linear module's weight is stored, by the table. */

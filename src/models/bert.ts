@@ -203,6 +203,12 @@ export const bert: Architecture<BertConfig> = {
   positions: (c) => c.positions,
   table,
   forward,
+  attention: (c) =>
+    c.layers.map(({ heads, size }, i) => ({
+      module: `bert.encoder.layer.${i}.attention.self`,
+      heads,
+      size,
+    })),
   renamed: [
     [/\.gamma$/, '.weight'],
     [/\.beta$/, '.bias'],

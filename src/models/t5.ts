@@ -309,6 +309,14 @@ export const t5: Architecture<T5Config> = {
   task: () => 'sequence',
   table,
   forward,
+  attention: ({ encoder, decoder, heads, size }) => {
+    const own = Array.from({ length: encoder }, (_, i) => `encoder.block.${i}.layer.0.SelfAttention`)
+    const both = Array.from({ length: decoder }, (_, i) => [
+      `decoder.block.${i}.layer.0.SelfAttention`,
+      `decoder.block.${i}.layer.1.EncDecAttention`,
+    ])
+    return [...own, ...both.flat()].map((module) => ({ module, heads, size }))
+  },
   // The first files have position biases of cross-attention, which nothing reads.
   harmless: [/\.EncDecAttention\.relative_attention_bias\.weight$/],
 }

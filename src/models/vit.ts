@@ -173,5 +173,11 @@ export const vit: Architecture<VitConfig> = {
   task: () => 'image',
   table,
   forward,
+  attention: (c) =>
+    c.layers.map(({ heads, size }, i) => ({
+      module: `vit.encoder.layer.${i}.attention.attention`,
+      heads,
+      size,
+    })),
   harmless: [/^vit\.pooler\./],
 }

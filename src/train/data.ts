@@ -33,10 +33,10 @@ export interface DataOptions extends Pick<BatchesOptions, 'packing' | 'multiple'
 
 export const isDataset = (data: Data): data is Dataset => 'pick' in data && 'size' in data
 
-/** How many positions the model has. */
-export const positionLimit = ({ checkpoint: { config } }: Model): number => {
+/** How many positions the model has for the tokens of a row. */
+export const positionLimit = ({ architecture, checkpoint: { config } }: Model): number => {
   const limit = config.max_position_embeddings ?? config.n_positions
-  return typeof limit === 'number' ? limit : Infinity
+  return typeof limit === 'number' ? limit - (architecture.virtual?.positions ?? 0) : Infinity
 }
 
 const opened = new WeakMap<Model['checkpoint'], Promise<Tokenizer>>()
