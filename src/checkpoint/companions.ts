@@ -23,11 +23,17 @@ const companions: ReadonlySet<string> = new Set([
 
 /**
  * Copies tokenizer, chat template, generation and preprocessing settings from the folder `from` to the folder `to`
- * (made when missing), and returns the names copied. Weights, config.json and README.md are not among them.
+ * (made when missing), and returns the names copied. Weights, config.json and README.md are not among them, nor is
+ * what `leave` names.
  */
-export const copyCompanions = async (from: string, to: string): Promise<string[]> => {
+export const copyCompanions = async (
+  from: string,
+  to: string,
+  leave: readonly string[] = [],
+): Promise<string[]> => {
   await mkdir(to, { recursive: true })
-  const names = (await readdir(from)).filter((name) => companions.has(name)).sort()
+  const wanted = (name: string): boolean => companions.has(name) && !leave.includes(name)
+  const names = (await readdir(from)).filter(wanted).sort()
   for (const name of names) {
     const temporary = join(to, `.${name}.${process.pid}.tmp`)
     try {

@@ -96,7 +96,7 @@ describe('weft merge', () => {
       'merge_method: linaer\nmodels: []',
       /bad.yaml:1:15: merge_method: expected one of linear, /,
     ],
-    ['no models', 'merge_method: linear', /bad.yaml.*expected exactly one of models and slices/],
+    ['no models', 'merge_method: linear', /bad.yaml.*expected exactly one of models, slices and modules/],
     ['an empty recipe', '# nothing', /the recipe is empty/],
   ])('refuses %s, with its place', async (_, text, message) => {
     const { code, err } = await weft('merge', await recipe('bad.yaml', text), '--out', at('x'))

@@ -1,8 +1,9 @@
 /** @file Which tensors meet: the names of every source's tensors, aligned layer by layer, and refused where they do not fit. */
-import type { Checkpoint, TensorInfo } from '../checkpoint/index.js'
+import type { Checkpoint, SafetensorsDType, TensorInfo } from '../checkpoint/index.js'
 import { CheckpointError, nearest, UsageError } from '../errors.js'
 import type { MergeMethod } from './method.js'
-import type { Recipe, RecipeSlice, Settings } from './recipe.js'
+import type { RecipeModule, RecipeSlice, Settings } from './recipe.js'
+import { isByVocabulary, placeOf } from './vocabulary.js'
 
 /** A tensor of one model. */
 export interface SourceTensor {
@@ -10,6 +11,8 @@ export interface SourceTensor {
   readonly checkpoint: Checkpoint
   readonly info: TensorInfo
   readonly parameters?: Settings
+  /** The element type in its file, where `info` is a reordered view of it. Default: the view's. */
+  readonly stored?: SafetensorsDType
 }
 
 /** Tensors that become one. */
@@ -25,6 +28,8 @@ export interface Aligned {
 export interface Slice {
   readonly base?: string
   readonly parameters?: Settings
+  /** Of the module that it belongs to. */
+  readonly module?: Settings
   readonly sources: readonly Source[]
 }
 
@@ -36,13 +41,13 @@ interface Source {
   readonly parameters?: Settings
 }
 
-/** The slices of a recipe; `models` are one slice of all layers, to which the base belongs where the method has one. */
+/** The slices of a module; `models` are one slice of all layers, to which the base belongs where the method has one. */
 export const slicesOf = (
-  recipe: Recipe,
+  { models, slices, parameters: module }: RecipeModule,
+  base: string | undefined,
   method: MergeMethod,
   opened: ReadonlyMap<string, Checkpoint>,
 ): Slice[] => {
-  const { base_model: base, models } = recipe
   const source = (model: string, parameters?: Settings, range?: readonly [number, number]): Source => ({
     model,
     checkpoint: opened.get(model)!,
@@ -52,11 +57,12 @@ export const slicesOf = (
   if (models) {
     const sources = models.map(({ model, parameters }) => source(model, parameters))
     const joins = base !== undefined && method.base !== 'none' && !models.some(({ model }) => model === base)
-    return [{ base, sources: joins ? [...sources, source(base)] : sources }]
+    return [{ base, module, sources: joins ? [...sources, source(base)] : sources }]
   }
-  return recipe.slices!.map(({ sources, parameters, base_model: own }: RecipeSlice) => ({
+  return slices!.map(({ sources, parameters, base_model: own }: RecipeSlice) => ({
     base: own ?? base,
     parameters,
+    module,
     sources: sources.map((s) => source(s.model, s.parameters, s.layer_range)),
   }))
 }
@@ -70,10 +76,10 @@ interface Layers {
   readonly others: readonly string[]
 }
 
-const layersOf = (checkpoint: Checkpoint): Layers => {
+const layersOf = (checkpoint: Checkpoint, within: (name: string) => boolean): Layers => {
   const stacks = new Map<string, Set<string>[]>()
   const others: string[] = []
-  for (const name of checkpoint.names()) {
+  for (const name of checkpoint.names().filter(within)) {
     const [, stack, number, end] = layered.exec(name) ?? []
     if (stack === undefined) {
       others.push(name)
@@ -90,12 +96,16 @@ const layersOf = (checkpoint: Checkpoint): Layers => {
 const isInput = (name: string): boolean =>
   /(^|\.)(wte|wpe|shared|embed(?!_out)\w*|\w*embeddings?)(\.|$)/.test(name)
 
+const isHead = (name: string): boolean => /lm_head|embed_out/.test(name)
+
 const absent = (source: Source, name: string, present: Source): CheckpointError => {
-  const tied = /lm_head|embed_out/.test(name)
   const [where, other] = [source.checkpoint, present.checkpoint]
+  const embedding = where.names().find((n) => isInput(n) && isByVocabulary(n))
+  const tied = isHead(name) && embedding !== undefined
+  const stands = tied ? `; its output head is ${placeOf(where, where.info(embedding))}` : ''
   return new CheckpointError(
     tied ? 'TiedAndUntied' : 'MissingTensor',
-    `${where.folder}: no tensor ${JSON.stringify(name)}, which ${other.folder} has (${other.info(name).file}).`,
+    `${where.folder}: no tensor ${JSON.stringify(name)}, which ${other.folder} has: ${placeOf(other, other.info(name))}${stands}.`,
     {
       hint: tied
         ? 'One of the models ties its output head to its embeddings and the other does not: untie it first.'
@@ -161,19 +171,21 @@ const alignOthers = (slice: Slice, all: readonly Layers[], wanted: (name: string
 const checkShapes = ({ sources: [first, ...rest] }: Aligned): void => {
   for (const { checkpoint, info } of rest) {
     if (String(info.shape) === String(first.info.shape)) continue
-    const place = (c: Checkpoint, i: TensorInfo): string =>
-      `${c.folder}/${i.file}: ${i.name} [${i.shape.join(', ')}]`
-    const vocabulary = isInput(info.name) || /lm_head|embed_out/.test(info.name)
+    const vocabulary = isByVocabulary(info.name) && info.shape[0] !== first.info.shape[0]
     throw new CheckpointError(
       vocabulary ? 'VocabularyMismatch' : 'ShapeMismatch',
-      `${place(first.checkpoint, first.info)} does not fit ${place(checkpoint, info)}.`,
-      { hint: vocabulary ? 'The models have different vocabularies.' : 'The models have different sizes.' },
+      `${placeOf(first.checkpoint, first.info)} does not fit ${placeOf(checkpoint, info)}.`,
+      {
+        hint: vocabulary
+          ? `The models have different vocabularies, of ${first.info.shape[0]} and ${info.shape[0]} tokens. Say which one the result has: tokenizer_source: union (or base, or a model).`
+          : 'The models have different sizes.',
+      },
     )
   }
 }
 
-/** Models must be of one architecture, unless `allowCrimes`. */
-const checkArchitectures = (slices: readonly Slice[]): void => {
+/** Throws CheckpointError where the models are not of one architecture. */
+export const checkArchitectures = (slices: readonly Slice[]): void => {
   const all = slices.flatMap(({ sources }) => sources)
   const first = all[0].checkpoint
   const other = all.find(({ checkpoint }) => checkpoint.config.model_type !== first.config.model_type)
@@ -185,21 +197,28 @@ const checkArchitectures = (slices: readonly Slice[]): void => {
     )
 }
 
+export interface AlignOptions {
+  /** The tensors that the slices are about. Default: all. */
+  readonly within?: (name: string) => boolean
+  /** Gives sources in another order of rows, before their shapes are compared. */
+  readonly reorder?: (aligned: Aligned) => Aligned
+}
+
 /**
  * Aligns the sources' tensors by name and layer. Returns them with the number of layers in the output. Throws
- * CheckpointError for a tensor that a source lacks, shapes that differ, and different architectures.
+ * CheckpointError for a tensor that a source lacks, and shapes that differ.
  */
 export const align = (
   slices: readonly Slice[],
-  { allowCrimes = false }: { readonly allowCrimes?: boolean } = {},
+  { within = () => true, reorder = (aligned) => aligned }: AlignOptions = {},
 ): { tensors: Aligned[]; layers: number } => {
-  if (!allowCrimes) checkArchitectures(slices)
-  const all = slices.map(({ sources }) => sources.map(({ checkpoint }) => layersOf(checkpoint)))
+  const all = slices.map(({ sources }) => sources.map(({ checkpoint }) => layersOf(checkpoint, within)))
   const stacks = [...new Set(all.flat().flatMap((layers) => [...layers.stacks.keys()]))].sort()
   if (slices.some(({ sources }) => sources[0].range) && stacks.length !== 1)
     throw new UsageError(
       'SeveralStacks',
       `slices need models with one stack of layers; these have ${stacks.join(', ')}`,
+      { hint: 'Where the architecture has several modules, each can have its own slices: modules.' },
     )
   const tensors = alignOthers(slices[0], all[0], isInput)
   let layers = 0
@@ -214,6 +233,7 @@ export const align = (
     layers = offset
   }
   tensors.push(...alignOthers(slices.at(-1)!, all.at(-1)!, (name) => !isInput(name)))
-  tensors.forEach(checkShapes)
-  return { tensors, layers }
+  const ordered = tensors.map(reorder)
+  ordered.forEach(checkShapes)
+  return { tensors: ordered, layers }
 }

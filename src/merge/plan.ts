@@ -1,10 +1,15 @@
 /** @file What a merge will do to every tensor, found from headers and the recipe before anything is computed. */
 import type { Checkpoint, JsonObject, SafetensorsDType, TensorPlan } from '../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../errors.js'
-import { align, type Aligned, type Slice, slicesOf, type SourceTensor } from './align.js'
+import { align, type Aligned, checkArchitectures, type Slice, slicesOf, type SourceTensor } from './align.js'
+import { type Companions, companionsOf } from './companions.js'
 import type { MergeMethod, Parameters } from './method.js'
 import { methods } from './methods.js'
-import { evaluate, type Recipe, type RecipeDType, type Settings, tokenizerSource } from './recipe.js'
+import { type RecipePart, recipeParts } from './modules.js'
+import { evaluate, type Recipe, type RecipeDType, type Settings } from './recipe.js'
+import { namedModels } from './sources.js'
+import { withChatTemplate } from './tokenizer-files.js'
+import { type Member, planVocabulary } from './tokenizer.js'
 
 /** One tensor of the output. */
 export interface PlannedTensor extends TensorPlan {
@@ -20,9 +25,12 @@ export interface MergePlan {
   readonly method: MergeMethod
   readonly tensors: readonly PlannedTensor[]
   readonly config: JsonObject
-  /** The checkpoint whose config, tokenizer and other files the output gets. */
+  /** The base, or the first model: what the output's config.json is made from. */
   readonly donor: Checkpoint
-  readonly tokenizer: Checkpoint
+  /** Tokenizer, chat template and settings that the output gets. */
+  readonly companions: Companions
+  /** Files, beside those of the tensors, that the output depends on. */
+  readonly inputs: readonly string[]
   /** What a user should know: parameters without effect, a difference from mergekit. */
   readonly notes: readonly string[]
 }
@@ -62,7 +70,7 @@ const parametersOf = (
   models: readonly SourceTensor[],
   recipe: Recipe,
 ): Parameters => {
-  const common = [slice.parameters, recipe.parameters]
+  const common = [slice.parameters, slice.module, recipe.parameters]
   const own = Object.entries(method.perModel).map(([key, schema]) => [
     key,
     models.map(({ model, info, parameters }) =>
@@ -109,7 +117,8 @@ const parts = (
 
 const planTensor = (method: MergeMethod, aligned: Aligned, recipe: Recipe): PlannedTensor => {
   const { name, sources } = aligned
-  const { shape, dtype } = sources[0].info
+  const { shape } = sources[0].info
+  const dtype = sources[0].stored ?? sources[0].info.dtype
   if (!floats.includes(dtype))
     return { name, shape, dtype, action: 'copy', models: [sources[0]], parameters: {} }
   const wanted = recipe.out_dtype ?? recipe.dtype
@@ -122,23 +131,38 @@ const planTensor = (method: MergeMethod, aligned: Aligned, recipe: Recipe): Plan
   return { ...plan, action: 'merge', base, models, parameters: parametersOf(method, aligned, models, recipe) }
 }
 
-const layerKeys = ['num_hidden_layers', 'n_layer', 'num_layers']
+/** What of a module a plan knows: the module, its slices, how many layers it gets. */
+interface PlannedPart extends RecipePart {
+  readonly slices: readonly Slice[]
+  readonly tensors: readonly Aligned[]
+  readonly layers: number
+}
 
-const outputConfig = (donor: Checkpoint, recipe: Recipe, layers: number): JsonObject => {
+const outputConfig = (donor: Checkpoint, recipe: Recipe, parts: readonly PlannedPart[]): JsonObject => {
   const config = { ...donor.config }
   const dtype = recipe.out_dtype ?? recipe.dtype
   if (dtype) config['torch_dtype' in config ? 'torch_dtype' : 'dtype'] = dtype
-  const key = layerKeys.find((k) => k in config)
-  if (recipe.slices && key === undefined)
-    throw new CheckpointError('NoLayerCount', `${donor.folder}/config.json: none of ${layerKeys.join(', ')}`)
-  if (recipe.slices && key) config[key] = layers
+  for (const { part, recipe: own, layers } of parts) {
+    if (!own.slices) continue
+    const key = part.layerKeys.find((k) => k in config)
+    if (key === undefined)
+      throw new CheckpointError(
+        'NoLayerCount',
+        `${donor.folder}/config.json: none of ${part.layerKeys.join(', ')}`,
+      )
+    config[key] = layers
+  }
   return config
 }
 
 const notesOf = (recipe: Recipe, method: MergeMethod, slices: readonly Slice[]): string[] => {
   const given = [
     recipe.parameters,
-    ...slices.flatMap((slice) => [slice.parameters, ...slice.sources.map(({ parameters }) => parameters)]),
+    ...slices.flatMap((slice) => [
+      slice.parameters,
+      slice.module,
+      ...slice.sources.map(({ parameters }) => parameters),
+    ]),
   ].flatMap((settings) => Object.keys(settings ?? {}))
   const idle = [...new Set(given)].filter((key) => !(key in method.perModel) && !(key in method.global))
   const half = recipe.dtype !== undefined && recipe.dtype !== 'float32'
@@ -163,40 +187,59 @@ const remarksOf = (method: MergeMethod, tensors: readonly PlannedTensor[]): stri
   )
 }
 
-const tokenizerOf = (
-  recipe: Recipe,
-  donor: Checkpoint,
+export interface PlanOptions {
+  readonly allowCrimes?: boolean
+  /** What lies beside models that are only planned themselves, by their names. */
+  readonly companions?: ReadonlyMap<string, Companions>
+}
+
+const membersOf = async (
   opened: ReadonlyMap<string, Checkpoint>,
-): Checkpoint => {
-  const source = tokenizerSource(recipe)
-  if (source === undefined || source === 'base' || source === 'union') return donor
-  const found = opened.get(source)
-  if (found) return found
-  throw new UsageError('NoSuchModel', `tokenizer_source: ${source} is none of the recipe's models`, {
-    hint: `They are: ${[...opened.keys()].join(', ')}. Or base, or union.`,
-  })
+  beside: PlanOptions['companions'],
+): Promise<Map<string, Member>> => {
+  const members = new Map<string, Member>()
+  for (const [model, checkpoint] of opened)
+    members.set(model, { checkpoint, companions: beside?.get(model) ?? (await companionsOf(checkpoint)) })
+  return members
 }
 
 /**
- * Plans the merge that `recipe` describes, of the models in `opened`. Reads headers only. Throws UsageError for
- * parameters and counts that do not fit the method, CheckpointError for models that do not fit each other.
+ * Plans the merge that `recipe` describes, of the models in `opened`. Reads headers and tokenizers only. Throws UsageError
+ * for parameters, counts, modules and tokens that do not fit, CheckpointError for models that do not fit each other.
  */
-export const planMerge = (
+export const planMerge = async (
   recipe: Recipe,
   opened: ReadonlyMap<string, Checkpoint>,
-  options: { readonly allowCrimes?: boolean } = {},
-): MergePlan => {
+  { allowCrimes, companions: beside }: PlanOptions = {},
+): Promise<MergePlan> => {
   const method = methods.find(({ name }) => name === recipe.merge_method)!
-  const slices = slicesOf(recipe, method, opened)
-  const { tensors, layers } = align(slices, options)
-  const planned = tensors.map((aligned) => planTensor(method, aligned, recipe))
-  const donor = opened.get(recipe.base_model ?? slices[0].sources[0].model)!
+  const donor = opened.get(recipe.base_model ?? namedModels(recipe)[0])!
+  const members = await membersOf(opened, beside)
+  const known = recipeParts(recipe, donor.config)
+  const sliced = known.map((part) => ({
+    ...part,
+    slices: slicesOf(part.recipe, recipe.base_model, method, opened),
+  }))
+  if (!allowCrimes) checkArchitectures(sliced.flatMap(({ slices }) => slices))
+  const vocabulary = await planVocabulary(recipe, members, { allowCrimes })
+  const { reorder } = vocabulary
+  const parts = sliced.map((part): PlannedPart => {
+    const { holds: within } = part.part
+    return { ...part, ...align(part.slices, { within, reorder }) }
+  })
+  const planned = parts.flatMap(({ tensors }) =>
+    tensors.map((aligned) => planTensor(method, aligned, recipe)),
+  )
+  const all = [...members.values()].map(({ companions }) => companions)
+  const { companions, notes } = await withChatTemplate(vocabulary.companions, recipe.chat_template, all)
+  const slices = parts.flatMap((part) => part.slices)
   return {
     method,
     tensors: planned,
-    config: outputConfig(donor, recipe, layers),
+    config: vocabulary.configured(outputConfig(donor, recipe, parts)),
     donor,
-    tokenizer: tokenizerOf(recipe, donor, opened),
-    notes: [...notesOf(recipe, method, slices), ...remarksOf(method, planned)],
+    companions,
+    inputs: vocabulary.inputs,
+    notes: [...notesOf(recipe, method, slices), ...remarksOf(method, planned), ...vocabulary.notes, ...notes],
   }
 }

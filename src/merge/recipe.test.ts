@@ -163,7 +163,7 @@ describe('what is refused', () => {
   })
 
   it('both models and slices, or neither', () => {
-    expect(() => recipeSchema.parse({ merge_method: 'linear' })).toThrow('exactly one of models and slices')
+    expect(() => recipeSchema.parse({ merge_method: 'linear' })).toThrow('exactly one of models, slices and modules')
   })
 
   const odd = async (

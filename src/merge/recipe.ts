@@ -35,7 +35,42 @@ export interface RecipeSlice {
 /** The element types that a recipe may ask for. */
 export type RecipeDType = 'float32' | 'float16' | 'bfloat16'
 
-/** One document of a recipe, in mergekit's words. Exactly one of `models` and `slices` is there. */
+/** A part of an architecture that has a recipe of its own: exactly one of `models` and `slices` is there. */
+export interface RecipeModule {
+  readonly models?: readonly RecipeModel[]
+  readonly slices?: readonly RecipeSlice[]
+  readonly parameters?: Settings
+}
+
+/** Whose numbers a token has: a model's for the same token, for another of its tokens, or zeros. */
+export type TokenSource =
+  | string
+  | {
+      readonly kind: 'model_token'
+      readonly model: string
+      readonly token?: string
+      readonly token_id?: number
+    }
+  | { readonly kind: 'zero' }
+
+/** What a recipe says of one token. One that the vocabulary lacks is added to it. */
+export interface RecipeToken {
+  /** For the models that lack the token. Default: the base's numbers, or those of the models that have it, averaged. */
+  readonly source?: TokenSource
+  /** For every model, whatever it has itself. Default false. */
+  readonly force?: boolean
+}
+
+/** Which vocabulary the result has. */
+export interface RecipeTokenizer {
+  /** `union` (the default), `base`, or one of the models. */
+  readonly source?: string
+  readonly tokens?: Readonly<Record<string, RecipeToken>>
+  /** The embeddings get rows up to the next multiple, each the average of all. */
+  readonly pad_to_multiple_of?: number | null
+}
+
+/** One document of a recipe, in mergekit's words. Exactly one of `models`, `slices` and `modules` is there. */
 export interface Recipe {
   /** What later documents call its result. */
   readonly name?: string
@@ -43,17 +78,21 @@ export interface Recipe {
   readonly base_model?: string
   readonly models?: readonly RecipeModel[]
   readonly slices?: readonly RecipeSlice[]
+  /** By the names that the architecture's parts have: `default` where there is but one. */
+  readonly modules?: Readonly<Record<string, RecipeModule>>
   readonly parameters?: Settings
   /** Of the result, unless `out_dtype` says otherwise. Weft computes in float32 whatever it is. */
   readonly dtype?: RecipeDType
   readonly out_dtype?: RecipeDType
   /**
-   * Whose tokenizer is copied: the base's (`base`, `union`, the default), or that of one of the models. When it is given,
-   * all must have the same tokens.
+   * Whose vocabulary the result has: `union`, `base` or one of the models. The others' embeddings are reordered into it.
+   * Without it the models must have one vocabulary, and the base's (or the first model's) tokenizer is copied.
    */
   readonly tokenizer_source?: string
-  /** The same, as newer recipes write it. */
-  readonly tokenizer?: { readonly source: string }
+  /** The same and more, as newer recipes write it. */
+  readonly tokenizer?: RecipeTokenizer
+  /** `auto` (what most of the models have), the name of a known format, or a Jinja template. */
+  readonly chat_template?: string
 }
 
 const scalar = z.union([z.number(), z.boolean()])
@@ -84,6 +123,50 @@ const slice = z.strictObject({
   parameters: settings,
 })
 
+const tokenSource = z.union(
+  [
+    z.string().min(1),
+    z
+      .strictObject({
+        kind: z.literal('model_token'),
+        model: z.string().min(1),
+        token: z.string().optional(),
+        token_id: z.number().int().nonnegative().optional(),
+      })
+      .refine(({ token, token_id: id }) => (token === undefined) !== (id === undefined), {
+        error: 'expected exactly one of token and token_id',
+      }),
+    z.strictObject({ kind: z.literal('zero') }),
+  ],
+  { error: 'expected a model, {kind: model_token, model, token or token_id} or {kind: zero}' },
+)
+
+const tokenizer = z.strictObject({
+  source: z.string().min(1).optional(),
+  tokens: z
+    .record(
+      z.string().min(1),
+      z
+        .strictObject({ source: tokenSource.optional(), force: z.boolean().optional() })
+        .refine(({ source, force }) => source !== undefined || !force, {
+          error: 'expected a source of what is forced',
+        }),
+    )
+    .optional(),
+  pad_to_multiple_of: z.number().int().positive().nullish(),
+})
+
+const parts = {
+  models: z.array(z.strictObject(model)).min(1).optional(),
+  slices: z.array(slice).min(1).optional(),
+}
+
+const module = z
+  .strictObject({ ...parts, parameters: settings })
+  .refine(({ models, slices }) => (models === undefined) !== (slices === undefined), {
+    error: 'expected exactly one of models and slices',
+  })
+
 const dtype = z.enum(['float32', 'float16', 'bfloat16']).optional()
 
 /** A document of a recipe file. */
@@ -95,24 +178,28 @@ export const recipeSchema: z.ZodType<Recipe> = z
       .optional(),
     merge_method: z.enum(methods.map(({ name }) => name)),
     base_model: z.string().optional(),
-    models: z.array(z.strictObject(model)).min(1).optional(),
-    slices: z.array(slice).min(1).optional(),
+    ...parts,
+    modules: z.record(z.string().min(1), module).optional(),
     parameters: settings,
     dtype,
     out_dtype: dtype,
     tokenizer_source: z.string().optional(),
-    tokenizer: z.strictObject({ source: z.string() }).optional(),
+    tokenizer: tokenizer.optional(),
+    chat_template: z.string().min(1).optional(),
   })
-  .refine(({ models, slices }) => (models === undefined) !== (slices === undefined), {
-    error: 'expected exactly one of models and slices',
+  .refine(({ models, slices, modules }) => [models, slices, modules].filter(Boolean).length === 1, {
+    error: 'expected exactly one of models, slices and modules',
   })
   .refine(({ tokenizer, tokenizer_source: source }) => tokenizer === undefined || source === undefined, {
     error: 'expected at most one of tokenizer and tokenizer_source',
   })
 
-/** Whose tokenizer a recipe asks for, if it does. */
-export const tokenizerSource = ({ tokenizer, tokenizer_source: source }: Recipe): string | undefined =>
-  source ?? tokenizer?.source
+/** What a recipe says of the vocabulary, in one spelling; undefined where it says nothing. */
+export const tokenizerOf = ({
+  tokenizer: given,
+  tokenizer_source: source,
+}: Recipe): (RecipeTokenizer & { readonly source: string }) | undefined =>
+  given ? { ...given, source: given.source ?? 'union' } : source === undefined ? undefined : { source }
 
 /** Linear interpolation of a gradient at depth `t`; a list with anything but numbers in it has steps instead. */
 const at = (values: readonly (number | boolean)[], t: number): number | boolean => {

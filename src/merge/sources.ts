@@ -13,15 +13,19 @@ export interface SourceOptions {
   readonly work: string
 }
 
-/** Every model that a recipe names, each once, the base first. */
-export const namedModels = ({ base_model: base, models = [], slices = [] }: Recipe): string[] => [
+/** Every model that a recipe names for its weights, each once, the base first. */
+export const namedModels = ({ base_model: base, models, slices, modules = {} }: Recipe): string[] => [
   ...new Set([
     ...(base === undefined ? [] : [base]),
-    ...models.map(({ model }) => model),
-    ...slices.flatMap(({ sources, base_model: own }) => [
-      ...sources.map(({ model }) => model),
-      ...(own === undefined ? [] : [own]),
-    ]),
+    ...[{ models, slices }, ...Object.values(modules)].flatMap(
+      ({ models: whole = [], slices: parts = [] }) => [
+        ...whole.map(({ model }) => model),
+        ...parts.flatMap(({ sources, base_model: own }) => [
+          ...sources.map(({ model }) => model),
+          ...(own === undefined ? [] : [own]),
+        ]),
+      ],
+    ),
   ]),
 ]
 
