@@ -130,6 +130,27 @@ export class Checkpoint implements AsyncDisposable {
     }
   }
 
+  /** The stored bytes of rows `start` to `end` (exclusive) of the tensor `name` along its first axis. */
+  async readRows(name: string, start: number, end: number): Promise<Uint8Array> {
+    const info = this.info(name)
+    const rows = info.shape[0] ?? 1
+    if (!(start >= 0 && start <= end && end <= rows))
+      throw new CheckpointError(
+        'NoSuchRows',
+        `${this.folder}: ${info.file}: tensor ${JSON.stringify(name)} has no rows ${start} to ${end}; it has ${rows}.`,
+      )
+    const rowBytes = rows ? info.length / rows : 0
+    const bytes = new Uint8Array((end - start) * rowBytes)
+    await this.readInto(name, bytes, start * rowBytes)
+    return bytes
+  }
+
+  /** Fills `into` with stored bytes of the tensor `name`, from its byte `at` on. */
+  async readInto(name: string, into: Uint8Array, at: number): Promise<void> {
+    const info = this.info(name)
+    await this.naming(info, () => this.fill(info, into, at))
+  }
+
   /** Closes the files; reading afterwards fails. */
   async close(): Promise<void> {
     await Promise.all([...this.files.values()].map((file) => file.close()))

@@ -1,4 +1,5 @@
 /** @file Inner products between the models' tensors, and the merges that are combinations found from them alone. */
+import { difference, roomBeside } from './kernels.js'
 import type { AlignedTensor, Block } from './method.js'
 
 /** Inner products of k vectors, [k][k]. */
@@ -32,12 +33,11 @@ export const offsetOf = (model: Float32Array, base: Float32Array): Float32Array 
  * fresh arrays for every block would cost more than the arithmetic.
  */
 export const offsetsInPlace = (): ((block: Block) => Float32Array[]) => {
-  const buffers: Float32Array[] = []
+  const rooms: ((x: Float32Array) => Float32Array)[] = []
   return ({ base, models }) =>
     models.map((model, m) => {
-      if (!(buffers[m]?.length >= model.length)) buffers[m] = new Float32Array(model.length)
-      const out = buffers[m].subarray(0, model.length)
-      for (let i = 0; i < out.length; i++) out[i] = model[i] - base![i]
+      const out = (rooms[m] ??= roomBeside())(model)
+      difference(out, model, base!)
       return out
     })
 }

@@ -1,5 +1,6 @@
 /** @file Merges of element and element that need no first pass: linear, nearswap, passthrough. */
 import { z } from 'zod'
+import { addScaled, divide, scaled } from './kernels.js'
 import { merge, type MergeMethod } from './method.js'
 
 const { fround } = Math
@@ -18,12 +19,8 @@ export const linear: MergeMethod = merge({
     let total = 0
     for (const w of weights) total = fround(total + w)
     const divisor = normalize ? total : 1
-    models.forEach((model, m) => {
-      const w = weights[m]
-      if (m === 0) for (let i = 0; i < out.length; i++) out[i] = w * model[i]
-      else for (let i = 0; i < out.length; i++) out[i] += fround(w * model[i])
-    })
-    if (divisor !== 1) for (let i = 0; i < out.length; i++) out[i] /= divisor
+    models.forEach((model, m) => (m ? addScaled : scaled)(out, model, weights[m]))
+    if (divisor !== 1) divide(out, divisor)
   },
 })
 
@@ -51,7 +48,5 @@ export const passthrough: MergeMethod = merge({
   base: 'none',
   counts: [1, 1],
   perModel: { scale: z.number().default(1) },
-  tensor: (out, { models: [model] }, { scale: [scale] }) => {
-    for (let i = 0; i < out.length; i++) out[i] = model[i] * scale
-  },
+  tensor: (out, { models: [model] }, { scale: [scale] }) => scaled(out, model, fround(scale)),
 })

@@ -11,24 +11,24 @@ import {
   type RandomAccess,
   shardName,
   shardsOf,
-  tensorBytes,
-  type TensorData,
 } from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
 import type { OnProgress } from '../progress.js'
 import { formatRecipe, modelCard } from './card.js'
+import type { Companions } from './companions.js'
 import { type MergePlan, type PlannedTensor, planMerge } from './plan.js'
 import type { Recipe } from './recipe.js'
 import { closeAll, openSources } from './sources.js'
 import { Staging } from './staging.js'
-import { checkNumbers, mergedBytes } from './stream.js'
-import { checkVocabularies } from './vocabulary.js'
+import { bytesOf, checkInputs, totalBytes, writeShards } from './shards.js'
 
 export interface ExplainOptions {
   /** Where relative paths of the recipe begin. Default: the working directory. */
   readonly folder?: string
   /** Merge what fits by name and shape, whatever the architectures. */
   readonly allowCrimes?: boolean
+  /** How many threads compute; 1: only the caller's. Default: as many as there are cores, at most 8; 1 for small models. */
+  readonly threads?: number
   readonly signal?: AbortSignal
   readonly onProgress?: OnProgress
 }
@@ -57,10 +57,6 @@ export interface MergeReport {
   readonly notes: readonly string[]
 }
 
-const bytesOf = ({ dtype, shape }: PlannedTensor): number => tensorBytes(dtype, shape)
-const totalBytes = (tensors: readonly PlannedTensor[]): number =>
-  tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0)
-
 /** Stands for the recipe, the options that matter and the inputs as they are now. What lies in `out` is made anew. */
 const fingerprint = async (
   recipe: Recipe,
@@ -70,7 +66,7 @@ const fingerprint = async (
 ): Promise<string> => {
   const inside = resolve(out) + sep
   const sources = plan.tensors.flatMap(({ base, models }) => (base ? [base, ...models] : models))
-  const paths = [...new Set(sources.flatMap(({ info }) => info.path ?? []))].filter(
+  const paths = [...new Set([...plan.inputs, ...sources.flatMap(({ info }) => info.path ?? [])])].filter(
     (path) => !resolve(path).startsWith(inside),
   )
   const files = await Promise.all(
@@ -82,57 +78,6 @@ const fingerprint = async (
   const tensors = plan.tensors.map(({ name, dtype, shape }) => [name, dtype, shape])
   const text = JSON.stringify([recipe, seed, maxShardBytes, files, tensors])
   return createHash('sha256').update(text).digest('hex')
-}
-
-/** Reports the bytes written, of all, and the tensors done. */
-const counter = (tensors: readonly PlannedTensor[], onProgress?: OnProgress) => {
-  const total = totalBytes(tensors)
-  let [done, finished] = [0, 0]
-  const report = (): void =>
-    onProgress?.({
-      status: 'progress',
-      name: 'merge',
-      done,
-      total,
-      unit: 'bytes',
-      metrics: { tensors: finished },
-    })
-  return {
-    add: (bytes: number): void => {
-      done += bytes
-      report()
-    },
-    finish: (count = 1): void => void (finished += count),
-  }
-}
-
-const writeShards = async (
-  plan: MergePlan,
-  staging: Staging,
-  shards: readonly (readonly PlannedTensor[])[],
-  { seed = 0, signal, onProgress }: MergeOptions,
-): Promise<void> => {
-  const count = counter(plan.tensors, onProgress)
-  async function* counted(tensor: PlannedTensor): AsyncGenerator<Uint8Array> {
-    for await (const bytes of mergedBytes(tensor, plan.method, seed)) {
-      signal?.throwIfAborted()
-      yield bytes
-      count.add(bytes.length)
-    }
-    count.finish()
-  }
-  for (const [i, shard] of shards.entries()) {
-    if (await staging.has(i, shards.length)) {
-      count.finish(shard.length)
-      count.add(totalBytes(shard))
-      continue
-    }
-    const data = shard.map((tensor): TensorData => {
-      const { name, dtype, shape } = tensor
-      return { name, dtype, shape, data: () => counted(tensor) }
-    })
-    await staging.write(i, shards.length, data)
-  }
 }
 
 const indexOf = (shards: readonly (readonly PlannedTensor[])[]): JsonObject => ({
@@ -165,24 +110,15 @@ const writePlan = async (
   await staging.begin(await fingerprint(recipe, plan, out, options))
   const shards = shardsOf(plan.tensors, options.maxShardBytes ?? 5e9)
   await writeShards(plan, staging, shards, options)
-  const tokenizer = await stat(plan.tokenizer.folder).catch(() => undefined)
-  if (options.copyTokenizer !== false && tokenizer?.isDirectory())
-    await copyCompanions(plan.tokenizer.folder, out)
+  const { folder, leave, files } = plan.companions
+  if (options.copyTokenizer !== false && folder !== undefined) await copyCompanions(folder, out, leave)
   await staging.publish(shards.length, {
+    ...files,
     ...(shards.length > 1 ? { 'model.safetensors.index.json': json(indexOf(shards)) } : {}),
     'README.md': modelCard(basename(resolve(out)), recipe, options.source),
     'mergekit_config.yml': options.source,
     'config.json': json(plan.config),
   })
-}
-
-const planned = async (
-  recipe: Recipe,
-  opened: ReadonlyMap<string, Checkpoint>,
-  options: ExplainOptions,
-): Promise<MergePlan> => {
-  const plan = planMerge(recipe, opened, options)
-  return { ...plan, notes: [...plan.notes, ...(await checkVocabularies(recipe, opened, options))] }
 }
 
 const mergeOne = async (
@@ -200,7 +136,7 @@ const mergeOne = async (
     work: join(staging.folder, 'folded'),
   })
   try {
-    const plan = await planned(recipe, opened, options)
+    const plan = await planMerge(recipe, opened, options)
     if (!finished) await writePlan(recipe, plan, staging, { ...options, source })
     const { method, tensors, notes } = plan
     return { folder: out, method: method.name, tensors: tensors.length, bytes: totalBytes(tensors), notes }
@@ -318,20 +254,18 @@ export const explainMerge = async (
   checkSteps(recipes)
   const work = await mkdtemp(join(tmpdir(), 'weft-merge-'))
   const steps = new Map<string, Checkpoint>()
+  const companions = new Map<string, Companions>()
   try {
     const explanations: Explanation[] = []
     for (const step of recipes) {
       const opened = await openSources(step, { folder: options.folder, steps, work })
       try {
-        const plan = await planned(step, opened, options)
-        const count = counter(plan.tensors, options.onProgress)
-        for (const tensor of plan.tensors) {
-          options.signal?.throwIfAborted()
-          await checkNumbers(tensor)
-          count.finish()
-          count.add(bytesOf(tensor))
+        const plan = await planMerge(step, opened, { ...options, companions })
+        await checkInputs(plan, options)
+        if (step.name !== undefined) {
+          steps.set(step.name, standIn(step.name, plan))
+          companions.set(step.name, plan.companions)
         }
-        if (step.name !== undefined) steps.set(step.name, standIn(step.name, plan))
         explanations.push(explained(step, plan))
       } finally {
         await closeAll(opened)

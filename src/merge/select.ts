@@ -1,4 +1,5 @@
 /** @file Order statistics of streams too long to sort: exact, in two passes over 16 bits each. */
+import { countEqual, countHigh, countLow, wordsBeside } from './kernels.js'
 
 /** Keys of each list, block by block; gone through anew at every call. */
 export type KeyPasses = () => AsyncIterable<{ readonly first: number; readonly keys: readonly Uint32Array[] }>
@@ -29,19 +30,13 @@ export const ranked = async (
   passes: KeyPasses,
   ranks: readonly (readonly number[])[],
 ): Promise<Ranked[][]> => {
-  const high = ranks.map(() => new Uint32Array(half))
+  const high: Uint32Array[] = []
   for await (const { keys } of passes())
-    keys.forEach((list, l) => {
-      const bins = high[l]
-      for (let i = 0; i < list.length; i++) bins[list[i] >>> 16]++
-    })
+    keys.forEach((list, l) => countHigh(list, (high[l] ??= wordsBeside(list, half))))
   const places = ranks.map((wanted, l) => wanted.map((rank) => binOf(high[l], rank)))
-  const low = places.map((own) => new Map(own.map(({ bin }) => [bin, new Uint32Array(half)])))
+  const low = places.map((own, l) => new Map(own.map(({ bin }) => [bin, wordsBeside(high[l], half)])))
   for await (const { keys } of passes())
-    keys.forEach((list, l) => {
-      for (const [bin, bins] of low[l])
-        for (let i = 0; i < list.length; i++) if (list[i] >>> 16 === bin) bins[list[i] & 0xffff]++
-    })
+    keys.forEach((list, l) => low[l].forEach((bins, bin) => countLow(list, bins, bin)))
   return places.map((own, l) =>
     own.map(({ bin, before }, r) => {
       const bins = low[l].get(bin)!
@@ -55,6 +50,13 @@ export const ranked = async (
   )
 }
 
+/** The index of the `nth` (from 1) of the keys that are `key`. */
+const placeOf = (keys: Uint32Array, key: number, nth: number): number => {
+  let place = -1
+  for (let left = nth; left > 0; left--) place = keys.indexOf(key, place + 1)
+  return place
+}
+
 /** Of each list, the index of the `nth` (from 1) key that equals `key`; -1 for nth = 0. One pass. */
 export const indexOfEqual = async (
   passes: KeyPasses,
@@ -65,9 +67,10 @@ export const indexOfEqual = async (
   for await (const { first, keys } of passes())
     wanted.forEach((own, l) =>
       own.forEach(({ key, nth }, w) => {
-        const list = keys[l]
-        for (let i = 0; i < list.length && seen[l][w] < nth; i++)
-          if (list[i] === key && ++seen[l][w] === nth) found[l][w] = first + i
+        if (seen[l][w] >= nth) return
+        const before = seen[l][w]
+        seen[l][w] += countEqual(keys[l], key)
+        if (seen[l][w] >= nth) found[l][w] = first + placeOf(keys[l], key, nth - before)
       }),
     )
   return found

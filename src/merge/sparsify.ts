@@ -2,6 +2,7 @@
 import { UsageError } from '../errors.js'
 import { type Key, uniform } from '../random/index.js'
 import { offsetsInPlace } from './gram.js'
+import { keep, magnitudes } from './kernels.js'
 import type { AlignedTensor } from './method.js'
 import { indexOfEqual, type KeyPasses, type Ranked, ranked } from './select.js'
 
@@ -18,13 +19,6 @@ export interface Sparsity {
 /** Finds every model's mask for a tensor; undefined where all is kept. */
 export type Sparsifier = (tensor: AlignedTensor, sparsity: Sparsity) => Promise<(Mask | undefined)[]>
 
-/** Magnitudes as integers of the same order. */
-const magnitudes = (delta: Float32Array): Uint32Array => {
-  const keys = new Uint32Array(delta.buffer, delta.byteOffset, delta.length)
-  for (let i = 0; i < keys.length; i++) keys[i] &= 0x7fffffff
-  return keys
-}
-
 /** Kept: keys between two bounds; of those equal to a bound, the ones up to an index. */
 interface Kept {
   readonly low: number
@@ -33,15 +27,11 @@ interface Kept {
   readonly lastHigh: number
 }
 
-/** Without branches, which a processor could not predict. All keys are below 2^31, so that differences keep their sign. */
 const maskOf =
   ({ low, high, lastLow, lastHigh }: Kept): Mask =>
   (delta, first) => {
+    keep(delta, low, high)
     const words = new Int32Array(delta.buffer, delta.byteOffset, delta.length)
-    for (let i = 0; i < words.length; i++) {
-      const key = words[i] & 0x7fffffff
-      words[i] &= ((low - 1 - key) >> 31) & ((key - high - 1) >> 31)
-    }
     for (const [bound, last] of [
       [low, lastLow],
       [high, lastHigh],

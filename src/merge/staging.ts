@@ -2,15 +2,9 @@
  * @file Where a merge is written until it is whole: finished shards in a hidden folder of the output, moved to their
  * names at the end. A merge that was killed goes on from them.
  */
-import { readFile, readdir, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import {
-  isWeights,
-  shardName,
-  type TensorData,
-  writeFileAtomic,
-  writeSafetensors,
-} from '../checkpoint/index.js'
+import { isWeights, layOut, shardName, type TensorPlan, writeFileAtomic } from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
 
 const exists = (path: string): Promise<boolean> =>
@@ -27,6 +21,54 @@ export const isInterrupted = async (out: string): Promise<boolean> =>
 export interface StagingOptions {
   readonly resume?: boolean
   readonly overwrite?: boolean
+}
+
+/** A safetensors file that threads write their tensors to, each at its place; it has a temporary name until it is finished. */
+export class Shard {
+  private constructor(
+    private readonly path: string,
+    private readonly handle: FileHandle,
+    private readonly offsets: ReadonlyMap<string, number>,
+  ) {}
+
+  /** Writes the header, and takes the room of all tensors. */
+  static async create(path: string, plans: readonly TensorPlan[]): Promise<Shard> {
+    const named = plans.map(({ name, dtype, shape }) => ({ name, dtype, shape }))
+    const { header, tensors, size } = layOut(named, { format: 'pt' }, path)
+    const handle = await open(`${path}.tmp`, 'w')
+    const shard = new Shard(path, handle, new Map(tensors.map(({ name, offset }) => [name, offset])))
+    try {
+      await handle.write(header, 0, header.length, 0)
+      await handle.truncate(size)
+      return shard
+    } catch (error) {
+      await shard.discard()
+      throw error
+    }
+  }
+
+  /** Its descriptor. */
+  get file(): number {
+    return this.handle.fd
+  }
+
+  /** Where the first byte of a tensor belongs. */
+  offsetOf(name: string): number {
+    return this.offsets.get(name)!
+  }
+
+  /** Brings it to the disk, and gives it its name. */
+  async finish(): Promise<void> {
+    await this.handle.sync()
+    await this.handle.close()
+    await rename(`${this.path}.tmp`, this.path)
+  }
+
+  /** Removes it, unless it is finished. */
+  async discard(): Promise<void> {
+    await this.handle.close().catch(() => undefined)
+    await rm(`${this.path}.tmp`, { force: true })
+  }
 }
 
 /** The hidden folder of one merge into the folder `out`. */
@@ -81,8 +123,10 @@ export class Staging {
     )
   }
 
-  async write(i: number, n: number, tensors: readonly TensorData[]): Promise<void> {
-    await writeSafetensors(this.at(shardName(i, n)), tensors)
+  /** Begins shard `i` of `n`. */
+  async shard(i: number, n: number, plans: readonly TensorPlan[]): Promise<Shard> {
+    await mkdir(this.folder, { recursive: true })
+    return Shard.create(this.at(shardName(i, n)), plans)
   }
 
   /** Moves `n` finished shards to their names, and writes the files beside them, the last of which makes it whole. */

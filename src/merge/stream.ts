@@ -1,163 +1,288 @@
-/** @file Tensors of several checkpoints as aligned float32 blocks, and merged blocks as stored bytes. */
+/**
+ * @file Tensors of several checkpoints as aligned float32 blocks, and merged blocks as stored bytes. Files are read
+ * straight into the memory that the kernels work on, and what is computed there is written from there.
+ */
 import {
+  convertValue,
   decode,
   encode,
-  convertValue,
   type SafetensorsDType,
   tensorBytes,
   valueDType,
 } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import { keyOf } from '../random/index.js'
-import { value, viewBytes } from '../tensor/index.js'
-import type { SourceTensor } from './align.js'
+import { value } from '../tensor/index.js'
+import { isFinite, KernelMemory, narrow, widen } from './kernels.js'
 import type { AlignedTensor, Block, MergeMethod } from './method.js'
 import type { PlannedTensor } from './plan.js'
+import { countOf, type Input, inputOf, inputsOf, readInput, type Task, unitOf } from './task.js'
 
-/** Elements that all models' blocks may take together while a tensor is kept for its second pass. */
-const keptElements = 1 << 25
-/** Elements of a block: small enough for a processor's cache. */
-const blockElements = 1 << 17
+/** Elements of a block: all models' blocks fit a core's cache. */
+const blockElements = 1 << 14
+/** Elements read, or written, at once: enough that the call costs nothing beside its copy. */
+const runElements = 1 << 17
+/** A tensor whose inputs take less is in memory from its first pass to its last. */
+const keptBytes = 64 << 20
 
-/** Throws CheckpointError where `numbers` holds NaN or an infinity. */
-const checkFinite = (numbers: Float32Array, { checkpoint, info }: SourceTensor, first: number): void => {
-  let sum = 0
-  for (let i = 0; i < numbers.length; i++) sum += numbers[i] - numbers[i]
-  if (sum === 0) return
+/** How a task goes through its tensor, and the memory that it takes. */
+export interface Layout {
+  readonly block: number
+  readonly run: number
+  readonly kept: boolean
+  /** Of everything: stored and widened inputs, output, what the method works with. */
+  readonly bytes: number
+}
+
+/** The histograms of a method that looks for thresholds, of each model. */
+const histogramBytes = 3 << 18
+
+export const layoutOf = (task: Task, method: MergeMethod): Layout => {
+  const unit = unitOf(task.shape, method)
+  const block = Math.max(1, Math.floor(blockElements / unit)) * unit
+  const inputs = inputsOf(task)
+  const elements = task.to - task.from
+  const elementBytes = inputs.reduce((sum, { info }) => sum + tensorBytes(info.dtype, [1]), 0)
+  const kept = method.prepare !== undefined && elements * elementBytes <= keptBytes
+  const run = Math.min(elements, Math.max(1, Math.floor(runElements / block)) * block)
+  const size = Math.min(block, elements)
+  const floats = 4 * size * (4 * inputs.length + 4)
+  const histograms = method.prepare ? histogramBytes * inputs.length : 0
+  const stored = (kept ? elements : run) * elementBytes + run * tensorBytes(task.dtype, [1])
+  return { block, run, kept, bytes: stored + floats + histograms + (1 << 16) }
+}
+
+const refuse = (numbers: Float32Array, { folder, info }: Input, first: number): never => {
   const at = numbers.findIndex((x) => !Number.isFinite(x))
   throw new CheckpointError(
     'NotFinite',
-    `${checkpoint.folder}/${info.file}: ${info.name} [${info.shape.join(', ')}] holds ${numbers[at]} at element ${first + at}.`,
+    `${folder}/${info.file}: ${info.name} [${info.shape.join(', ')}] holds ${numbers[at]} at element ${first + at}.`,
     { hint: 'A model with such numbers is broken; a merge would spread them.' },
   )
 }
 
-/** Turns stored bytes into float32 numbers, in memory that its next call uses again where that saves time. */
-const widener = (
-  dtype: SafetensorsDType,
-  step: number,
-): ((bytes: Uint8Array, count: number) => Float32Array) => {
-  if (dtype === 'F32') return (bytes, count) => viewBytes(bytes, 'float32', count) as Float32Array
-  if (dtype !== 'BF16') return (bytes, count) => decode(bytes, dtype, [count], 'float32').data as Float32Array
-  let words = new Uint32Array(step)
-  return (bytes, count) => {
-    if (words.length < count) words = new Uint32Array(count)
-    const bits = viewBytes(bytes, 'bfloat16', count) as Uint16Array
-    for (let i = 0; i < count; i++) words[i] = bits[i] << 16
-    return new Float32Array(words.buffer, 0, count)
+const halves = (bytes: Uint8Array): Uint16Array =>
+  new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)
+
+/** One input's stored bytes, a run of them at a time, and a block of its numbers. */
+class Lane {
+  readonly #elementBytes: number
+  readonly #stored: Uint8Array
+  readonly #numbers: Float32Array
+
+  constructor(
+    readonly input: Input,
+    private readonly first: number,
+    { kept, run, block }: Layout,
+    elements: number,
+    memory: KernelMemory,
+  ) {
+    const { dtype } = input.info
+    this.#elementBytes = tensorBytes(dtype, [1])
+    this.#stored = memory.bytes((kept ? elements : run) * this.#elementBytes)
+    this.#numbers = dtype === 'F32' ? new Float32Array() : memory.floats(Math.min(block, elements))
+  }
+
+  /** Reads `count` elements from `at` on to the place `to` (both in elements). */
+  read(at: number, count: number, to: number): Promise<void> | void {
+    const size = this.#elementBytes
+    return readInput(
+      this.input,
+      this.#stored.subarray(to * size, (to + count) * size),
+      (this.first + at) * size,
+    )
+  }
+
+  /** The numbers that lie at the place `from`; those at `at` in the task. What is not finite is refused. */
+  numbers(from: number, count: number, at: number, checked: boolean): Float32Array {
+    const { dtype } = this.input.info
+    const size = this.#elementBytes
+    const bytes = this.#stored.subarray(from * size, (from + count) * size)
+    const numbers =
+      dtype === 'F32'
+        ? new Float32Array(bytes.buffer, bytes.byteOffset, count)
+        : this.#numbers.subarray(0, count)
+    if (dtype === 'BF16' || dtype === 'F16') {
+      if (!widen(dtype, halves(bytes), numbers)) refuse(numbers, this.input, this.first + at)
+      return numbers
+    }
+    if (dtype !== 'F32') numbers.set(decode(bytes, dtype, [count], 'float32').data as Float32Array)
+    if (!checked && !isFinite(numbers)) refuse(numbers, this.input, this.first + at)
+    return numbers
+  }
+}
+
+/** Called between runs: reports, lets others in, throws where the work is to stop. */
+export type Turn = () => Promise<void> | void
+
+/** Goes through the blocks of a task. `memory` must have room for its layout. */
+const blocksOf = (
+  task: Task,
+  layout: Layout,
+  memory: KernelMemory,
+  turn?: Turn,
+): (() => AsyncGenerator<Block>) => {
+  const elements = task.to - task.from
+  const lanes = inputsOf(task).map((input) => new Lane(input, task.from, layout, elements, memory))
+  let read = 0
+  let checked = false
+  return async function* () {
+    for (let run = 0; run < elements; run += layout.run) {
+      const size = Math.min(layout.run, elements - run)
+      const place = layout.kept ? run : 0
+      if (!layout.kept || read <= run)
+        for (const lane of lanes) {
+          const pending = lane.read(run, size, place)
+          if (pending) await pending
+        }
+      read = Math.max(read, run + size)
+      for (let at = 0; at < size; at += layout.block) {
+        const count = Math.min(layout.block, size - at)
+        const all = lanes.map((lane) => lane.numbers(place + at, count, run + at, checked))
+        const first = task.from + run + at
+        yield task.base ? { first, base: all[0], models: all.slice(1) } : { first, models: all }
+      }
+      const pending = turn?.()
+      if (pending) await pending
+    }
+    checked = true
+  }
+}
+
+/** Rounds blocks to stored bytes, a run of them at a time. */
+class Narrower {
+  readonly #bytes: Uint8Array
+  #filled = 0
+  constructor(
+    private readonly dtype: SafetensorsDType,
+    elements: number,
+    memory: KernelMemory,
+  ) {
+    this.#bytes = memory.bytes(tensorBytes(dtype, [elements]))
+  }
+
+  /** Where a block of `count` numbers is computed: in place, where they are stored as they are. */
+  target(count: number, scratch: Float32Array): Float32Array {
+    return this.dtype === 'F32'
+      ? new Float32Array(this.#bytes.buffer, this.#bytes.byteOffset + this.#filled, count)
+      : scratch.subarray(0, count)
+  }
+
+  /** Takes a block; gives the run's bytes when it is full. */
+  take(numbers: Float32Array): Uint8Array | undefined {
+    const size = tensorBytes(this.dtype, [numbers.length])
+    const bytes = this.#bytes.subarray(this.#filled, this.#filled + size)
+    if (this.dtype === 'BF16' || this.dtype === 'F16') narrow(this.dtype, numbers, halves(bytes))
+    else if (this.dtype !== 'F32')
+      bytes.set(
+        encode(convertValue(value(numbers, [numbers.length], 'float32'), valueDType[this.dtype])).data,
+      )
+    this.#filled += size
+    return this.#filled === this.#bytes.length ? this.rest() : undefined
+  }
+
+  /** What a last run, which is not full, has. */
+  rest(): Uint8Array | undefined {
+    const bytes = this.#bytes.subarray(0, this.#filled)
+    this.#filled = 0
+    return bytes.length ? bytes : undefined
+  }
+}
+
+/** A tensor whose numbers are taken as they are. */
+const asIs: MergeMethod = {
+  ...{ name: 'copy', base: 'none', counts: [1, 1], rows: false, perModel: {}, global: {} },
+  tensor: (out, { models: [model] }) => out.set(model),
+}
+
+async function* copied(task: Task, memory: KernelMemory, turn?: Turn): AsyncGenerator<Uint8Array> {
+  const [input] = task.models
+  const size = tensorBytes(input.info.dtype, [1])
+  const step = runElements * size
+  memory.begin(step)
+  const buffer = memory.bytes(step)
+  for (let at = task.from * size; at < task.to * size; at += step) {
+    const bytes = buffer.subarray(0, Math.min(step, task.to * size - at))
+    await readInput(input, bytes, at)
+    yield bytes
+    await turn?.()
+  }
+}
+
+/** The tensor of a task as its method sees it. */
+const alignedTask = (task: Task, seed: number, blocks: AlignedTensor['blocks']): AlignedTensor => {
+  const { name, shape, models } = task
+  return {
+    ...{ name, shape, blocks, count: countOf(shape), width: shape.at(-1) ?? 1, models: models.length },
+    key: (index) => keyOf(`merge ${seed} ${name} ${index}`),
   }
 }
 
 /**
- * The numbers of a source in runs of `step` elements (whole rows of its first axis; a vector may be cut anywhere), each
- * valid until the next one is asked for. Numbers that are not finite are refused, unless they were `checked` before.
+ * The stored bytes of a task, run by run, each valid until the next is asked for: computed in float32, rounded once to
+ * the nearest, ties to even. They depend on nothing but the task and the seed.
  */
-async function* runs(source: SourceTensor, step: number, checked = false): AsyncGenerator<Float32Array> {
-  const { checkpoint, info } = source
-  const elementBytes = tensorBytes(info.dtype, [1])
-  const widen = widener(info.dtype, step)
-  let first = 0
-  for await (const { bytes } of checkpoint.rows(info.name, { blockBytes: step * elementBytes })) {
-    const count = bytes.length / elementBytes
-    const numbers = widen(bytes, count)
-    if (!checked) checkFinite(numbers, source, first)
-    yield numbers
-    first += count
-  }
-}
-
-/** Runs of several sources side by side. */
-async function* together(
-  sources: readonly SourceTensor[],
-  step: number,
-  checked: boolean,
-): AsyncGenerator<readonly Float32Array[]> {
-  const all = sources.map((source) => runs(source, step, checked))
-  for (;;) {
-    const next = await Promise.all(all.map((run) => run.next()))
-    if (next[0].done) return
-    yield next.map(({ value: numbers }) => numbers as Float32Array)
-  }
-}
-
-const countOf = (shape: readonly number[]): number => shape.reduce((n, size) => n * size, 1)
-
-/** Cuts a run of whole rows into blocks that fit the cache. */
-function* cut(
-  run: readonly Float32Array[],
-  first: number,
-  width: number,
-  hasBase: boolean,
-): Generator<Block> {
-  const step = Math.max(1, Math.floor(blockElements / width)) * width
-  for (let at = 0; at < run[0].length; at += step) {
-    const parts = run.map((numbers) => numbers.subarray(at, at + step))
-    yield {
-      first: first + at,
-      ...(hasBase ? { base: parts[0], models: parts.slice(1) } : { models: parts }),
-    }
-  }
-}
-
-/** The aligned tensors of `plan`, as a method sees them. `seed`: of its random numbers. */
-export const alignedTensor = (
-  { name, shape, base, models }: PlannedTensor,
+export async function* runsOf(
+  task: Task,
   method: MergeMethod,
   seed: number,
-): AlignedTensor => {
-  const count = countOf(shape)
-  const width = shape.at(-1) ?? 1
-  const unit = method.rows ? width : 1
-  const sources = base ? [base, ...models] : models
-  const keep = method.prepare !== undefined && count * sources.length <= keptElements
-  const step = keep || (method.rows && shape.length < 2) ? count : blockElements << 3
-  let kept: readonly Float32Array[] | undefined
-  let checked = false
-  async function* blocks(): AsyncGenerator<Block> {
-    if (kept) return yield* cut(kept, 0, unit, base !== undefined)
-    let first = 0
-    for await (const run of together(sources, step, checked)) {
-      if (keep) kept = run
-      yield* cut(run, first, unit, base !== undefined)
-      first += run[0].length
-    }
-    checked = true
+  memory: KernelMemory,
+  turn?: Turn,
+): AsyncGenerator<Uint8Array> {
+  const { dtype, parameters, action } = task
+  if (action === 'copy' && task.models[0].info.dtype === dtype) return yield* copied(task, memory, turn)
+  const used = action === 'copy' ? asIs : method
+  const layout = layoutOf(task, used)
+  memory.begin(layout.bytes)
+  const blocks = blocksOf(task, layout, memory, turn)
+  const scratch = memory.floats(dtype === 'F32' ? 0 : Math.min(layout.block, task.to - task.from))
+  const narrower = new Narrower(dtype, layout.run, memory)
+  const statistics = await used.prepare?.(alignedTask(task, seed, blocks), parameters)
+  for await (const block of blocks()) {
+    const out = narrower.target(block.models[0].length, scratch)
+    used.tensor(out, block, parameters, statistics)
+    const full = narrower.take(out)
+    if (full) yield full
   }
-  const key = (index: number): ReturnType<AlignedTensor['key']> => keyOf(`merge ${seed} ${name} ${index}`)
-  return { name, shape, count, width, models: models.length, blocks, key }
+  const rest = narrower.rest()
+  if (rest) yield rest
 }
 
-const narrowed = (numbers: Float32Array, dtype: SafetensorsDType): Uint8Array =>
-  encode(convertValue(value(numbers, [numbers.length], 'float32'), valueDType[dtype])).data
-
-async function* copied({ models: [source], dtype }: PlannedTensor): AsyncGenerator<Uint8Array> {
-  const { checkpoint, info } = source
-  if (info.dtype === dtype) for await (const { bytes } of checkpoint.rows(info.name)) yield bytes
-  else for await (const numbers of runs(source, blockElements)) yield narrowed(numbers, dtype)
+/** Reads all that a task reads. Throws CheckpointError at the first number that is not finite. */
+export const check = async (task: Task, memory: KernelMemory, turn?: Turn): Promise<void> => {
+  if (task.action === 'copy') return
+  const layout = layoutOf(task, asIs)
+  memory.begin(layout.bytes)
+  for await (const _block of blocksOf(task, layout, memory, turn)());
 }
 
-/** The stored bytes of a planned tensor, block by block: computed in float32, rounded once to the nearest, ties to even. */
+const wholeTask = ({ base, models, ...plan }: PlannedTensor): Task => ({
+  ...plan,
+  base: base && inputOf(base),
+  models: models.map((model) => inputOf(model)),
+  ...{ from: 0, to: countOf(plan.shape) },
+})
+
+/** The aligned tensors of `plan`, as a method sees them. `seed`: of its random numbers. */
+export const alignedTensor = (plan: PlannedTensor, method: MergeMethod, seed: number): AlignedTensor => {
+  const task = wholeTask(plan)
+  const [layout, memory] = [layoutOf(task, method), new KernelMemory()]
+  memory.begin(layout.bytes)
+  return alignedTask(task, seed, blocksOf(task, layout, memory))
+}
+
+const spare: KernelMemory[] = []
+
+/** The stored bytes of a planned tensor, in pieces that are valid until the next is asked for. */
 export async function* mergedBytes(
   plan: PlannedTensor,
   method: MergeMethod,
   seed: number,
 ): AsyncGenerator<Uint8Array> {
-  if (plan.action === 'copy') return yield* copied(plan)
-  const tensor = alignedTensor(plan, method, seed)
-  const statistics = await method.prepare?.(tensor, plan.parameters)
-  let buffer = new Float32Array(0)
-  for await (const block of tensor.blocks()) {
-    const { length } = block.models[0]
-    if (buffer.length < length) buffer = new Float32Array(length)
-    const out = buffer.subarray(0, length)
-    method.tensor(out, block, plan.parameters, statistics)
-    yield narrowed(out, plan.dtype)
+  const memory = spare.pop() ?? new KernelMemory()
+  try {
+    yield* runsOf(wholeTask(plan), method, seed, memory)
+  } finally {
+    spare.push(memory)
   }
-}
-
-/** Reads every number of the sources of `plan`. Throws CheckpointError at the first that is not finite. */
-export const checkNumbers = async (plan: PlannedTensor): Promise<void> => {
-  if (plan.action === 'copy') return
-  for (const source of plan.base ? [plan.base, ...plan.models] : plan.models)
-    for await (const _numbers of runs(source, blockElements << 3));
 }

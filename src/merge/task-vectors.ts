@@ -1,6 +1,7 @@
 /** @file Sums of task vectors (fine-tuned minus base), whole or sparse, with or without an election of signs. */
 import { z } from 'zod'
 import { offsetsInPlace } from './gram.js'
+import { divide, divideEach, elect, plus, roomBeside, scaled } from './kernels.js'
 import { type AlignedTensor, type Block, merge, type MergeMethod } from './method.js'
 import { atRandom, byMagnitude, byRank, type Mask, type Sparsifier } from './sparsify.js'
 
@@ -30,6 +31,7 @@ interface Sparse {
 interface State {
   readonly sparse: readonly Sparse[]
   readonly offsets: (block: Block) => Float32Array[]
+  readonly room: (block: Float32Array) => Float32Array
 }
 
 /** Each model's task vector in a block, sparse, times its weight. */
@@ -38,9 +40,8 @@ const vectorsOf = (block: Block, { sparse, offsets }: State, weights: Float32Arr
   vectors.forEach((delta, m) => {
     const { mask, scale } = sparse[m]
     mask?.(delta, block.first)
-    if (scale !== 1) for (let i = 0; i < delta.length; i++) delta[i] *= scale
-    const weight = weights[m]
-    if (weight !== 1) for (let i = 0; i < delta.length; i++) delta[i] *= weight
+    if (scale !== 1) scaled(delta, delta, scale)
+    if (weights[m] !== 1) scaled(delta, delta, weights[m])
   })
   return vectors
 }
@@ -71,34 +72,18 @@ const rescaled = async (tensor: AlignedTensor, masks: readonly (Mask | undefined
 /** out = the sum of the vectors, each addition rounded to float32. */
 const sum = (out: Float32Array, vectors: readonly Float32Array[]): void => {
   out.set(vectors[0])
-  for (const vector of vectors.slice(1)) for (let i = 0; i < out.length; i++) out[i] += vector[i]
+  for (const vector of vectors.slice(1)) plus(out, vector)
 }
 
-/**
- * Zeroes what does not have the sign of `total`, and gives the sum of the weights of what is left at each element.
- * By bits and without branches: signs are not predictable.
- */
-const elect = (
+/** Zeroes what does not have the sign of `total`, and gives the sum of the weights of what is left at each element. */
+const elected = (
   vectors: readonly Float32Array[],
   total: Float32Array,
   weights: Float32Array,
+  divisors: Float32Array,
 ): Float32Array => {
-  const divisors = new Float32Array(total.length)
-  const signs = new Int32Array(total.buffer, total.byteOffset, total.length)
-  const weightBits = new Int32Array(weights.buffer)
-  const kept = new Int32Array(1)
-  const keptWeight = new Float32Array(kept.buffer)
-  vectors.forEach((vector, m) => {
-    const words = new Int32Array(vector.buffer, vector.byteOffset, vector.length)
-    const weight = weightBits[m]
-    for (let i = 0; i < words.length; i++) {
-      const word = words[i]
-      const agrees = ~((word ^ signs[i]) >> 31)
-      words[i] = word & agrees
-      kept[0] = weight & agrees & (-(word & 0x7fffffff) >> 31)
-      divisors[i] += keptWeight[0]
-    }
-  })
+  divisors.fill(0)
+  vectors.forEach((vector, m) => elect(vector, total, divisors, weights[m]))
   return divisors
 }
 
@@ -107,6 +92,8 @@ interface Mixing {
   readonly election: boolean
   readonly normalize: boolean
   readonly factor: number
+  /** Numbers to work with, as many as in a block. */
+  readonly room: (block: Float32Array) => Float32Array
 }
 
 /** out = base + factor * mix, where mix is the sum of the weighted vectors (or their average, with `normalize`). */
@@ -114,17 +101,17 @@ const mix = (
   out: Float32Array,
   base: Float32Array,
   vectors: readonly Float32Array[],
-  { weights, election, normalize, factor }: Mixing,
+  { weights, election, normalize, factor, room }: Mixing,
 ): void => {
   sum(out, vectors)
-  const divisors = election ? elect(vectors, out, weights) : undefined
+  const divisors = election ? elected(vectors, out, weights, room(out)) : undefined
   if (election) sum(out, vectors)
   const total = weights.reduce((a, b) => fround(a + b), 0)
   const whole = Math.abs(total) < 1e-8 ? 1 : total
-  if (normalize && divisors) for (let i = 0; i < out.length; i++) out[i] /= divisors[i] || 1
-  else if (normalize) for (let i = 0; i < out.length; i++) out[i] /= whole
-  if (factor !== 1) for (let i = 0; i < out.length; i++) out[i] *= factor
-  for (let i = 0; i < out.length; i++) out[i] += base[i]
+  if (normalize && divisors) divideEach(out, divisors)
+  else if (normalize && whole !== 1) divide(out, whole)
+  if (factor !== 1) scaled(out, out, factor)
+  plus(out, base)
 }
 
 const variant = ({
@@ -160,7 +147,7 @@ const variant = ({
       const masks = sparsifier ? await sparsifier(tensor, p) : p.weight.map(() => undefined)
       const rescales = p.rescale && masks.some((mask) => mask)
       const sparse = rescales ? await rescaled(tensor, masks) : masks.map((mask) => ({ mask, scale: 1 }))
-      return { sparse, offsets: offsetsInPlace() }
+      return { sparse, offsets: offsetsInPlace(), room: roomBeside() }
     },
     tensor: (out, block, p, state) => {
       const weights = Float32Array.from(p.weight)
@@ -169,6 +156,7 @@ const variant = ({
         election,
         normalize: p.normalize,
         factor: fround(p.lambda),
+        room: state.room,
       })
     },
   })

@@ -42,9 +42,23 @@ const binary =
   (a: V128, b: V128): V128 =>
     v128([a.code, b.code, simd(opcode)])
 
+const word =
+  (opcode: number) =>
+  (a: I32, b: I32): I32 =>
+    i32([a.code, b.code, opcode])
+
+/** Vectors are expected at multiples of 2^4 bytes; elsewhere they are read and written too, if slower. */
+const expectedAlignment = 4
+
 export const constant = (n: number): I32 => i32([0x41, signed(n | 0)])
-export const add = (a: I32, b: I32): I32 => i32([a.code, b.code, 0x6a])
-export const lessThan = (a: I32, b: I32): I32 => i32([a.code, b.code, 0x49])
+export const add: (a: I32, b: I32) => I32 = word(0x6a)
+export const andWords: (a: I32, b: I32) => I32 = word(0x71)
+export const shiftWordRight: (a: I32, by: I32) => I32 = word(0x76)
+export const equalWords: (a: I32, b: I32) => I32 = word(0x46)
+export const lessThan: (a: I32, b: I32) => I32 = word(0x49)
+/** Four bytes at an address. */
+export const loadWord = (address: I32, offset = 0): I32 => i32([address.code, 0x28, 2, unsigned(offset)])
+export const storeWord = (address: I32, x: I32): Code => [address.code, x.code, 0x36, 2, 0]
 
 export const splat = (a: I32): V128 => v128([a.code, simd(0x11)])
 /** Four 32-bit lanes of fixed bits. */
@@ -57,7 +71,38 @@ export const splatFloat = (x: number): V128 => {
 /** Four 32-bit lanes picked from the eight of `a` (0 to 3) and `b` (4 to 7). */
 export const pick = (a: V128, b: V128, ...from: readonly [number, number, number, number]): V128 =>
   v128([a.code, b.code, simd(0x0d), from.map((lane) => [0, 1, 2, 3].map((byte) => 4 * lane + byte))])
+/** Sixteen bytes picked from the 32 of `a` and `b`. */
+export const pickBytes = (a: V128, b: V128, from: readonly number[]): V128 =>
+  v128([a.code, b.code, simd(0x0d), from])
+export const not: (a: V128) => V128 = unary(0x4d)
+export const and: (a: V128, b: V128) => V128 = binary(0x4e)
+export const or: (a: V128, b: V128) => V128 = binary(0x50)
 export const xor: (a: V128, b: V128) => V128 = binary(0x51)
+/** The bits of `a` where `mask` has ones, else those of `b`. */
+export const select = (a: V128, b: V128, mask: V128): V128 => v128([a.code, b.code, mask.code, simd(0x52)])
+/** 1 where any bit is set, else 0. */
+export const anyBit = (a: V128): I32 => i32([a.code, simd(0x53)])
+/** Lane 0 to 3 of four. */
+export const lane = (a: V128, index: number): I32 => i32([a.code, simd(0x1b), index])
+const shift =
+  (opcode: number) =>
+  (a: V128, by: number): V128 =>
+    v128([a.code, constant(by).code, simd(opcode)])
+export const shiftLeft: (a: V128, by: number) => V128 = shift(0xab)
+/** Copies of the sign come in from the left. */
+export const shiftSigned: (a: V128, by: number) => V128 = shift(0xac)
+export const shiftRight: (a: V128, by: number) => V128 = shift(0xad)
+/** Masks of eight 16-bit lanes; of four 32-bit ones. */
+export const equalHalves: (a: V128, b: V128) => V128 = binary(0x2d)
+export const equalLanes: (a: V128, b: V128) => V128 = binary(0x37)
+/** Of signed lanes. */
+export const greaterLanes: (a: V128, b: V128) => V128 = binary(0x3b)
+export const subtractLanes: (a: V128, b: V128) => V128 = binary(0xb1)
+export const greaterFloats: (a: V128, b: V128) => V128 = binary(0x44)
+export const absoluteFloats: (a: V128) => V128 = unary(0xe0)
+export const addFloats: (a: V128, b: V128) => V128 = binary(0xe4)
+export const subtractFloats: (a: V128, b: V128) => V128 = binary(0xe5)
+export const divideFloats: (a: V128, b: V128) => V128 = binary(0xe7)
 export const addLanes: (a: V128, b: V128) => V128 = binary(0xae)
 export const addBytes: (a: V128, b: V128) => V128 = binary(0x6e)
 /** 64-bit products of the lower, or the upper, two unsigned lanes of a and b. */
@@ -70,13 +115,25 @@ export const countOnes: (a: V128) => V128 = unary(0x62)
 export const sumBytePairs: (a: V128) => V128 = unary(0x7d)
 export const sumHalfPairs: (a: V128) => V128 = unary(0x7f)
 
+/** 16 bytes at an address plus a fixed offset. */
+export const load = (address: I32, offset = 0): V128 =>
+  v128([address.code, simd(0x00), expectedAlignment, unsigned(offset)])
 /** Writes 16 bytes at an address plus a fixed offset. */
 export const store = (address: I32, offset: number, x: V128): Code => [
   address.code,
   x.code,
   simd(0x0b),
-  4, // The address is aligned to 2^4 bytes.
+  expectedAlignment,
   unsigned(offset),
+]
+
+/** `body`, where `condition` is not 0. */
+export const when = (condition: I32, ...body: readonly Code[]): Code => [
+  condition.code,
+  0x04,
+  0x40,
+  body,
+  0x0b,
 ]
 
 /** Repeats `body` while `condition` holds after it. */
@@ -94,10 +151,11 @@ export interface Local<T extends Type> {
   set(to: Expression<T>): Code
 }
 
-/** A function under construction that takes i32 parameters and returns nothing. */
+/** A function under construction that takes i32 parameters and returns nothing, or with `returns` an i32. */
 export class FunctionBody {
   #types: Type[] = []
   #parameters = 0
+  #returns = false
 
   parameter(): Local<'i32'> {
     this.#parameters++
@@ -110,8 +168,15 @@ export class FunctionBody {
     return { value: { type, code: [0x20, index] }, set: (to) => [to.code, 0x21, index] }
   }
 
+  /** Its last statement: gives `x` to the caller. */
+  returns(x: I32): Code {
+    this.#returns = true
+    return x.code
+  }
+
   get signature(): Code {
-    return [0x60, vector(Array<number>(this.#parameters).fill(typeCodes.i32)), vector([])]
+    const parameters = Array<number>(this.#parameters).fill(typeCodes.i32)
+    return [0x60, vector(parameters), vector(this.#returns ? [typeCodes.i32] : [])]
   }
 
   assemble(statements: Code): Code {
