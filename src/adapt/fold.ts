@@ -86,7 +86,7 @@ interface FoldInputs<T> {
 }
 
 /** Values of what a method has at a site, its own and the shared. */
-const valuesAt = async (
+export const valuesAt = async (
   { shared }: Plan,
   { site, parameters: specs }: PlannedSite,
   parameters: Parameters<Value>,

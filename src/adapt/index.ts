@@ -5,6 +5,7 @@
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
+import { mos } from './mos.js'
 import { oft } from './oft.js'
 import { poly } from './poly.js'
 import { s2ft } from './s2ft.js'
@@ -27,6 +28,8 @@ export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { loha, type LohaOptions } from './loha.js'
 export { lokr, type LokrOptions } from './lokr.js'
 export { lora, type LoraOptions } from './lora.js'
+export { mos, type MosOptions } from './mos.js'
+export { adapterInput, adapterRows, mixed } from './mixed.js'
 export { oft, type OftOptions } from './oft.js'
 export { poly, type PolyOptions } from './poly.js'
 export { s2ft, type S2ftOptions } from './s2ft.js'
@@ -44,6 +47,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   lokr,
   poly,
   oft,
+  mos,
   s2ft,
 ] as readonly AdapterMethod<never>[]
 
@@ -68,6 +72,13 @@ export const loadAdapter = async (
     { hint: `It has: ${methods.map(({ peftType }) => peftType).join(', ')}.` },
   )
 }
+
+/**
+ * Writes `model` as a plain LoRA of PEFT to `folder`: pools, inventories and routes put together. Throws UsageError for a
+ * method whose update is none of low rank.
+ */
+export const exportLora = async (model: AdaptedModel, folder: string): Promise<void> =>
+  (await model.toLora()).save(folder)
 
 /** Writes `model`'s base with its adapter folded in, a plain checkpoint, to `folder`. */
 export const fold = (
