@@ -42,3 +42,7 @@ export {
   type MergeReport,
 } from './run.js'
 export { isInterrupted } from './staging.js'
+export { CmaEs, type CmaEsOptions } from './cma-es.js'
+export { unconstrainedMerging, type UnconstrainedOptions } from './unconstrained.js'
+export { fuse, type Fused, type FuseOptions } from './unconstrained-fusion.js'
+export { searchMerge, type SearchOptions, type SearchResult } from './unconstrained-search.js'
