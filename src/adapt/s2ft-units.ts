@@ -177,7 +177,7 @@ const countFor = (ratio: number, available: number, where: string): number => {
 /**
  * The units that train in each module, ascending: floor(ratio x units) of all modules of one kind together, or of each.
  * Modules that share units rank them alike, so that equal ratios choose the same units on both sides. Equal ranks go by
- * layer and number. Throws UsageError for a share that is none, and where calibration is needed and absent.
+ * layer and number; modules of which none is chosen are left out. Throws UsageError for a share that is none, and where calibration is needed and absent.
  */
 export const chooseUnits = async (
   base: Model,
@@ -205,6 +205,6 @@ export const chooseUnits = async (
       else for (const at of own) choose([at], ratio)
     }
   }
-  for (const units of Object.values(chosen)) units.sort((a, b) => a - b)
-  return chosen
+  const found = Object.entries(chosen).filter(([, units]) => units.length > 0)
+  return Object.fromEntries(found.map(([name, units]) => [name, units.sort((a, b) => a - b)]))
 }

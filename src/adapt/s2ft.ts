@@ -2,14 +2,14 @@
  * @file S2FT (Yang et al. 2024, arXiv 2412.06289): of a matrix W only the columns S of chosen heads or channels are trained
  * (or its rows): W x + V x[S], with V: [out, |S|] zero at first. The weight's gradient is Vᵀ's alone, dYᵀ X[:, S], so that
  * of X nothing but the chosen entries is kept for it, and the optimiser's state has V's size. The paper permutes coupled
- * matrices so that S is one range; here the entries are gathered where they lie, which needs no permuted copy of the base:
- * its weights stay mapped, and several adapters can stand on one. `copermuted` gives the base so permuted.
+ * matrices so that S is one range; here the entries are gathered into a dense block where they lie, which takes no permuted
+ * copy of the base: its weights stay mapped, and several adapters can stand on one.
  */
 import { z } from 'zod'
 import { UsageError } from '../errors.js'
 import type { JsonObject } from '../checkpoint/index.js'
 import type { Model } from '../models/index.js'
-import { type Shape, type Tensor, tensor } from '../tensor/index.js'
+import { oneHot, type Shape, type Tensor, tensor } from '../tensor/index.js'
 import type { Batch } from '../train/index.js'
 import { adapter } from './adapter.js'
 import { zeros } from './initial.js'
@@ -22,7 +22,6 @@ import {
   type AdapterSpec,
   type CommonOptions,
   commonOptions,
-  type Named,
   type ParameterSpec,
 } from './spec.js'
 
@@ -75,6 +74,7 @@ const readers = (base: Model): string[] =>
 const settings = ({ units }: S2ftOptions, site: Site): S2ftSettings => {
   const side = sideOf(site)
   const own = units?.[site.name] ?? []
+  if (own.length === 0) throw new UsageError('BadUnits', `s2ft: no units of ${site.name} are given to train`)
   const wrong = own.find((u, i) => u >= side.count || (i > 0 && u <= own[i - 1]))
   if (wrong !== undefined)
     throw new UsageError('BadUnits', `s2ft: unit ${wrong} of ${site.name}, which has ${side.count}`, {
@@ -83,17 +83,14 @@ const settings = ({ units }: S2ftOptions, site: Site): S2ftSettings => {
   return { side, units: own, entries: entriesOf(side, own) }
 }
 
-/** The entries as indices of `axis`, the same along the other axes of `shape`. */
-const indices = (entries: readonly number[], shape: readonly number[], axis: number): Tensor =>
-  tensor(
-    [...entries],
-    shape.map((_, i) => (i === axis ? entries.length : 1)),
-    'int32',
-  ).expand(shape.map((d, i) => (i === axis ? entries.length : d)))
+const ids = (entries: readonly number[], shape: readonly number[] = [entries.length]): Tensor =>
+  tensor([...entries], shape, 'int32')
 
 /** `whole` with `part` added at the entries of `axis`. */
-const addAt = (whole: Tensor, part: Tensor, entries: readonly number[], axis: number): Tensor =>
-  whole.scatter(indices(entries, whole.shape, axis), part, { axis, add: true })
+const addAt = (whole: Tensor, part: Tensor, entries: readonly number[], axis: number): Tensor => {
+  const along = part.shape.map((d, i) => (i === axis ? d : 1))
+  return whole.scatter(ids(entries, along).expand(part.shape), part, { axis, add: true })
+}
 
 const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
   paper: s2ftCard,
@@ -106,11 +103,12 @@ const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
     if (o.units) return o
     const sites = targetSites('s2ft', base, ['linear'], { ...o, targets: o.targets ?? readers(base) })
     const ratio = (module: string): number => byPattern(o.ratioPattern, module) ?? o.ratio
-    return { ...o, units: await chooseUnits(base, sites, { ...o, ratio }) }
+    const units = await chooseUnits(base, sites, { ...o, ratio })
+    const chosen = Object.keys(units)
+    return { ...o, units, ...(chosen.length < sites.length && { targets: chosen }) }
   },
   settings,
-  parameters({ in: width, out }, { side, entries: { length } }): Named<ParameterSpec> {
-    if (length === 0) return {}
+  parameters({ in: width, out }, { side, entries: { length } }) {
     const [shape, axes]: [Shape, ParameterSpec['axes']] =
       side.axis === 'in'
         ? [
@@ -124,12 +122,16 @@ const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
     return { V: { key: 's2ft_V', shape, axes, initial: zeros } }
   },
   linear(y, x, { V }, { side, entries }) {
-    if (!V) return y
     if (side.axis === 'out') return addAt(y, x.matmul(V.t()), entries, y.rank - 1)
-    return y.add(x.gather(tensor([...entries], [entries.length], 'int32'), x.rank - 1).matmul(V.t()))
+    return y.add(x.gather(ids(entries), -1).matmul(V.t()))
   },
-  fold: (W, { V }, { side, entries }) => (V ? addAt(W, V, entries, side.axis === 'in' ? 1 : 0) : W),
+  fold: (W, { V }, { side, entries }) => addAt(W, V, entries, side.axis === 'in' ? 1 : 0),
   blocks: ({ side }) => [side.axis === 'in' ? 'out' : 'in'],
+  asLora({ V }, { side, entries }) {
+    const chosen = oneHot(ids(entries), side.count * side.unit * side.parts)
+    const [A, B] = side.axis === 'in' ? [chosen, V] : [V, chosen.t()]
+    return { A, B, alpha: entries.length }
+  },
   toPeft: ({ ratio, ratioPattern, select, order, per, units = {} }) => ({
     ratio,
     ratio_pattern: { ...ratioPattern },
