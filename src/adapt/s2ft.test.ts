@@ -142,16 +142,16 @@ describe('units are chosen by', () => {
 })
 
 describe.each([
-  ['what an MLP reads', ['down_proj'], 'llama'],
-  ['both sides of an MLP', both, 'llama'],
-  ['heads where keys have fewer', ['v_proj', 'o_proj'], 'llama'],
-  ['a fused matrix', ['c_attn'], 'gpt2'],
-  ['a plain MLP stored the other way', ['c_fc', 'mlp.c_proj'], 'gpt2'],
-] as const)('on %s', (_, targets, architecture) => {
+  ['what an MLP reads', ['down_proj'], 'llama', 0.1],
+  ['both sides of an MLP', both, 'llama', 0.1],
+  ['heads where keys have fewer', ['v_proj', 'o_proj'], 'llama', 0.5],
+  ['a fused matrix', ['c_attn'], 'gpt2', 0.25],
+  ['a plain MLP stored the other way', ['c_fc', 'mlp.c_proj'], 'gpt2', 0.1],
+] as const)('on %s', (_, targets, architecture, ratio) => {
   let model: AdaptedModel
   beforeAll(async () => {
     const checkpoint = await open(goldenFolder(architecture))
-    model = await s2ft(checkpoint, { ratio: 0.34, targets: [...targets] })
+    model = await s2ft(checkpoint, { ratio, per: 'layer', targets: [...targets] })
   })
 
   it('merged, written as LoRA and beside its base it is one function', async () => {
