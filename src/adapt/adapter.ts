@@ -19,7 +19,7 @@ import {
   type Weights,
 } from '../models/index.js'
 import { keyOf } from '../random/index.js'
-import { type Tensor, type Value, valueOf } from '../tensor/index.js'
+import { sizeOf, type Tensor, type Value, valueOf } from '../tensor/index.js'
 import { baseTensor, frozen, transposed } from './base.js'
 import { heads, noSuchModule, targetSites } from './site.js'
 import type { Training } from '../train/index.js'
@@ -43,12 +43,16 @@ export const asModel = async (base: Checkpoint | Model): Promise<Model> =>
 /** The method that `spec` describes. */
 export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): AdapterMethod<O> => {
   const method = spec as unknown as AdapterSpec<CommonOptions, unknown>
-  const create = async (base: Checkpoint | Model, options: Partial<O> = {}): Promise<AdaptedModel> => {
-    const model = await asModel(base)
+  const planFor = async (model: Model, options: Partial<O>): Promise<Plan> => {
     const given = checked(method, options)
-    const plan = planOf(method, model, (await method.resolve?.(model, given)) ?? given)
+    return planOf(method, model, (await method.resolve?.(model, given)) ?? given)
+  }
+  const create = async (base: Checkpoint | Model, options: Partial<O> = {}): Promise<AdaptedModel> => {
+    const plan = await planFor(await asModel(base), options)
     return assembleAll(plan, await initialParameters(plan))
   }
+  const count: AdapterMethod<O>['count'] = async (base, options = {}) =>
+    trainedNumbers(await planFor(base, options))
   const load: AdapterMethod<O>['load'] = async (base, saved, options) => {
     const { loadParameters, optionsFromPeft } = await import('./peft.js')
     const model = await asModel(base)
@@ -57,9 +61,19 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     )
     return assembleAll(plan, await loadParameters(plan, saved, options))
   }
-  const { paper, source, reproduction, peftType, options } = spec
+  const { paper, source, reproduction, peftType, options, size } = spec
   const folds = foldable(method)
-  return Object.assign(create, { paper, source, reproduction, peftType, options, folds, load })
+  return Object.assign(create, { paper, source, reproduction, peftType, options, size, folds, count, load })
+}
+
+/** How many numbers of a plan follow the gradient. */
+const trainedNumbers = (plan: Plan): number => {
+  const { base, shared, whole } = plan
+  const own = parameterSpecs(plan).flatMap(({ spec }) => (spec.still ? [] : [spec.shape]))
+  const common = Object.values(shared).flatMap(({ frozen, shape }) => (frozen ? [] : [shape]))
+  const table = new Map(base.architecture.table(base.config).map(({ name, shape }) => [name, shape]))
+  const shapes = [...own, ...common, ...whole.map((name) => table.get(name)!)]
+  return shapes.reduce((sum, shape) => sum + sizeOf(shape), 0)
 }
 
 /** Whether plain weights can do what it does: it says which, or only replaces tensors. */
@@ -197,13 +211,11 @@ const answers = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights
       weight: () => (site.transposed ? tensor(`${site.name}.weight`).t() : tensor(`${site.name}.weight`)),
       bias: () => (has(`${site.name}.bias`) ? tensor(`${site.name}.bias`) : undefined),
       base: (x: Tensor) => under(site.name).linear(site.name, x),
-      entered(name: string) {
-        const x = inputs.get(name)
-        if (x) return x
-        throw new WeftError(
-          'NotEntered',
-          `${method.paper.id}: nothing has entered '${name}' before ${site.name}`,
-        )
+      entered(...names: readonly string[]) {
+        const name = names.find((known) => inputs.has(known))
+        if (name !== undefined) return inputs.get(name)!
+        const wanted = names.join(' or ')
+        throw new WeftError('NotEntered', `${method.paper.id}: nothing entered ${wanted} before ${site.name}`)
       },
       input: (name: string) => trace.inputs?.[name],
       random: trace.random,

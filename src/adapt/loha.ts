@@ -28,6 +28,7 @@ const spec: AdapterSpec<LohaOptions, LycorisSettings> = {
   source: 'src/adapt/loha.ts',
   peftType: 'LOHA',
   options: lycorisOptions,
+  size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
   settings: lycorisSettings,
   parameters: ({ in: width, out }, { rank }) => ({

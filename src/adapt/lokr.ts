@@ -77,6 +77,7 @@ const spec: AdapterSpec<LokrOptions, Settings> = {
   source: 'src/adapt/lokr.ts',
   peftType: 'LOKR',
   options,
+  size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
   settings(o, site: Site) {
     const [l, k] = divided(site.out, o, site.name)

@@ -83,6 +83,7 @@ const spec: AdapterSpec<PolyOptions, Settings> = {
   source: 'src/adapt/poly.ts',
   peftType: 'POLY',
   options,
+  size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
   settings({ rank, tasks, skills, splits, task }, site) {
     if (task >= tasks)

@@ -81,8 +81,8 @@ export interface SiteContext {
   bias(): Tensor | undefined
   /** What the linear module gives for another input, without the adapter. x: [..., in] -> [..., out]. */
   base(x: Tensor): Tensor
-  /** What entered the linear module of this name last. Throws WeftError where none has. x: [..., in]. */
-  entered(name: string): Tensor
+  /** What entered the linear module of this name last (of several names: the first that there is). Throws WeftError where none has. */
+  entered(...names: readonly string[]): Tensor
   /** What the batch holds under this name: inputs of the method's own, as task ids. */
   input(name: string): Tensor | undefined
   /** Random bytes in training; absent in evaluation. */
@@ -113,6 +113,8 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   readonly peftType: string
   /** Extends `commonOptions`. */
   readonly options: z.ZodObject
+  /** What makes it larger, for comparisons at an equal number of parameters. */
+  readonly size?: SizeOption
   /** Of the modules that it may stand at; none for a method that stands at no module. */
   readonly kinds: readonly Site['kind'][]
   /** Targets where none are given. Default: the architecture's. */
@@ -247,6 +249,13 @@ export interface LoadOptions {
   readonly onWarning?: (message: string) => void
 }
 
+/** The option that a method's number of parameters grows with: a whole number from 1 (or one of `values`), or a share in (0, 1]. */
+export interface SizeOption {
+  readonly option: string
+  readonly kind: 'count' | 'share'
+  readonly values?: readonly number[]
+}
+
 export interface AdapterMethod<O> {
   /** A new adapter on a base. Throws UsageError for options that do not fit it. */
   (base: Checkpoint | Model, options?: Partial<O>): Promise<AdaptedModel>
@@ -257,6 +266,10 @@ export interface AdapterMethod<O> {
   readonly options: z.ZodObject
   /** Whether it folds into plain weights. */
   readonly folds: boolean
+  /** Absent for a method whose size the base decides. */
+  readonly size?: SizeOption
+  /** How many numbers would train on this base. Throws as the call does. */
+  count(base: Model, options?: Partial<O>): Promise<number>
   /** A saved adapter on its base. */
   load(base: Checkpoint | Model, adapter: Adapter, options?: LoadOptions): Promise<AdaptedModel>
 }

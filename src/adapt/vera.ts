@@ -54,6 +54,7 @@ const spec: AdapterSpec<VeraOptions, Settings> = {
   source: 'src/adapt/vera.ts',
   peftType: 'VERA',
   options,
+  size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
   settings: ({ rank, dropout, initial }, site) => ({ rank, dropout, initial, in: site.in, out: site.out }),
   parameters: ({ out }, { rank, initial }) => ({
