@@ -12,6 +12,7 @@ import { s2ft } from './s2ft.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
 import { vera } from './vera.js'
 import { bitfit } from './bitfit.js'
+import { houlsby, parallel, pfeiffer } from './bottleneck.js'
 import { ia3 } from './ia3.js'
 import { lnTuning } from './ln-tuning.js'
 import { loha } from './loha.js'
@@ -23,6 +24,7 @@ export * from './spec.js'
 export type { FoldOptions } from './fold.js'
 export * from './initial.js'
 export { bitfit, type BitfitOptions } from './bitfit.js'
+export * from './bottleneck.js'
 export { ia3, type Ia3Options } from './ia3.js'
 export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { loha, type LohaOptions } from './loha.js'
@@ -47,6 +49,9 @@ export const methods: readonly AdapterMethod<never>[] = [
   lokr,
   poly,
   oft,
+  houlsby,
+  pfeiffer,
+  parallel,
   mos,
   s2ft,
 ] as readonly AdapterMethod<never>[]

@@ -5,14 +5,14 @@
  */
 import { z } from 'zod'
 import type { JsonObject } from '../checkpoint/index.js'
-import { CheckpointError, UsageError } from '../errors.js'
+import { CheckpointError } from '../errors.js'
 import { embedding, stopGradient, type Tensor } from '../tensor/index.js'
 import { adapter } from './adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from './spec.js'
 import { kaimingUniform, rowNorms, standardNormal, zeros } from './initial.js'
 import { loraCard } from './lora.card.js'
 import { byPattern, patterns } from './patterns.js'
-import type { Site } from './site.js'
+import { requireRank, type Site } from './site.js'
 
 export interface LoraOptions extends CommonOptions {
   /** r. Default 8. */
@@ -50,13 +50,11 @@ const options = commonOptions.extend({
   ...patterns,
 })
 
-const settings = (o: LoraOptions, { name, in: width, out }: Site): Settings => {
+const settings = (o: LoraOptions, site: Site): Settings => {
+  const { name } = site
   const r = byPattern(o.rankPattern, name) ?? o.rank
   const alpha = byPattern(o.alphaPattern, name) ?? o.alpha
-  if (r > Math.min(width, out))
-    throw new UsageError('RankTooHigh', `lora: rank ${r} at ${name}, whose weight is ${out} x ${width}`, {
-      hint: `The highest rank there is ${Math.min(width, out)}; other ranks for some modules: rankPattern.`,
-    })
+  requireRank('lora', r, site, { hint: 'Other ranks for some modules: rankPattern.' })
   return { rank: r, scale: alpha / (o.rslora ? Math.sqrt(r) : r), dropout: o.dropout, dora: o.dora }
 }
 
@@ -109,6 +107,7 @@ const spec: AdapterSpec<LoraOptions, Settings> = {
   reproduction: async () => (await import('./lora.repro.js')).experiment,
   peftType: 'LORA',
   options,
+  size: { option: 'rank', kind: 'count' },
   kinds: ['linear', 'embedding'],
   settings,
   parameters: ({ kind, in: width, out }, { rank: r, dora }) => {

@@ -36,6 +36,24 @@ const unitsOf = (
   }
 }
 
+/** Throws UsageError for a rank (or another inner width, as `what` calls it) that the weight of `site` cannot have. */
+export const requireRank = (
+  method: string,
+  rank: number,
+  { name, in: width, out }: Site,
+  { what = 'rank', hint = '' }: { readonly what?: string; readonly hint?: string } = {},
+): void => {
+  const highest = Math.min(width, out)
+  if (rank <= highest) return
+  throw new UsageError(
+    'RankTooHigh',
+    `${method}: ${what} ${rank} at ${name}, whose weight is ${out} x ${width}`,
+    {
+      hint: `The highest there is: ${highest}.${hint && ` ${hint}`}`,
+    },
+  )
+}
+
 /** Which modules an adapter stands at, in PEFT's terms. */
 export interface Targets {
   /**
