@@ -13,8 +13,15 @@ export const adapt: Verb = {
   examples: [
     'weft adapt lora models/SmolLM2-135M --data train.jsonl --out adapters/first',
     'weft adapt lora --help      # the options of a method',
+    'weft adapt compare models/SmolLM2-135M --data train.jsonl --budget 0.5%',
   ],
-  members: async () => (await import('../adapt/index.js')).methods.map(memberOf),
+  members: async () => {
+    const [{ methods }, { compare }] = await Promise.all([
+      import('../adapt/index.js'),
+      import('./compare.js'),
+    ])
+    return [compare, ...methods.map(memberOf)]
+  },
 }
 
 const memberOf = (method: AdapterMethod<never>): Action => {

@@ -18,7 +18,7 @@ import {
 } from '../train/index.js'
 import type { ScheduleName } from '../train/index.js'
 import { formatConfig } from './config.js'
-import { useEngine } from './engine.js'
+import { peakMemory, useEngine } from './engine.js'
 import { common, flag } from './options.js'
 import { checkOutput, saveInto } from './output.js'
 import { formatBytes, formatTime, short } from './progress.js'
@@ -176,6 +176,8 @@ export interface TrainingResult extends Pick<FitResult, 'outcome' | 'evaluation'
   /** Numbers that train. */
   trainable: number
   seconds: number
+  /** Bytes: the most that the process has held. */
+  peakMemory: number
 }
 
 const sizeOfModel = (model: Model): number =>
@@ -271,6 +273,7 @@ const trainInto = async (folder: string, training: Training, context: Context): 
     ...{ folder, outcome, evaluation, steps: state.step, trainable: sizeOfModel(model) },
     ...(Number.isNaN(loss) ? {} : { loss }),
     seconds: (performance.now() - start) / 1000,
+    peakMemory: peakMemory(),
   }
 }
 

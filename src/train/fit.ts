@@ -299,7 +299,8 @@ const takeStep = async (run: Run, batches: readonly Batch[]): Promise<number> =>
   const result = await step(state, given, { learningRate, seed })
   await training.between?.(state, { ...course, batches, result })
   await options.hook?.(state, result)
-  const tokensPerSecond = (1000 * tokensIn(batches)) / (performance.now() - start)
+  const stepSeconds = (performance.now() - start) / 1000
+  const tokensPerSecond = tokensIn(batches) / stepSeconds
   const [loss] = result.losses
   if (!Number.isFinite(loss))
     throw new WeftError('LossNotFinite', `the loss of step ${state.step} is ${loss}`, {
@@ -307,7 +308,7 @@ const takeStep = async (run: Run, batches: readonly Batch[]): Promise<number> =>
     })
   const others = result.losses.slice(1).map((l, i) => [`loss${i + 1}`, l])
   const line = { step: state.step, loss, ...Object.fromEntries(others), ...result.metrics, learningRate }
-  await folder?.log({ ...line, tokensPerSecond: Math.round(tokensPerSecond) })
+  await folder?.log({ ...line, stepSeconds, tokensPerSecond: Math.round(tokensPerSecond) })
   const metrics = { loss, 'tokens/s': tokensPerSecond, ...result.metrics }
   options.onProgress?.({
     status: 'progress',
