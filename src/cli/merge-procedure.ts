@@ -1,13 +1,14 @@
 /** @file `weft merge --method NAME` where the method looks at data, searches, aligns or trains. */
 import { z } from 'zod'
-import { writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Checkpoint, JsonObject } from '../checkpoint/index.js'
 import { formatJson } from '../checkpoint/index.js'
 import { nearest, UsageError } from '../errors.js'
 import type { Merged, Procedure } from '../merge/index.js'
 import { closeAll, openSources } from '../merge/sources.js'
-import { recordRun } from '../runs/index.js'
+import { recordRun, runFiles } from '../runs/index.js'
 import { checkOutput, saveInto } from './output.js'
 import { openData } from './training.js'
 import type { Context } from './verb.js'
@@ -56,13 +57,13 @@ export const runProcedure = async (
   if (out !== undefined) await checkOutput(out, { force })
   const { signal, progress } = context
   const opened = new Map<string, Checkpoint>()
+  const work = out === undefined ? await mkdtemp(join(tmpdir(), 'weft-merge-')) : join(out, '.sources')
   try {
     const recipe = {
       merge_method: procedure.name,
       base_model: base,
       models: inputs.map((model) => ({ model })),
     }
-    const work = join(out ?? '.', '.sources')
     for (const [name, checkpoint] of await openSources(recipe, { work })) opened.set(name, checkpoint)
     const given = {
       ...own,
@@ -86,6 +87,7 @@ export const runProcedure = async (
           await writeFile(join(fresh, 'merge-report.json'), formatJson(result.report))
         })
         await run.artifact('merge-report.json', formatJson(result.report))
+        if (result.plots?.length) await run.artifact(runFiles.plots, JSON.stringify(result.plots))
         return result
       },
       { signal },
@@ -97,6 +99,7 @@ export const runProcedure = async (
     )
   } finally {
     await closeAll(opened)
+    await rm(work, { recursive: true, force: true })
   }
 }
 

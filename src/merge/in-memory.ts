@@ -52,11 +52,14 @@ export const mergedInMemory = async (recipe: Recipe, opened: Opened): Promise<Ch
   )
 }
 
-/** A model of which all tensors train, as it is now. */
-export const modelInMemory = async ({ checkpoint, parameters }: Model): Promise<Checkpoint> => {
+/** A model of which all tensors train, as it is now. `folder` stands for it in messages and reports. */
+export const modelInMemory = async (
+  { checkpoint, parameters }: Pick<Model, 'checkpoint' | 'parameters'>,
+  folder: string = checkpoint.folder,
+): Promise<Checkpoint> => {
   const parts = Object.entries(parameters).map(async ([name, v]): Promise<Part> => {
     const { data } = encode(value(await v.read(), v.shape, v.dtype))
     return { name, dtype: v.dtype === 'int64' ? 'I64' : 'F32', shape: v.shape, bytes: [data] }
   })
-  return held(checkpoint.folder, checkpoint.config, await Promise.all(parts))
+  return held(folder, checkpoint.config, await Promise.all(parts))
 }

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import type { Checkpoint, JsonObject } from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
 import type { Paper } from '../papers/card.js'
+import type { DrawnPlot } from '../papers/plot.js'
 import type { Reproduction } from '../papers/reproduction.js'
 import type { OnProgress } from '../progress.js'
 import type { Tokenizer } from '../text/index.js'
@@ -33,6 +34,8 @@ export interface Merged {
   readonly report: JsonObject
   /** What a user should know: warnings, and what the report comes to. */
   readonly notes: readonly string[]
+  /** What the lab draws of it: the run's plots.json. */
+  readonly plots?: readonly DrawnPlot[]
   /** Writes the merged checkpoint, which loads as its sources do; the folder is made. */
   save(folder: string): Promise<void>
 }
@@ -81,7 +84,10 @@ export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedu
     return run(models, result.data as O, given)
   }
   // A function's own name is not writable until it is defined anew.
-  return Object.assign(Object.defineProperty(call, 'name', { value: name, writable: true }), about) as Procedure<O>
+  return Object.assign(
+    Object.defineProperty(call, 'name', { value: name, writable: true }),
+    about,
+  ) as Procedure<O>
 }
 
 /** Throws UsageError when there are too few or too many models, or no base or data where there must be. */

@@ -1,7 +1,12 @@
 /** @file Every merge that is a procedure. A new one is its file, and its name here. */
 import type { Procedure } from './procedure.js'
+import { learnedSoup } from './soups-learned.js'
+import { greedySoup, uniformSoup } from './soups.js'
 import { unconstrainedMerging } from './unconstrained.js'
 
 export const procedures: readonly Procedure<never>[] = [
+  uniformSoup,
+  greedySoup,
+  learnedSoup,
   unconstrainedMerging,
 ] as readonly Procedure<never>[]
