@@ -134,17 +134,29 @@ export const judge = (claim: ReproductionClaim, measured: Measured, quick: boole
   const { text, paper, why, test, fullOnly } = claim
   const said = { text, ...(paper === undefined ? {} : { paper }), ...(why === undefined ? {} : { why }) }
   if (!test) return { ...said, verdict: 'not-shown' }
-  const { holds, mean, spread, unit } = decide(text, test, measured)
-  const open = !holds && quick && fullOnly === true
+  const mayLack = quick && fullOnly === true
+  const finding = decide(text, test, measured, mayLack)
+  if (!finding) return { ...said, verdict: 'not-shown' }
+  const { holds, mean, spread, unit } = finding
+  const open = !holds && mayLack
   return { ...said, mean, spread, unit, verdict: holds ? 'holds' : open ? 'not-shown' : 'fails' }
 }
 
-/** A claim about an arm or a metric that was not measured is a mistake in the reproduction, and told as one. */
-const decide = (text: string, test: (measured: Measured) => Finding, measured: Measured): Finding => {
+/**
+ * A claim about an arm or a metric that was not measured is a mistake in the reproduction, and told as one, unless the
+ * metric `mayLack`: a quick run need not measure what full claims are about.
+ */
+const decide = (
+  text: string,
+  test: (measured: Measured) => Finding,
+  measured: Measured,
+  mayLack: boolean,
+): Finding | undefined => {
   try {
     return test(measured)
   } catch (cause) {
     if (!(cause instanceof TypeError)) throw cause
+    if (mayLack) return undefined
     const known = Object.entries(measured).map(
       ([arm, metrics]) => `${arm} (${Object.keys(metrics).join(', ')})`,
     )
