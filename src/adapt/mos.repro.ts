@@ -33,38 +33,42 @@ import { mos, type MosOptions } from './mos.js'
 /** What the two sizes of the experiment differ in. */
 const sizes = {
   quick: {
-    network: { blocks: 3, width: 16, steps: 120 },
-    steps: 60,
+    network: { blocks: 5, width: 16, steps: 60 },
+    steps: 30,
+    held: 4,
     rates: [1e-2],
-    llama: { width: 16, layers: 2, pretraining: 20, steps: 10 },
-    planted: { width: 16, dictionary: 6, steps: 60 },
   },
   full: {
     network: { blocks: 6, width: 64, steps: 1500 },
     steps: 400,
+    held: 32,
     rates: [3e-3, 1e-2],
     llama: { width: 64, layers: 4, pretraining: 500, steps: 200 },
     planted: { width: 64, dictionary: 24, steps: 1500 },
   },
 }
-type Size = (typeof sizes)['full']
+type Size = Omit<(typeof sizes)['full'], 'llama' | 'planted'>
+/** Only the full experiment has these parts. */
+type FullSize = (typeof sizes)['full']
 
-/** LoRA of a rank, or MoS; `planted`: the rank with which planted updates are fitted, for arms that fit them. */
-type Arm = { readonly planted?: number | 'all'; readonly llama?: boolean } & (
-  { readonly lora: number } | { readonly mos: Partial<MosOptions> }
-)
+/** LoRA of a rank, or MoS. `llama`, `planted`: the ranks of arms that adapt the Llama, and fit planted updates. */
+type Arm = {
+  readonly planted?: number | 'all'
+  readonly llama?: number | 'all'
+  readonly exported?: true
+} & ({ readonly lora: number } | { readonly mos: Partial<MosOptions> })
 
 const alike = { privateRank: 0, shards: 1, dissociate: false } as const
 
 const arms = {
   lora1: { lora: 1 },
-  lora2: { lora: 2, planted: 2, llama: true },
-  lora6: { lora: 6, planted: 8, llama: true },
+  lora2: { lora: 2, planted: 2, llama: 2 },
+  lora6: { lora: 6, planted: 8, llama: 5 },
   mos4: { mos: { rank: 4 } },
-  mos6: { mos: { rank: 6 }, planted: 8, llama: true },
+  mos6: { mos: { rank: 6 }, planted: 8, llama: 5, exported: true },
   selection: { mos: { ...alike, rank: 6 }, planted: 8 },
   dissociation: { mos: { ...alike, rank: 6, dissociate: true }, planted: 8 },
-  sharing: { mos: { ...alike, rank: 'all' }, planted: 'all', llama: true },
+  sharing: { mos: { ...alike, rank: 'all' }, planted: 'all', llama: 'all' },
 } satisfies Record<string, Arm>
 
 const adapted = (
@@ -84,9 +88,9 @@ const options = (steps: number, learningRate: number): FitOptions => {
   return { steps, schedule, optimizer: adamW({ weightDecay: 0 }) }
 }
 
-const memo = <T>(make: (seed: number, size: Size, signal?: AbortSignal) => Promise<T>) => {
+const memo = <T, S extends Size>(make: (seed: number, size: S, signal?: AbortSignal) => Promise<T>) => {
   const made = new Map<string, Promise<T>>()
-  return (seed: number, size: Size, signal?: AbortSignal): Promise<T> => {
+  return (seed: number, size: S, signal?: AbortSignal): Promise<T> => {
     const key = `${seed} ${size.steps}`
     const found = made.get(key) ?? make(seed, size, signal)
     made.set(key, found)
@@ -96,11 +100,11 @@ const memo = <T>(make: (seed: number, size: Size, signal?: AbortSignal) => Promi
 }
 
 /** The base, and what each arm sees of the conflicting teacher. */
-const teacherFor = memo(async (seed, size, signal) => {
+const teacherFor = memo(async (seed, size: Size, signal) => {
   const { base, conflicting } = await teacherTask(seed, { ...size.network, signal })
   const batches = (name: string, count: number): Batch[] =>
     heldBatches(teacherBatches(conflicting, { batch: 128, seed: `${name} ${seed}` }), count)
-  return { base, train: batches('adapting', size.steps), held: batches('held', 32) }
+  return { base, train: batches('adapting', size.steps), held: batches('held', size.held) }
 })
 
 /** The lowest held-out loss over the rates, and that of the LoRA it is exported to. */
@@ -118,7 +122,7 @@ const onTeacher = async (arm: Arm, size: Size, { seed, signal, log }: MeasureCon
     })
     signal?.throwIfAborted()
     const { loss } = await evaluate(model, () => held)
-    const exported = 'mos' in arm ? await evaluate(await model.toLora(), () => held) : { loss }
+    const exported = arm.exported ? await evaluate(await model.toLora(), () => held) : { loss }
     results.push({ loss, exportedLoss: exported.loss })
   }
   const parameters = Object.values(movedParameters(start)).reduce((n, v: Value) => n + v.data.length, 0)
@@ -137,7 +141,7 @@ const chain = (name: string, seed: number): ((startAt: number) => Generator<Batc
 }
 
 /** A Llama that knows the first chain. */
-const llamaFor = memo(async (seed, { llama: { width, layers, pretraining } }, signal) => {
+const llamaFor = memo(async (seed, { llama: { width, layers, pretraining } }: FullSize, signal) => {
   const config = {
     model_type: 'llama',
     vocab_size: 32,
@@ -155,8 +159,8 @@ const llamaFor = memo(async (seed, { llama: { width, layers, pretraining } }, si
 })
 
 /** Held-out loss on the second chain. */
-const onChain = async (arm: Arm, size: Size, { seed, signal }: MeasureContext): Promise<number> => {
-  const start = await adapted(arm, await llamaFor(seed, size, signal), 'all-linear', seed)
+const onChain = async (arm: Arm, size: FullSize, { seed, signal }: MeasureContext): Promise<number> => {
+  const start = await adapted(arm, await llamaFor(seed, size, signal), 'all-linear', seed, arm.llama)
   const { model } = await fit(start, chain('second', seed), { ...options(size.llama.steps, 1e-2), signal })
   signal?.throwIfAborted()
   const held = chain('second', seed)(1_000_000)
@@ -166,7 +170,7 @@ const onChain = async (arm: Arm, size: Size, { seed, signal }: MeasureContext): 
 const layers = 8
 
 /** Updates of rank 8 for eight square matrices, each of directions of its own, or all of one dictionary: [8, width, width]. */
-const plantedUpdates = (seed: number, { width, dictionary }: Size['planted'], shared: boolean): Value => {
+const plantedUpdates = (seed: number, { width, dictionary }: FullSize['planted'], shared: boolean): Value => {
   const stream = new Stream(`planted ${seed} ${shared}`)
   const vectors = (count: number): Float64Array[] =>
     Array.from({ length: count }, () => Float64Array.from({ length: width }, () => stream.normal()))
@@ -188,7 +192,7 @@ const plantedUpdates = (seed: number, { width, dictionary }: Size['planted'], sh
 /** ||ΔW - target|| / ||target|| over all matrices, after fitting. */
 const onPlanted = async (
   arm: Arm,
-  size: Size,
+  size: FullSize,
   shared: boolean,
   { seed, signal }: MeasureContext,
 ): Promise<number> => {
@@ -225,12 +229,12 @@ const onPlanted = async (
 }
 
 const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
-  const size = context.quick ? sizes.quick : sizes.full
-  const measured: Record<string, number> = await onTeacher(arm, size, context)
-  if (arm.llama) measured.chainLoss = await onChain(arm, size, context)
+  if (context.quick) return onTeacher(arm, sizes.quick, context)
+  const measured: Record<string, number> = await onTeacher(arm, sizes.full, context)
+  if (arm.llama !== undefined) measured.chainLoss = await onChain(arm, sizes.full, context)
   if (arm.planted === undefined) return measured
-  measured.independentError = await onPlanted(arm, size, false, context)
-  measured.dictionaryError = await onPlanted(arm, size, true, context)
+  measured.independentError = await onPlanted(arm, sizes.full, false, context)
+  measured.dictionaryError = await onPlanted(arm, sizes.full, true, context)
   return measured
 }
 
@@ -271,12 +275,12 @@ export const experiment: Reproduction = reproduction(mos, {
       },
     ),
     holds(
-      'the same on a small Llama: below LoRA of rank 2',
+      'the same on a small Llama, at rank 5: below LoRA of rank 2',
       (m) => m.mos6.chainLoss.below(m.lora2.chainLoss),
       full,
     ),
     holds(
-      'the same on a small Llama: within 5 % of LoRA of rank 6',
+      'the same on a small Llama, at rank 5: within 5 % of LoRA of that rank',
       (m) => m.mos6.chainLoss.notAbove(m.lora6.chainLoss, 0.05),
       full,
     ),
