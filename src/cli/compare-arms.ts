@@ -117,7 +117,7 @@ const trainArm = async (
     `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`,
     String(value),
   ])
-  const verb = method === fullMethod ? ['train', base] : ['adapt', method, base, ...own]
+  const verb = method === fullMethod ? ['train', '--model', base] : ['adapt', method, base, ...own]
   const call = [...verb, ...flags, '--learning-rate', String(rate), '--out', folder]
   const onProgress: Context['progress'] = (event) => progress({ ...event, name })
   return (await weftChild(before ? [...call, '--resume'] : call, { signal, onProgress })) as TrainingResult

@@ -51,7 +51,7 @@ describe('weft adapt compare', () => {
       expect(arm.stepSeconds).toBeGreaterThan(0)
       expect(arm.peakMemory).toBeGreaterThan(10e6)
       expect(typeof arm.forgetting).toBe('number')
-      expect(arm.parameters).toBeLessThanOrEqual(2000)
+      if (arm.method === 'lora') expect(arm.parameters).toBeLessThanOrEqual(2000)
     }
     const lora = arms.find(({ method }) => method === 'lora')!
     expect(lora.options.rank).toBeGreaterThanOrEqual(1)

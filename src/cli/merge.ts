@@ -29,6 +29,7 @@ export const merge: Verb = {
     examples: [
       'weft merge recipe.yaml --out models/merged',
       'weft merge recipe.yaml --dry-run                # what happens to every tensor',
+      'weft merge recipe.yaml --out models/merged --analyse --data test.jsonl      # and what it did: see weft lab',
       'weft merge --method linear models/a models/b --weight 0.7,0.3 --out models/merged',
       'weft merge --method ties --base models/base models/a models/b --weight 1,1 -p density=0.3 --out models/merged',
     ],
@@ -63,6 +64,11 @@ export const merge: Verb = {
           value: 'N',
         }),
         maxShardSize: common.maxShardSize,
+        threads: common.threads,
+        analyse: flag(
+          z.boolean().default(false),
+          'afterwards, plot for the lab where the result lies among its models; with --data also the loss between them',
+        ),
         dryRun: flag(z.boolean().default(false), 'explain what would happen to every tensor, and stop'),
         resume: common.resume,
         force: common.force,
@@ -82,7 +88,7 @@ export const merge: Verb = {
     },
     run: async ({ arguments: { inputs }, options }, context) => {
       if (options.trustRemoteCode) await refuseCode()
-      const { explainMerge, mergeRecipe, procedures } = await import('../merge/index.js')
+      const { explainMerge, formatRecipe, mergeRecipe, procedures } = await import('../merge/index.js')
       const procedure = procedures.find(({ name }) => name === options.method)
       if (procedure) {
         const { runProcedure } = await import('./merge-procedure.js')
@@ -93,14 +99,18 @@ export const merge: Verb = {
           context,
         )
       }
-      if (options.data !== undefined || options.evalData !== undefined)
-        await usage('UnwantedData', `--data: ${options.method ?? 'a recipe'} looks at no data`)
+      if ((options.data !== undefined && !options.analyse) || options.evalData !== undefined)
+        await usage(
+          'UnwantedData',
+          `--data: ${options.method ?? 'a recipe'} looks at no data`,
+          'To plot the loss between the result and its models on them: --analyse',
+        )
       const given = options.method ? await fromFlags(inputs, options) : await fromFile(inputs)
       const out = options.out ?? given.out
-      const { allowCrimes, resume, force } = options
+      const { allowCrimes, resume, force, threads } = options
       const { progress: onProgress, signal } = context
       if (options.dryRun) {
-        const explanations = await explainMerge(given.recipes, { allowCrimes, signal, onProgress })
+        const explanations = await explainMerge(given.recipes, { allowCrimes, threads, signal, onProgress })
         return context.result(explanations, (all) => all.map(page).join('\n\n'))
       }
       const folder = await outputOf(out, options)
@@ -111,9 +121,10 @@ export const merge: Verb = {
         config: { recipes: given.recipes, out: folder },
         seed: options.seed ?? options.randomSeed,
       }
-      const work = (): Promise<MergeReport> =>
+      const merged = (): Promise<MergeReport> =>
         mergeRecipe(given.recipes, folder, {
           allowCrimes,
+          threads,
           resume,
           overwrite: force,
           source: given.source,
@@ -123,6 +134,16 @@ export const merge: Verb = {
           signal,
           onProgress,
         })
+      const work = async (run: Run): Promise<MergeReport> => {
+        const report = await merged()
+        await run.artifact('recipe.yaml', given.source ?? formatRecipe(last))
+        if (options.analyse) {
+          const { analysed } = await import('./merge-analysis.js')
+          const plots = await analysed(given.recipes, folder, options.data, context)
+          await run.artifact('plots.json', JSON.stringify(plots))
+        }
+        return report
+      }
       const report = await recorded(context, about, work)
       report.notes.forEach(context.info)
       context.result(
@@ -138,7 +159,7 @@ export const merge: Verb = {
 const recorded = async <T>(
   { home, signal }: Context,
   about: RunStart,
-  work: () => Promise<T>,
+  work: (run: Run) => Promise<T>,
 ): Promise<T> => {
   const [{ recordRun }, { exitCodes, WeftError }] = await Promise.all([
     import('../runs/index.js'),
@@ -148,7 +169,7 @@ const recorded = async <T>(
   let folder: string | undefined
   const noted = (run: Run): Promise<T> => {
     folder = run.folder
-    return work()
+    return work(run)
   }
   try {
     return await recordRun(home, about, noted, { signal })
