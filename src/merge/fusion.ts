@@ -6,14 +6,21 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../errors.js'
-import type { Model } from '../models/index.js'
+import type { Model, Parameters } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import { Stream } from '../random/index.js'
-import { logSoftmax, oneHot, softmax, type Tensor, type Value, valueOf } from '../tensor/index.js'
+import { full, logSoftmax, oneHot, softmax, type Tensor, type Value, valueOf } from '../tensor/index.js'
 import { type Example, ignored, openTokenizer, type Tokenizer } from '../text/index.js'
 import { byShape } from '../train/by-shape.js'
 import { batchesOf, rowLength } from '../train/data.js'
-import { type Batch, type Data, type DataOptions, forward } from '../train/index.js'
+import {
+  type Batch,
+  causalLoss,
+  type Data,
+  type DataOptions,
+  forward,
+  type LossFunction,
+} from '../train/index.js'
 import { onlyPartners, sameVocabulary, vocabularyMap } from './fusion-align.js'
 
 /** What one model says about a row of `time` tokens. Entry t is about token t + 1: [time - 1] and [time - 1, top]. */
@@ -315,9 +322,28 @@ export const fusedCrossEntropy = (logits: Tensor, batch: Batch<Tensor>, weights:
   return byRow.mul(weights).sum().neg().div(counted.sum().maximum(1))
 }
 
-/** Of each row 1 for the source with the lowest loss (the first of equals), else 0: [batch, sources]. */
-export const winners = ({ teacherLosses: losses }: Batch<Tensor>): Tensor =>
-  oneHot(losses.argMin(1), losses.shape[1])
+/** How much each source counts in each row of a batch: [batch, sources], rows sum to 1. */
+export type SourceWeights = (batch: Batch<Tensor>, parameters: Parameters<Tensor>) => Tensor
 
-/** Weights proportional to exp(-loss): [batch, sources]. */
-export const byLikelihood = ({ teacherLosses: losses }: Batch<Tensor>): Tensor => softmax(losses.neg())
+/** Of each row 1 for the source with the lowest loss (the first of equals), else 0. */
+export const winners: SourceWeights = ({ teacherLosses: losses }) => oneHot(losses.argMin(1), losses.shape[1])
+
+/** Proportional to exp(-loss). */
+export const byLikelihood: SourceWeights = ({ teacherLosses: losses }) => softmax(losses.neg())
+
+/** All alike. */
+export const uniformly: SourceWeights = ({ teacherLosses: { shape } }) => full(shape, 1 / shape[1])
+
+/**
+ * A student's loss: λ CE(labels) + (1 - λ) CE(fused), over the labels that count. `labels` is λ; at 1 it is the loss of
+ * ordinary training.
+ */
+export const fusionLoss =
+  (model: Model, labels: number, weights: SourceWeights): LossFunction =>
+  (parameters, batch, trace) => {
+    const outputs = forward(model, parameters, batch, trace)
+    const { loss: own, weight } = causalLoss(outputs, batch)
+    if (labels === 1) return { loss: own, weight }
+    const fused = fusedCrossEntropy(outputs.logits, batch, weights(batch, parameters))
+    return { loss: own.mul(labels).add(fused.mul(1 - labels)), weight }
+  }

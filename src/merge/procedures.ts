@@ -1,4 +1,5 @@
 /** @file Every merge that is a procedure. A new one is its file, and its name here. */
+import { fusionX } from './fusion-x.js'
 import type { Procedure } from './procedure.js'
 import { learnedSoup } from './soups-learned.js'
 import { greedySoup, uniformSoup } from './soups.js'
@@ -9,4 +10,5 @@ export const procedures: readonly Procedure<never>[] = [
   greedySoup,
   learnedSoup,
   unconstrainedMerging,
+  fusionX,
 ] as readonly Procedure<never>[]

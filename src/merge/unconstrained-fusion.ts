@@ -5,8 +5,8 @@
 import type { Model } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import type { Example, Tokenizer } from '../text/index.js'
-import { adamW, causalLoss, fit, forward, type LossFunction } from '../train/index.js'
-import { byLikelihood, fusedCrossEntropy, taughtBatches, teachings, teachingsFor, winners } from './fusion.js'
+import { adamW, fit } from '../train/index.js'
+import { byLikelihood, fusionLoss, taughtBatches, teachings, teachingsFor, winners } from './fusion.js'
 
 export interface FuseOptions {
   /** Share of the labels in the loss; the rest is the fused distribution's. Default 0.9. */
@@ -41,18 +41,6 @@ export interface Fused {
   readonly loss: number
 }
 
-/** λ CE(labels) + (1 - λ) CE(fused), over the labels that count. */
-export const fusionLoss =
-  (model: Model, { labels = 0.9, fusion = 'min-ce' }: Pick<FuseOptions, 'labels' | 'fusion'>): LossFunction =>
-  (parameters, batch, trace) => {
-    const outputs = forward(model, parameters, batch, trace)
-    const { loss: own, weight } = causalLoss(outputs, batch)
-    if (labels === 1) return { loss: own, weight }
-    const weights = fusion === 'min-ce' ? winners(batch) : byLikelihood(batch)
-    const fused = fusedCrossEntropy(outputs.logits, batch, weights)
-    return { loss: own.mul(labels).add(fused.mul(1 - labels)), weight }
-  }
-
 /**
  * The pivot after learning rows (in its own tokens) from their labels and from what `source` says about them, which may
  * be of any shape and have any tokenizer. Where a source has nothing to say its target is the label. The pivot given
@@ -64,7 +52,8 @@ export const fuse = async (
   rows: readonly Example[],
   options: FuseOptions = {},
 ): Promise<Fused> => {
-  const { batch = 8, seed = 0, learningRate = 2e-5, signal, onProgress } = options
+  const { batch = 8, seed = 0, learningRate = 2e-5, labels = 0.9, signal, onProgress } = options
+  const weights = options.fusion === 'average' ? byLikelihood : winners
   const [own, others] = [
     await teachings(pivot, rows, options),
     await teachingsFor(source, pivot, rows, options),
@@ -72,7 +61,7 @@ export const fuse = async (
   const taught = rows.map((row, r) => ({ ...row, sources: [own[r], others[r]] }))
   const steps = options.steps ?? Math.ceil((3 * rows.length) / batch)
   const { model, loss } = await fit(pivot, taughtBatches(taught, { batch, seed }), {
-    objectives: [{ loss: fusionLoss(pivot, options), optimizer: adamW() }],
+    objectives: [{ loss: fusionLoss(pivot, labels, weights), optimizer: adamW() }],
     ...{ steps, learningRate, schedule: 'warmup-cosine', clip: 1, signal, onProgress },
   })
   signal?.throwIfAborted()

@@ -8,11 +8,11 @@ import { type Checkpoint, open } from '../checkpoint/index.js'
 import { createModel } from '../models/index.js'
 import { adamW, causalLoss, fit, forward, makeStep, initialState } from '../train/index.js'
 import { alignTokens, onlyPartners } from './fusion-align.js'
-import { taughtBatch, teachings, translatedTeachings } from './fusion.js'
+import { fusionLoss, taughtBatch, taughtBatches, teachings, translatedTeachings, winners } from './fusion.js'
 import { mergedInMemory, modelInMemory } from './in-memory.js'
 import { mergeRecipe } from './run.js'
 import { unconstrainedMerging } from './unconstrained.js'
-import { fuse, fusionLoss } from './unconstrained-fusion.js'
+import { fuse } from './unconstrained-fusion.js'
 import {
   decodeGenome,
   encodeGenome,
@@ -273,14 +273,9 @@ describe('fusion', () => {
       rows.map((r, i) => ({ ...r, sources: [said[i], said[i]] })),
       5,
     )
-    const step = makeStep([{ loss: fusionLoss(model, { labels: 0 }), optimizer: adamW() }], { clip: 1 })
-    const { metrics } = await step(
-      initialState([{ loss: fusionLoss(model, {}), optimizer: adamW() }], model.parameters),
-      batch,
-      {
-        learningRate: 1e-3,
-      },
-    )
+    const objectives = [{ loss: fusionLoss(model, 0, winners), optimizer: adamW() }]
+    const step = makeStep(objectives, { clip: 1 })
+    const { metrics } = await step(initialState(objectives, model.parameters), batch, { learningRate: 1e-3 })
     expect(metrics.gradientNorm).toBeLessThan(1e-5)
   })
 
@@ -293,7 +288,6 @@ describe('fusion', () => {
     const fused = await fuse(pivot, source, rows, options)
     const said = await teachings(pivot, rows, {})
     const taught = rows.map((r, i) => ({ ...r, sources: [said[i]] }))
-    const { taughtBatches } = await import('./fusion.js')
     const plain = await fit(pivot, taughtBatches(taught, { batch: 3 }), {
       objectives: [{ loss: (p, b, t) => causalLoss(forward(pivot, p, b, t), b), optimizer: adamW() }],
       ...{ steps: 3, learningRate: 1e-3, schedule: 'warmup-cosine', clip: 1 },
