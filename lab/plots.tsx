@@ -211,7 +211,7 @@ const Cells = ({ plot }: { plot: Plot }): JSX.Element => {
           y={edge.top + plot.series.length * rowHeight + 16}
           text-anchor="middle"
         >
-          {name.length * 7 > room ? `${name.slice(0, Math.max(3, Math.floor(room / 7) - 1))}…` : name}
+          {name.length * 8 > room ? `${name.slice(0, Math.max(2, Math.floor(room / 8) - 1))}…` : name}
         </text>
       ))}
     </>

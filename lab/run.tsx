@@ -106,7 +106,7 @@ export const Run = ({ data }: { data: RunPage }): JSX.Element => {
       </p>
       {run.error && <Failure error={run.error.message} />}
       {error !== undefined && <Failure error={error} />}
-      {curves?.length === 0 && (
+      {curves?.length === 0 && run.plots.length === 0 && (
         <Empty>
           {run.status === 'running' ? 'It has recorded nothing yet.' : 'It has recorded no metric.'}
         </Empty>
@@ -119,9 +119,11 @@ export const Run = ({ data }: { data: RunPage }): JSX.Element => {
       {run.plots.length > 0 && (
         <section aria-labelledby="findings">
           <h2 id="findings">What it found</h2>
-          {run.plots.map((plot) => (
-            <PlotFigure key={plot.title} plot={plot} />
-          ))}
+          <div class="plots">
+            {run.plots.map((plot) => (
+              <PlotFigure key={plot.title} plot={plot} />
+            ))}
+          </div>
         </section>
       )}
       {run.documents.map(({ path, text }) => (

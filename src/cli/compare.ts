@@ -181,9 +181,14 @@ const plotsOf = (arms: readonly ArmResult[]): DrawnPlot[] => {
     title,
     x: { label: 'method' },
     y: { label },
-    series: trained.flatMap(({ name, [y]: value }) =>
-      value === undefined ? [] : [{ name, points: [{ x: name, y: value * scale }] }],
-    ),
+    series: [
+      {
+        name: label,
+        points: trained.flatMap(({ name, [y]: value }) =>
+          value === undefined ? [] : [{ x: name, y: value * scale }],
+        ),
+      },
+    ],
   })
   const plots: DrawnPlot[] = [
     front('loss', 'Held-out loss by trained numbers', 'held-out loss'),
@@ -191,7 +196,7 @@ const plotsOf = (arms: readonly ArmResult[]): DrawnPlot[] => {
     bars('stepSeconds', 'Time of a step', 'milliseconds', 1000),
     bars('peakMemory', 'Peak memory', 'MB', 1e-6),
   ]
-  return plots.filter(({ series }) => series.length > 0)
+  return plots.filter(({ series }) => series.some(({ points }) => points.length > 0))
 }
 
 const page = ({ base, budget, baseLoss, arms }: AdapterComparison): string => {

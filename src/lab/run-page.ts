@@ -47,12 +47,12 @@ export const plotsIn = async (folder: string): Promise<Plot[]> => {
   }
 }
 
-/** The run's YAML files: recipes and settings. */
+/** The run's own YAML files, not those of runs inside it: recipes and settings. */
 export const documentsIn = async (
   folder: string,
   artifacts: RunPage['artifacts'],
 ): Promise<RunPage['documents']> => {
-  const shown = artifacts.filter(({ path, bytes }) => /\.ya?ml$/.test(path) && bytes <= mostShown)
+  const shown = artifacts.filter(({ path, bytes }) => /^[^/]+\.ya?ml$/.test(path) && bytes <= mostShown)
   const read = shown.map(async ({ path }) => ({ path, text: await readFile(join(folder, path), 'utf8') }))
   return Promise.all(read)
 }
