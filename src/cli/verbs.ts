@@ -1,6 +1,7 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
 import { adapt } from './adapt.js'
 import { evaluation } from './eval.js'
+import { extract } from './extract.js'
 import { fold } from './fold.js'
 import { generate } from './generate.js'
 import { inspect } from './inspect.js'
@@ -19,6 +20,7 @@ export const verbs: readonly Verb[] = [
   inspect,
   pull,
   merge,
+  extract,
   train,
   adapt,
   fold,

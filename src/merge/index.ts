@@ -22,16 +22,27 @@ export { procedures } from './procedures.js'
 export { type AnatomyOptions, anatomyOf } from './anatomy.js'
 export { formatRecipe } from './card.js'
 export {
+  extract,
+  type ExtractedTensor,
+  type Extraction,
+  type ExtractOptions,
+  planExtraction,
+} from './extract.js'
+export {
   type Conditional,
   type Gradient,
   type Recipe,
   type RecipeDType,
   type RecipeModel,
+  type RecipeModule,
   recipeSchema,
   type RecipeSlice,
   type RecipeSource,
+  type RecipeToken,
+  type RecipeTokenizer,
   type Setting,
   type Settings,
+  type TokenSource,
 } from './recipe.js'
 export {
   explainMerge,

@@ -1,6 +1,7 @@
 /** @file The checkpoints that a recipe names, opened: a folder, a hub id in the cache, an earlier step, a base with an adapter. */
+import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { type Checkpoint, open, resolveModel } from '../checkpoint/index.js'
 import type { Recipe } from './recipe.js'
 
@@ -36,14 +37,47 @@ const located = async (path: string, { folder, steps }: SourceOptions): Promise<
   return resolveModel(there).catch(() => resolveModel(path))
 }
 
-/** Opens `base` with the adapter in `adapter` folded into it. */
+/** Whether there is such a step, folder or cached model. */
+const exists = async (path: string, options: SourceOptions): Promise<boolean> =>
+  options.steps?.has(path) === true ||
+  located(path, options).then(
+    () => true,
+    () => false,
+  )
+
+/** `base+adapter` as its two parts. A + may also belong to a path: the first that leaves a model before it counts. */
+const partsOf = async (name: string, options: SourceOptions): Promise<[base: string, adapter?: string]> => {
+  const places = [...name.matchAll(/\+/g)].map(({ index }) => index)
+  if (places.length === 0 || (await exists(name, options))) return [name]
+  const split = (at: number): [string, string] => [name.slice(0, at), name.slice(at + 1)]
+  for (const at of places) if (await exists(name.slice(0, at), options)) return split(at)
+  return split(places[0])
+}
+
+/** Opens `base` with the adapter in `adapter` folded into it. What an earlier step makes is no adapter's own base. */
 const openFolded = async (base: string, adapter: string, options: SourceOptions): Promise<Checkpoint> => {
   const { fold, loadAdapter } = await import('../adapt/index.js')
-  const folder = join(options.work, `${base}+${adapter}`.replace(/[^\w.-]+/g, '_'))
+  const name = `${base}+${adapter}`
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 8)
+  const folder = join(options.work, `${basename(base)}+${basename(adapter)}-${hash}`)
+  const step = options.steps?.get(base)
   await rm(folder, { recursive: true, force: true })
-  await using checkpoint = await open(await located(base, options))
-  await fold(await loadAdapter(checkpoint, await located(adapter, options)), folder)
+  const checkpoint = typeof step === 'object' ? step : await open(await located(base, options))
+  try {
+    const force = step !== undefined
+    await fold(await loadAdapter(checkpoint, await located(adapter, options), { force }), folder)
+  } finally {
+    if (checkpoint !== step) await checkpoint.close()
+  }
   return open(folder)
+}
+
+/** Opens one model: `path[@revision]`, the name of a step, or `base+adapter`, folded. */
+export const openSource = async (name: string, options: SourceOptions): Promise<Checkpoint> => {
+  const step = options.steps?.get(name)
+  if (typeof step === 'object') return step
+  const [base, adapter] = await partsOf(name, options)
+  return adapter === undefined ? open(await located(base, options)) : openFolded(base, adapter, options)
 }
 
 /** Opens the models that `recipe` names. Close them with `closeAll`. */
@@ -53,13 +87,7 @@ export const openSources = async (
 ): Promise<Map<string, Checkpoint>> => {
   const opened = new Map<string, Checkpoint>()
   try {
-    for (const name of namedModels(recipe)) {
-      const [base, adapter] = name.split('+')
-      const step = options.steps?.get(name)
-      if (typeof step === 'object') opened.set(name, step)
-      else if (adapter === undefined) opened.set(name, await open(await located(base, options)))
-      else opened.set(name, await openFolded(base, adapter, options))
-    }
+    for (const name of namedModels(recipe)) opened.set(name, await openSource(name, options))
     return opened
   } catch (error) {
     await closeAll(opened)

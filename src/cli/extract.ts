@@ -1,0 +1,126 @@
+/** @file `weft extract`: what a fine-tuning changed, as a LoRA adapter. */
+import type { Extraction, ExtractOptions } from '../merge/index.js'
+import { formatBytes } from './progress.js'
+import { grouped, table } from './table.js'
+import { action } from './verb.js'
+import type { Verb } from './verb.js'
+
+export const extract: Verb = {
+  group: 'Checkpoints',
+  ...action({
+    name: 'extract',
+    summary: 'take the low-rank difference of two checkpoints as a LoRA adapter',
+    arguments: [
+      { name: 'base', summary: 'folder or hub id of the base model, on which the adapter will stand' },
+      { name: 'tuned', summary: 'folder or hub id of the same model after its tuning' },
+    ],
+    examples: [
+      'weft extract models/base models/tuned --rank 16 --out adapters/tuned',
+      'weft extract models/base models/tuned --energy 0.99 --rank 64 --out adapters/tuned   # as low as that needs',
+      'weft extract models/base models/tuned --rank 16 --modules-to-save changed --out adapters/tuned',
+    ],
+    options: async () => {
+      const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
+      const names = z.union([z.string(), z.array(z.string()).min(1)])
+      return z.object({
+        out: common.out,
+        rank: flag(
+          z.number().int().positive().optional(),
+          'rank of each difference; with --energy the highest',
+          {
+            short: 'r',
+            value: 'R',
+          },
+        ),
+        energy: flag(
+          z.number().gt(0).max(1).optional(),
+          'the lowest rank that holds this share of the squared singular values',
+          { value: 'SHARE' },
+        ),
+        targets: flag(
+          names.default('all-linear'),
+          "modules to look at: names or suffixes, one regular expression, or 'all-linear'",
+        ),
+        exclude: flag(names.optional(), 'modules to leave out, written as targets are'),
+        modulesToSave: flag(
+          names.optional(),
+          "modules to save whole where they differ; 'changed': all that have no low rank",
+          { value: 'NAME' },
+        ),
+        dryRun: common.dryRun,
+        force: common.force,
+        device: common.device,
+        threads: common.threads,
+      })
+    },
+    run: async ({ arguments: { base, tuned }, options }, context) => {
+      const [{ mkdtemp, rm }, { tmpdir }, { join }, { useEngine }, { checkOutput, saveInto }] =
+        await Promise.all([
+          import('node:fs/promises'),
+          import('node:os'),
+          import('node:path'),
+          import('./engine.js'),
+          import('./output.js'),
+        ])
+      const [{ extract, planExtraction }, { openSource }] = await Promise.all([
+        import('../merge/index.js'),
+        import('../merge/sources.js'),
+      ])
+      useEngine(options)
+      const { out, force, rank, energy } = options
+      await checkOutput(out, { force })
+      const work = await mkdtemp(join(tmpdir(), 'weft-extract-'))
+      try {
+        await using ours = await openSource(base, { work })
+        await using theirs = await openSource(tuned, { work })
+        const { signal, progress: onProgress } = context
+        const choice = { ...options, modulesToSave: savedModules(options.modulesToSave), signal, onProgress }
+        if (options.dryRun) {
+          const plan = await planExtraction(ours, theirs, choice)
+          return context.result({ base, tuned, rank, energy, out, ...plan }, () =>
+            planText(plan.modules, plan.parameters, out),
+          )
+        }
+        const extraction = await extract(ours, theirs, choice)
+        await saveInto(out, (folder) => extraction.model.save(folder))
+        if (ours.folder.startsWith(work))
+          context.info(`${base} is no folder of its own: fold it, and use the adapter on that.`)
+        extraction.notes.forEach(context.info)
+        const { tensors, unchanged } = extraction
+        context.result({ folder: out, base, tuned, rank, energy, tensors, unchanged }, () =>
+          page(extraction, out),
+        )
+      } finally {
+        await rm(work, { recursive: true, force: true })
+      }
+    },
+  }),
+}
+
+const savedModules = (given: string | string[] | undefined): ExtractOptions['modulesToSave'] =>
+  given === 'changed' || given === undefined ? given : [given].flat()
+
+const planText = (modules: number, parameters: number | undefined, out: string): string =>
+  `Would extract ${grouped(modules)} modules${
+    parameters === undefined ? '' : ` (at most ${formatBytes(4 * parameters)})`
+  } to ${out}.`
+
+const percent = (share: number): string => `${Number((100 * share).toPrecision(3))} %`
+
+const page = ({ tensors, unchanged, model }: Extraction, out: string): string => {
+  const head = ['tensor', 'shape', 'kept', 'rank', 'change', 'left of it']
+  const rows = tensors.map(({ name, shape, kept, rank, change, error }) => [
+    name,
+    shape.join('x'),
+    kept,
+    rank === undefined ? '' : String(rank),
+    percent(change),
+    percent(error),
+  ])
+  const sites = model.plan.sites.length
+  return [
+    table(head, rows),
+    '',
+    `Extracted ${grouped(sites)} modules; ${grouped(unchanged)} tensors are the same in both. Wrote ${out}`,
+  ].join('\n')
+}
