@@ -1,5 +1,4 @@
 /** @file What the memory benchmark runs in processes of its own: `_memory.ts TASK [FOLDER]` prints one line of JSON. */
-import { readFileSync } from 'node:fs'
 import { lora } from '../src/adapt/index.js'
 import { CheckpointWriter, open, type TensorPlan } from '../src/checkpoint/index.js'
 import { architectureFor, createModel, type Model, openModel } from '../src/models/index.js'
@@ -14,13 +13,7 @@ import {
   type StepOptions,
 } from '../src/train/index.js'
 import { randomBatch, trainer } from './_gpt.js'
-
-/** The greatest resident memory of this process so far, in bytes. */
-const peak = (): number => {
-  const line =
-    process.platform === 'linux' && /VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))
-  return 1024 * (line ? Number(line[1]) : process.resourceUsage().maxRSS)
-}
+import { peak } from './_resident.js'
 
 const gpt2 = (layers: number, width: number, vocabulary: number, time: number, heads = 4) => ({
   model_type: 'gpt2',

@@ -22,10 +22,12 @@ export const installPeers = (): void => {
   if (status !== 0) throw new Error('the peers could not be installed: npm ci failed in bench/peers')
 }
 
-/** A Python that imports torch: WEFT_PYTHON, else python3; undefined where there is none. */
-export const pythonWithTorch = (): string | undefined =>
+/** A Python that imports torch and these: WEFT_PYTHON, else python3; undefined where there is none. */
+export const pythonWithTorch = (...others: string[]): string | undefined =>
   [process.env.WEFT_PYTHON, 'python3'].find(
-    (python) => python && spawnSync(python, ['-c', 'import torch'], { stdio: 'ignore' }).status === 0,
+    (python) =>
+      python &&
+      spawnSync(python, ['-c', `import ${['torch', ...others].join()}`], { stdio: 'ignore' }).status === 0,
   )
 
 export interface Steps {
@@ -33,25 +35,47 @@ export interface Steps {
   readonly times: number[]
   /** Before the first. */
   readonly loss: number
+  /** Bytes of resident memory at most since it was ready, where it says so. */
+  readonly peak?: number
+}
+
+/** What a peer says when it is ready. */
+export interface Ready {
+  /** What it calls itself. */
+  readonly label: string
+  /** How many numbers train, and how many their optimiser keeps, where it says so. */
+  readonly trained?: number
+  readonly optimizer?: number
 }
 
 export class Peer {
   private constructor(
     private readonly child: ChildProcess,
     private readonly lines: AsyncIterator<string>,
-    /** What it calls itself. */
-    readonly label: string,
+    readonly ready: Ready,
   ) {}
 
+  get label(): string {
+    return this.ready.label
+  }
+
   /** Starts `file` of bench/peers with `command` on the problem in `problem`. */
-  static async start(command: string, file: string, problem: string): Promise<Peer> {
-    const child = spawn(command, [`${folder}${file}`, problem], {
+  static start(command: string, file: string, problem: string): Promise<Peer> {
+    return Peer.spawn(command, [`${folder}${file}`, problem], file)
+  }
+
+  /** Starts a file of this folder, in TypeScript. */
+  static own(file: string, ...args: string[]): Promise<Peer> {
+    return Peer.spawn(process.execPath, ['--import', 'tsx', `${folder}../${file}`, ...args], file)
+  }
+
+  private static async spawn(command: string, args: readonly string[], name: string): Promise<Peer> {
+    const child = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'inherit'],
-      env: { ...process.env, OMP_NUM_THREADS: threads, WEFT_BENCH_THREADS: threads },
+      env: { ...process.env, OMP_NUM_THREADS: threads, WEFT_THREADS: threads, WEFT_BENCH_THREADS: threads },
     })
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-    const { label } = await Peer.answer<{ label: string }>(lines, file)
-    return new Peer(child, lines, label)
+    return new Peer(child, lines, await Peer.answer<Ready>(lines, name))
   }
 
   private static async answer<T>(lines: AsyncIterator<string>, name: string): Promise<T> {
