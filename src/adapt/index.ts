@@ -5,9 +5,12 @@
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
+import { mhr } from './mhr.js'
 import { mos } from './mos.js'
 import { oft } from './oft.js'
 import { poly } from './poly.js'
+import { prefix } from './prefix.js'
+import { prompt } from './prompt.js'
 import { s2ft } from './s2ft.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
 import { vera } from './vera.js'
@@ -30,10 +33,13 @@ export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { loha, type LohaOptions } from './loha.js'
 export { lokr, type LokrOptions } from './lokr.js'
 export { lora, type LoraOptions } from './lora.js'
+export { mhr, type MhrOptions } from './mhr.js'
 export { mos, type MosOptions } from './mos.js'
 export { adapterInput, adapterRows, mixed } from './mixed.js'
 export { oft, type OftOptions } from './oft.js'
 export { poly, type PolyOptions } from './poly.js'
+export { prefix, type PrefixOptions } from './prefix.js'
+export { prompt, type PromptOptions } from './prompt.js'
 export { s2ft, type S2ftOptions } from './s2ft.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
 export { vera, type VeraOptions } from './vera.js'
@@ -52,7 +58,10 @@ export const methods: readonly AdapterMethod<never>[] = [
   houlsby,
   pfeiffer,
   parallel,
+  prompt,
+  prefix,
   mos,
+  mhr,
   s2ft,
 ] as readonly AdapterMethod<never>[]
 

@@ -61,6 +61,8 @@ export interface ModelInputs {
 export interface ModelOutputs {
   /** [batch, time, vocabulary], or [batch, classes]. */
   readonly logits: Tensor
+  /** Logits of the first token, where virtual tokens stand before it: [batch, 1, vocabulary]. */
+  readonly first?: Tensor
   /** What enters each block (the first: embeddings, with the model's scaling), and last what leaves the final norm. */
   readonly hidden: readonly Tensor[]
 }

@@ -39,9 +39,16 @@ const meanCrossEntropy = (logits: Tensor, labels: Tensor): Required<Omit<Loss, '
   return { loss: crossEntropy(logits, labels, { reduction: 'sum' }).div(weight.maximum(1)), weight }
 }
 
-/** Each label is compared with the logits one position before it. logits: [batch, time, vocabulary], labels: [batch, time]. */
-export const causalLoss: TaskLoss = ({ logits }, batch) =>
-  meanCrossEntropy(logits.slice(1, 0, -1), required(batch, 'labels').slice(1, 1))
+/**
+ * Each label is compared with the logits one position before it, the first with those of the virtual tokens before it, where
+ * there are any. logits: [batch, time, vocabulary], labels: [batch, time].
+ */
+export const causalLoss: TaskLoss = ({ logits, first }, batch) => {
+  const [before, labels] = [logits.slice(1, 0, -1), required(batch, 'labels')]
+  return first
+    ? meanCrossEntropy(concat([first, before], 1), labels)
+    : meanCrossEntropy(before, labels.slice(1, 1))
+}
 
 /** Labels stand at the positions they belong to. logits: [batch, time, vocabulary], labels: [batch, time]. */
 export const tokenLoss: TaskLoss = ({ logits }, batch) => meanCrossEntropy(logits, required(batch, 'labels'))
