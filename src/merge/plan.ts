@@ -7,7 +7,7 @@ import type { MergeMethod, Parameters } from './method.js'
 import { methods } from './methods.js'
 import { type RecipePart, recipeParts } from './modules.js'
 import { evaluate, type Recipe, type RecipeDType, type Settings } from './recipe.js'
-import { namedModels } from './sources.js'
+import { namedModels, originsOf } from './sources.js'
 import { withChatTemplate } from './tokenizer-files.js'
 import { type Member, planVocabulary } from './tokenizer.js'
 
@@ -239,7 +239,7 @@ export const planMerge = async (
     config: vocabulary.configured(outputConfig(donor, recipe, parts)),
     donor,
     companions,
-    inputs: vocabulary.inputs,
+    inputs: [...vocabulary.inputs, ...[...opened.values()].flatMap(originsOf)],
     notes: [...notesOf(recipe, method, slices), ...remarksOf(method, planned), ...vocabulary.notes, ...notes],
   }
 }

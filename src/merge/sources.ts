@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { type Checkpoint, open, resolveModel } from '../checkpoint/index.js'
+import { type Checkpoint, open, readAdapter, resolveModel } from '../checkpoint/index.js'
 import type { Recipe } from './recipe.js'
 
 export interface SourceOptions {
@@ -54,6 +54,15 @@ const partsOf = async (name: string, options: SourceOptions): Promise<[base: str
   return split(places[0])
 }
 
+const origins = new WeakMap<Checkpoint, readonly string[]>()
+
+/** The files that a folded checkpoint was made of; none for one that was opened as it is. */
+export const originsOf = (checkpoint: Checkpoint): readonly string[] => origins.get(checkpoint) ?? []
+
+const pathsOf = (checkpoint: Checkpoint): string[] => [
+  ...new Set(checkpoint.names().flatMap((name) => checkpoint.info(name).path ?? [])),
+]
+
 /** Opens `base` with the adapter in `adapter` folded into it. What an earlier step makes is no adapter's own base. */
 const openFolded = async (base: string, adapter: string, options: SourceOptions): Promise<Checkpoint> => {
   const { fold, loadAdapter } = await import('../adapt/index.js')
@@ -64,12 +73,15 @@ const openFolded = async (base: string, adapter: string, options: SourceOptions)
   await rm(folder, { recursive: true, force: true })
   const checkpoint = typeof step === 'object' ? step : await open(await located(base, options))
   try {
-    const force = step !== undefined
-    await fold(await loadAdapter(checkpoint, await located(adapter, options), { force }), folder)
+    const path = await located(adapter, options)
+    await fold(await loadAdapter(checkpoint, path, { force: step !== undefined }), folder)
+    await using read = (await readAdapter(path)).tensors
+    const folded = await open(folder)
+    origins.set(folded, [...pathsOf(checkpoint), ...pathsOf(read)])
+    return folded
   } finally {
     if (checkpoint !== step) await checkpoint.close()
   }
-  return open(folder)
 }
 
 /** Opens one model: `path[@revision]`, the name of a step, or `base+adapter`, folded. */

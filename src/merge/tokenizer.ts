@@ -279,7 +279,7 @@ export const planVocabulary = async (
       original && sameNumbers(original, vocabulary)
         ? companions
         : await rewrittenCompanions(companions, vocabulary),
-    inputs: inputsOf(members),
+    inputs: inputsOf(members, vocabularies),
     notes: [
       ...vocabularies.notes,
       ...(nowhere.length
@@ -303,10 +303,12 @@ const rewrittenCompanions = async (from: Companions, vocabulary: Vocabulary): Pr
 })
 
 /** Files whose numbers and tokens go into the result without being named by a tensor of the plan. */
-const inputsOf = (members: ReadonlyMap<string, Member>): string[] =>
-  [...members.values()].flatMap(({ checkpoint }) =>
+const inputsOf = (members: ReadonlyMap<string, Member>, { all }: Vocabularies): string[] => [
+  ...[...members.values()].flatMap(({ checkpoint }) =>
     checkpoint
       .names()
       .filter(isByVocabulary)
       .flatMap((name) => checkpoint.info(name).path ?? []),
-  )
+  ),
+  ...[...all.values()].map(({ file }) => file),
+]
