@@ -10,11 +10,13 @@ import { Worker } from 'node:worker_threads'
 import { CheckpointError, exitCodes, MemoryError, UsageError, WeftError } from '../errors.js'
 import { KernelMemory } from './kernels.js'
 import type { MergeMethod } from './method.js'
-import { check, runsOf, type Turn } from './stream.js'
+import { check, type Desk, runsOf, type Turn } from './stream.js'
 import { isLocal, type Task, taskBytes, writeAll } from './task.js'
 
 /** Threads beyond these wait for memory, as a rule. */
 const mostThreads = 8
+/** Bytes of inputs that all threads together keep in memory between passes. */
+const keptBytes = 256 << 20
 /** Inputs that take less are merged before another thread would have begun. */
 const worthwhileBytes = 64 << 20
 
@@ -60,16 +62,16 @@ export const perform = async (
   task: Task,
   method: MergeMethod,
   seed: number,
-  { memory, board, turn }: { memory: KernelMemory; board: Board; turn: Turn },
+  { board, ...desk }: Desk & { readonly board: Board; readonly turn: Turn },
 ): Promise<void> => {
-  if (!task.out) return check(task, memory, turn)
+  if (!task.out) return check(task, desk)
   const { file, offset } = task.out
   let at = offset
-  for await (const bytes of runsOf(task, method, seed, memory, turn)) {
+  for await (const bytes of runsOf(task, method, seed, desk)) {
     writeAll(file, bytes, at)
     at += bytes.length
     board.add(bytes.length)
-    await turn()
+    await desk.turn()
   }
 }
 
@@ -81,6 +83,7 @@ export interface WorkerStart {
   readonly tasks: readonly Task[]
   readonly method: string
   readonly seed: number
+  readonly kept: number
   readonly shared: SharedArrayBuffer
 }
 
@@ -165,13 +168,14 @@ export const runTasks = async (tasks: readonly Task[], options: CrewOptions): Pr
   const stop = (): void => board.stop()
   const report = (): void => onBytes?.(board.bytes)
   const helpers = Math.min((options.threads ?? threadsFor(open)) - 1, open.length - (local.length ? 0 : 1))
-  const start = { tasks: open, method: method.name, seed, shared: board.shared }
+  const kept = Math.floor(keptBytes / (1 + Math.max(0, helpers)))
+  const start = { tasks: open, method: method.name, seed, kept, shared: board.shared }
   const hired = Array.from({ length: Math.max(0, helpers) }, () =>
     hire(start, (index) => onDone(open[index])),
   )
   const timer = hired.length ? setInterval(report, reportTime) : undefined
   signal?.addEventListener('abort', stop)
-  const own = ownWork({ local, open, board, method, seed, signal, onDone, report })
+  const own = ownWork({ local, open, board, method, seed, kept, signal, onDone, report })
   const all = [own, ...hired.map(({ ended }) => ended)]
   all.forEach((each) => each.catch(stop))
   try {
@@ -191,11 +195,22 @@ interface Own extends Pick<CrewOptions, 'method' | 'seed' | 'signal' | 'onDone'>
   readonly local: readonly Task[]
   readonly open: readonly Task[]
   readonly board: Board
+  readonly kept: number
   readonly report: () => void
 }
 
 /** This thread's part: first what no other can do. */
-const ownWork = async ({ local, open, board, method, seed, signal, onDone, report }: Own): Promise<void> => {
+const ownWork = async ({
+  local,
+  open,
+  board,
+  method,
+  seed,
+  kept,
+  signal,
+  onDone,
+  report,
+}: Own): Promise<void> => {
   const memory = new KernelMemory()
   let since = performance.now()
   const turn = async (): Promise<void> => {
@@ -207,7 +222,7 @@ const ownWork = async ({ local, open, board, method, seed, signal, onDone, repor
     since = performance.now()
   }
   const one = async (task: Task): Promise<void> => {
-    await perform(task, method, seed, { memory, board, turn })
+    await perform(task, method, seed, { memory, kept, board, turn })
     onDone(task)
     await turn()
   }

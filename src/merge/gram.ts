@@ -1,5 +1,5 @@
 /** @file Inner products between the models' tensors, and the merges that are combinations found from them alone. */
-import { difference, roomBeside } from './kernels.js'
+import { difference, distances, roomBeside } from './kernels.js'
 import type { AlignedTensor, Block } from './method.js'
 
 /** Inner products of k vectors, [k][k]. */
@@ -28,19 +28,23 @@ export const offsetOf = (model: Float32Array, base: Float32Array): Float32Array 
   return out
 }
 
-/**
- * A function that gives the models' differences from the base in a block, in memory that its next call uses again:
- * fresh arrays for every block would cost more than the arithmetic.
- */
-export const offsetsInPlace = (): ((block: Block) => Float32Array[]) => {
+/** Of every model, what `of` makes of it and the base in memory that its next call uses again: fresh arrays would cost more. */
+const inPlace = <T>(
+  of: (room: Float32Array, model: Float32Array, base: Float32Array) => T,
+): ((block: Block) => T[]) => {
   const rooms: ((x: Float32Array) => Float32Array)[] = []
-  return ({ base, models }) =>
-    models.map((model, m) => {
-      const out = (rooms[m] ??= roomBeside())(model)
-      difference(out, model, base!)
-      return out
-    })
+  return ({ base, models }) => models.map((model, m) => of((rooms[m] ??= roomBeside())(model), model, base!))
 }
+
+/** A function that gives the models' differences from the base in a block, in memory that its next call uses again. */
+export const offsetsInPlace = (): ((block: Block) => Float32Array[]) =>
+  inPlace((room, model, base) => {
+    difference(room, model, base)
+    return room
+  })
+
+/** The same of the bits of their magnitudes, which are integers of the same order. */
+export const distancesInPlace = (): ((block: Block) => Uint32Array[]) => inPlace(distances)
 
 const addGram = (gram: Gram, vectors: readonly Float32Array[]): void => {
   for (let a = 0; a < vectors.length; a++)

@@ -1,5 +1,5 @@
 /** @file The elementwise kernels of merging in plain TypeScript: what the WebAssembly ones must equal, and their rest. */
-import { float32ToBfloat16, float32ToFloat16 } from '../checkpoint/index.js'
+import { float32ToBfloat16, float32ToFloat16 } from '../checkpoint/convert.js'
 import { fromFloat16 } from '../tensor/dtype.js'
 
 const { fround } = Math
@@ -51,8 +51,8 @@ export const divideEach = (out: Float32Array, divisors: Float32Array): void => {
   for (let i = 0; i < out.length; i++) out[i] /= divisors[i] || 1
 }
 
-export const magnitudes = (keys: Uint32Array): void => {
-  for (let i = 0; i < keys.length; i++) keys[i] &= 0x7fffffff
+export const distances = (out: Float32Array, a: Float32Array, b: Float32Array): void => {
+  for (let i = 0; i < out.length; i++) out[i] = Math.abs(a[i] - b[i])
 }
 
 /** Without branches, which a processor could not predict. All keys are below 2^31, so that differences keep their sign. */
@@ -92,8 +92,8 @@ export const countLow = (keys: Uint32Array, bins: Uint32Array, high: number): vo
   for (let i = 0; i < keys.length; i++) if (keys[i] >>> 16 === high) bins[keys[i] & 0xffff]++
 }
 
-export const countEqual = (keys: Uint32Array, key: number): number => {
+export const countEqual = (keys: Uint32Array, bits: number): number => {
   let count = 0
-  for (let i = 0; i < keys.length; i++) if (keys[i] === key) count++
+  for (let i = 0; i < keys.length; i++) if ((keys[i] & 0x7fffffff) === bits) count++
   return count
 }

@@ -200,15 +200,14 @@ export const divideEach = (out: Float32Array, divisors: Float32Array): void =>
     (at) => plain.divideEach(out.subarray(at), divisors.subarray(at)),
   )
 
-/** Makes `x` the bits of its magnitudes, which are integers of the same order, and gives them. */
-export const magnitudes = (x: Float32Array): Uint32Array => {
-  const keys = new Uint32Array(x.buffer, x.byteOffset, x.length)
+/** Makes `out` the bits of |a - b|, which are integers of the same order, and gives them. */
+export const distances = (out: Float32Array, a: Float32Array, b: Float32Array): Uint32Array => {
   both(
-    [x],
-    (w, end) => w.magnitudes(x.byteOffset, end),
-    (at) => plain.magnitudes(keys.subarray(at)),
+    [out, a, b],
+    (w, end) => w.distances(out.byteOffset, a.byteOffset, b.byteOffset, end),
+    (at) => plain.distances(out.subarray(at), a.subarray(at), b.subarray(at)),
   )
-  return keys
+  return new Uint32Array(out.buffer, out.byteOffset, out.length)
 }
 
 /** Zeroes the numbers whose magnitude's bits are not in [low, high]. */
@@ -248,13 +247,14 @@ export const countLow = (keys: Uint32Array, bins: Uint32Array, high: number): vo
     (at) => plain.countLow(keys.subarray(at), bins, high),
   )
 
-/** How many of the keys are `key`. */
-export const countEqual = (keys: Uint32Array, key: number): number => {
+/** How many of the numbers have a magnitude of these bits. */
+export const countEqual = (x: Float32Array | Uint32Array, bits: number): number => {
+  const keys = new Uint32Array(x.buffer, x.byteOffset, x.length)
   let count = 0
   both(
     [keys],
-    (w, end) => void (count = w.countEqual(keys.byteOffset, end, key)),
-    (at) => void (count += plain.countEqual(keys.subarray(at), key)),
+    (w, end) => void (count = w.countEqual(keys.byteOffset, end, bits)),
+    (at) => void (count += plain.countEqual(keys.subarray(at), bits)),
   )
   return count
 }

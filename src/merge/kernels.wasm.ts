@@ -229,13 +229,13 @@ const shiftLeftTwo = (x: I32): I32 => {
   return add(twice, twice)
 }
 
-/** (keys, end, key): how many keys are `key`. */
+/** (keys, end, key): how many keys are `key` but for their highest bit. */
 const countEqual = (body: FunctionBody): Code => {
   const way = walk(body, 1)
   const key = body.parameter()
   const [wanted, sum] = [body.local('v128'), body.local('v128')]
   const count = (offset: number): Code =>
-    sum.set(subtractLanes(sum.value, equalLanes(load(way.at[0].value, offset), wanted.value)))
+    sum.set(subtractLanes(sum.value, equalLanes(magnitude(load(way.at[0].value, offset)), wanted.value)))
   const parts = [0, 1, 2, 3].map((i) => lane(sum.value, i))
   return [
     wanted.set(splat(key.value)),
@@ -280,12 +280,12 @@ export interface KernelExports {
   difference(out: number, a: number, b: number, end: number): void
   divide(out: number, end: number, divisor: number): void
   divideEach(out: number, divisors: number, end: number): void
-  magnitudes(out: number, end: number): void
+  distances(out: number, a: number, b: number, end: number): void
   keep(out: number, end: number, belowLow: number, high: number): void
   elect(vector: number, total: number, divisors: number, end: number, weight: number): void
   countHigh(keys: number, end: number, bins: number): void
   countLow(keys: number, end: number, bins: number, high: number): void
-  countEqual(keys: number, end: number, key: number): number
+  countEqual(keys: number, end: number, bits: number): number
 }
 
 /** The module; its memory begins with one page and grows. */
@@ -305,7 +305,7 @@ export const kernelModule = (): Uint8Array<ArrayBuffer> =>
     divideEach: rewrite(2, 0, ([out, x]) =>
       divideFloats(out, select(x, splatFloat(1), greaterFloats(absoluteFloats(x), zero))),
     ),
-    magnitudes: rewrite(1, 0, ([out]) => magnitude(out)),
+    distances: rewrite(3, 0, ([, a, b]) => magnitude(subtractFloats(a, b))),
     keep: rewrite(1, 2, ([out], [belowLow, high]) =>
       and(out, and(greaterLanes(magnitude(out), belowLow), not(greaterLanes(magnitude(out), high)))),
     ),

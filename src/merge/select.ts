@@ -1,5 +1,5 @@
 /** @file Order statistics of streams too long to sort: exact, in two passes over 16 bits each. */
-import { countEqual, countHigh, countLow, wordsBeside } from './kernels.js'
+import { countHigh, countLow, wordsBeside } from './kernels.js'
 
 /** Keys of each list, block by block; gone through anew at every call. */
 export type KeyPasses = () => AsyncIterable<{ readonly first: number; readonly keys: readonly Uint32Array[] }>
@@ -50,13 +50,6 @@ export const ranked = async (
   )
 }
 
-/** The index of the `nth` (from 1) of the keys that are `key`. */
-const placeOf = (keys: Uint32Array, key: number, nth: number): number => {
-  let place = -1
-  for (let left = nth; left > 0; left--) place = keys.indexOf(key, place + 1)
-  return place
-}
-
 /** Of each list, the index of the `nth` (from 1) key that equals `key`; -1 for nth = 0. One pass. */
 export const indexOfEqual = async (
   passes: KeyPasses,
@@ -67,10 +60,9 @@ export const indexOfEqual = async (
   for await (const { first, keys } of passes())
     wanted.forEach((own, l) =>
       own.forEach(({ key, nth }, w) => {
-        if (seen[l][w] >= nth) return
-        const before = seen[l][w]
-        seen[l][w] += countEqual(keys[l], key)
-        if (seen[l][w] >= nth) found[l][w] = first + placeOf(keys[l], key, nth - before)
+        const list = keys[l]
+        for (let i = 0; i < list.length && seen[l][w] < nth; i++)
+          if (list[i] === key && ++seen[l][w] === nth) found[l][w] = first + i
       }),
     )
   return found

@@ -1,12 +1,12 @@
 /** @file Which of a task vector's elements are kept: the largest, all but outliers, or some at random. */
 import { UsageError } from '../errors.js'
 import { type Key, uniform } from '../random/index.js'
-import { offsetsInPlace } from './gram.js'
-import { keep, magnitudes } from './kernels.js'
+import { distancesInPlace } from './gram.js'
+import { countEqual, keep } from './kernels.js'
 import type { AlignedTensor } from './method.js'
-import { indexOfEqual, type KeyPasses, type Ranked, ranked } from './select.js'
+import { type KeyPasses, type Ranked, ranked } from './select.js'
 
-/** Zeroes in place the elements of `delta`, the first of which has index `first`, that are dropped. */
+/** Zeroes in place the elements of `delta`, the first of which has index `first`, that are dropped. Called on all blocks in order. */
 export type Mask = (delta: Float32Array, first: number) => void
 
 /** What the kinds of masks are told of each model. */
@@ -19,26 +19,42 @@ export interface Sparsity {
 /** Finds every model's mask for a tensor; undefined where all is kept. */
 export type Sparsifier = (tensor: AlignedTensor, sparsity: Sparsity) => Promise<(Mask | undefined)[]>
 
-/** Kept: keys between two bounds; of those equal to a bound, the ones up to an index. */
-interface Kept {
-  readonly low: number
-  readonly high: number
-  readonly lastLow: number
-  readonly lastHigh: number
+/** A bound of the magnitudes kept, and of those equal to it how many: the first ones. */
+interface Bound extends Ranked {
+  readonly nth: number
 }
 
-const maskOf =
-  ({ low, high, lastLow, lastHigh }: Kept): Mask =>
-  (delta, first) => {
-    keep(delta, low, high)
-    const words = new Int32Array(delta.buffer, delta.byteOffset, delta.length)
-    for (const [bound, last] of [
-      [low, lastLow],
-      [high, lastHigh],
-    ])
-      for (let i = Math.max(0, last + 1 - first); i < words.length; i++)
-        if ((words[i] & 0x7fffffff) === bound) words[i] = 0
+/** The place after the `nth` number whose magnitude has these bits. */
+const placeAfter = (delta: Float32Array, bits: number, nth: number): number => {
+  const words = new Uint32Array(delta.buffer, delta.byteOffset, delta.length)
+  let seen = 0
+  return 1 + words.findIndex((word) => (word & 0x7fffffff) === bits && ++seen === nth)
+}
+
+/** Magnitudes between two bounds stay. A mask counts what is equal to them, so it is given all blocks, in order. */
+const maskOf = (...bounds: readonly [low: Bound, high: Bound]): Mask => {
+  const left = [0, 0]
+  /** How much of the block comes before the quota of a bound runs out. */
+  const cut = (delta: Float32Array, { key, nth, equal }: Bound, b: number): number => {
+    if (nth >= equal) return delta.length
+    if (left[b] === 0) return 0
+    const found = countEqual(delta, key)
+    const place = found > left[b] ? placeAfter(delta, key, left[b]) : delta.length
+    left[b] = Math.max(0, left[b] - found)
+    return place
   }
+  return (delta, first) => {
+    if (first === 0) bounds.forEach(({ nth }, b) => (left[b] = nth))
+    const cuts = bounds.map((bound, b) => cut(delta, bound, b))
+    const [low, high] = bounds
+    let start = 0
+    for (const end of [...cuts].sort((a, b) => a - b).concat(delta.length)) {
+      const part = delta.subarray(start, end)
+      keep(part, low.key + (start >= cuts[0] ? 1 : 0), high.key - (start >= cuts[1] ? 1 : 0))
+      start = end
+    }
+  }
+}
 
 /** A bound above all of `count` magnitudes. */
 const unbounded = (count: number): Ranked => ({ key: 0x7fffffff, below: count, equal: 0 })
@@ -65,31 +81,20 @@ export const byMagnitude: Sparsifier = async (tensor, { density, gamma }) => {
     return { bottom: count - kept - top, top, kept, dense: share >= 1 }
   })
   if (cuts.every(({ dense }) => dense)) return cuts.map(() => undefined)
-  const offsets = offsetsInPlace()
+  const distances = distancesInPlace()
   const passes: KeyPasses = async function* () {
-    for await (const block of tensor.blocks())
-      yield { first: block.first, keys: offsets(block).map(magnitudes) }
+    for await (const block of tensor.blocks()) yield { first: block.first, keys: distances(block) }
   }
   const ranks = cuts.map(({ bottom, top, kept }) =>
     kept ? (top ? [bottom, count - top - 1] : [bottom]) : [],
   )
   const bounds = await ranked(passes, ranks)
-  const places = cuts.map(({ bottom, top, kept }, m) => {
-    if (!kept) return []
-    const [low, high = unbounded(count)] = bounds[m]
-    const [nthLow, nthHigh] = quotas(low, high, count, bottom, top)
-    return [
-      { ...low, nth: nthLow },
-      { ...high, nth: nthHigh },
-    ]
-  })
-  const tied = places.some((own) => own.some(({ nth, equal }) => nth < equal))
-  const last = tied ? await indexOfEqual(passes, places) : places.map((own) => own.map(() => Infinity))
-  return cuts.map(({ dense, kept }, m) => {
+  return cuts.map(({ dense, bottom, top, kept }, m) => {
     if (dense) return undefined
     if (!kept) return (delta) => void delta.fill(0)
-    const [low, high] = places[m]
-    return maskOf({ low: low.key, high: high.key, lastLow: last[m][0], lastHigh: last[m][1] })
+    const [low, high = unbounded(count)] = bounds[m]
+    const [nthLow, nthHigh] = quotas(low, high, count, bottom, top)
+    return maskOf({ ...low, nth: nthLow }, { ...high, nth: nthHigh })
   })
 }
 

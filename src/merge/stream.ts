@@ -2,28 +2,34 @@
  * @file Tensors of several checkpoints as aligned float32 blocks, and merged blocks as stored bytes. Files are read
  * straight into the memory that the kernels work on, and what is computed there is written from there.
  */
-import {
-  convertValue,
-  decode,
-  encode,
-  type SafetensorsDType,
-  tensorBytes,
-  valueDType,
-} from '../checkpoint/index.js'
+// From where they are, here and in what this imports: a thread begins sooner without the rest of their folders.
+import { convertValue, decode, encode, valueDType } from '../checkpoint/convert.js'
+import { type SafetensorsDType, tensorBytes } from '../checkpoint/safetensors.js'
 import { CheckpointError } from '../errors.js'
 import { keyOf } from '../random/index.js'
-import { value } from '../tensor/index.js'
+import { value } from '../tensor/value.js'
 import { isFinite, KernelMemory, narrow, widen } from './kernels.js'
 import type { AlignedTensor, Block, MergeMethod } from './method.js'
 import type { PlannedTensor } from './plan.js'
 import { countOf, type Input, inputOf, inputsOf, readInput, type Task, unitOf } from './task.js'
 
 /** Elements of a block: all models' blocks fit a core's cache. */
-const blockElements = 1 << 14
+const blockElements = 1 << 15
 /** Elements read, or written, at once: enough that the call costs nothing beside its copy. */
 const runElements = 1 << 17
-/** A tensor whose inputs take less is in memory from its first pass to its last. */
+/** A tensor whose inputs take less is in memory from its first pass to its last, unless a desk says otherwise. */
 const keptBytes = 64 << 20
+
+/** Called between runs: reports, lets others in, throws where the work is to stop. */
+export type Turn = () => Promise<void> | void
+
+/** Where a thread works: nothing else uses its memory meanwhile. */
+export interface Desk {
+  readonly memory: KernelMemory
+  /** Bytes of inputs that may stay in memory between passes. */
+  readonly kept?: number
+  readonly turn?: Turn
+}
 
 /** How a task goes through its tensor, and the memory that it takes. */
 export interface Layout {
@@ -37,13 +43,13 @@ export interface Layout {
 /** The histograms of a method that looks for thresholds, of each model. */
 const histogramBytes = 3 << 18
 
-export const layoutOf = (task: Task, method: MergeMethod): Layout => {
+export const layoutOf = (task: Task, method: MergeMethod, most = keptBytes): Layout => {
   const unit = unitOf(task.shape, method)
   const block = Math.max(1, Math.floor(blockElements / unit)) * unit
   const inputs = inputsOf(task)
   const elements = task.to - task.from
   const elementBytes = inputs.reduce((sum, { info }) => sum + tensorBytes(info.dtype, [1]), 0)
-  const kept = method.prepare !== undefined && elements * elementBytes <= keptBytes
+  const kept = method.prepare !== undefined && elements * elementBytes <= most
   const run = Math.min(elements, Math.max(1, Math.floor(runElements / block)) * block)
   const size = Math.min(block, elements)
   const floats = 4 * size * (4 * inputs.length + 4)
@@ -112,16 +118,8 @@ class Lane {
   }
 }
 
-/** Called between runs: reports, lets others in, throws where the work is to stop. */
-export type Turn = () => Promise<void> | void
-
 /** Goes through the blocks of a task. `memory` must have room for its layout. */
-const blocksOf = (
-  task: Task,
-  layout: Layout,
-  memory: KernelMemory,
-  turn?: Turn,
-): (() => AsyncGenerator<Block>) => {
+const blocksOf = (task: Task, layout: Layout, { memory, turn }: Desk): (() => AsyncGenerator<Block>) => {
   const elements = task.to - task.from
   const lanes = inputsOf(task).map((input) => new Lane(input, task.from, layout, elements, memory))
   let read = 0
@@ -195,7 +193,7 @@ const asIs: MergeMethod = {
   tensor: (out, { models: [model] }) => out.set(model),
 }
 
-async function* copied(task: Task, memory: KernelMemory, turn?: Turn): AsyncGenerator<Uint8Array> {
+async function* copied(task: Task, { memory, turn }: Desk): AsyncGenerator<Uint8Array> {
   const [input] = task.models
   const size = tensorBytes(input.info.dtype, [1])
   const step = runElements * size
@@ -226,15 +224,15 @@ export async function* runsOf(
   task: Task,
   method: MergeMethod,
   seed: number,
-  memory: KernelMemory,
-  turn?: Turn,
+  desk: Desk,
 ): AsyncGenerator<Uint8Array> {
   const { dtype, parameters, action } = task
-  if (action === 'copy' && task.models[0].info.dtype === dtype) return yield* copied(task, memory, turn)
+  if (action === 'copy' && task.models[0].info.dtype === dtype) return yield* copied(task, desk)
   const used = action === 'copy' ? asIs : method
-  const layout = layoutOf(task, used)
+  const layout = layoutOf(task, used, desk.kept)
+  const { memory } = desk
   memory.begin(layout.bytes)
-  const blocks = blocksOf(task, layout, memory, turn)
+  const blocks = blocksOf(task, layout, desk)
   const scratch = memory.floats(dtype === 'F32' ? 0 : Math.min(layout.block, task.to - task.from))
   const narrower = new Narrower(dtype, layout.run, memory)
   const statistics = await used.prepare?.(alignedTask(task, seed, blocks), parameters)
@@ -249,11 +247,11 @@ export async function* runsOf(
 }
 
 /** Reads all that a task reads. Throws CheckpointError at the first number that is not finite. */
-export const check = async (task: Task, memory: KernelMemory, turn?: Turn): Promise<void> => {
+export const check = async (task: Task, desk: Desk): Promise<void> => {
   if (task.action === 'copy') return
   const layout = layoutOf(task, asIs)
-  memory.begin(layout.bytes)
-  for await (const _block of blocksOf(task, layout, memory, turn)());
+  desk.memory.begin(layout.bytes)
+  for await (const _block of blocksOf(task, layout, desk)());
 }
 
 const wholeTask = ({ base, models, ...plan }: PlannedTensor): Task => ({
@@ -268,7 +266,7 @@ export const alignedTensor = (plan: PlannedTensor, method: MergeMethod, seed: nu
   const task = wholeTask(plan)
   const [layout, memory] = [layoutOf(task, method), new KernelMemory()]
   memory.begin(layout.bytes)
-  return alignedTask(task, seed, blocksOf(task, layout, memory))
+  return alignedTask(task, seed, blocksOf(task, layout, { memory }))
 }
 
 const spare: KernelMemory[] = []
@@ -281,7 +279,7 @@ export async function* mergedBytes(
 ): AsyncGenerator<Uint8Array> {
   const memory = spare.pop() ?? new KernelMemory()
   try {
-    yield* runsOf(wholeTask(plan), method, seed, memory)
+    yield* runsOf(wholeTask(plan), method, seed, { memory })
   } finally {
     spare.push(memory)
   }

@@ -1,6 +1,6 @@
 /** @file The pieces of work that a merge is cut into: plain data, so that any thread can do them. */
 import { readSync, writeSync } from 'node:fs'
-import { type SafetensorsDType, tensorBytes, type TensorInfo } from '../checkpoint/index.js'
+import { type SafetensorsDType, tensorBytes, type TensorInfo } from '../checkpoint/safetensors.js'
 import { CheckpointError } from '../errors.js'
 import type { SourceTensor } from './align.js'
 import type { MergeMethod, Parameters } from './method.js'

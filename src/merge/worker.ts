@@ -4,7 +4,7 @@ import { Board, failureOf, perform, Stopped, type WorkerNews, type WorkerStart }
 import { KernelMemory } from './kernels.js'
 import { methods } from './methods.js'
 
-const { tasks, method: name, seed, shared } = workerData as WorkerStart
+const { tasks, method: name, seed, kept, shared } = workerData as WorkerStart
 const tell = (news: WorkerNews): void => parentPort!.postMessage(news)
 
 const method = methods.find((m) => m.name === name)!
@@ -16,7 +16,7 @@ const turn = (): void => {
 
 try {
   for (let i = board.next(); i < tasks.length && !board.stopped; i = board.next()) {
-    await perform(tasks[i], method, seed, { memory, board, turn })
+    await perform(tasks[i], method, seed, { memory, kept, board, turn })
     tell({ done: i })
   }
 } catch (error) {
