@@ -8,12 +8,15 @@ import type { Model } from '../models/index.js'
 import { mhr } from './mhr.js'
 import { mos } from './mos.js'
 import { oft } from './oft.js'
+import { pTuning } from './p-tuning.js'
 import { poly } from './poly.js'
 import { prefix } from './prefix.js'
 import { prompt } from './prompt.js'
+import { lift } from './lift.js'
 import { s2ft } from './s2ft.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
 import { vera } from './vera.js'
+import { adalora } from './adalora.js'
 import { bitfit } from './bitfit.js'
 import { houlsby, parallel, pfeiffer } from './bottleneck.js'
 import { ia3 } from './ia3.js'
@@ -26,6 +29,7 @@ export { adapter } from './adapter.js'
 export * from './spec.js'
 export type { FoldOptions } from './fold.js'
 export * from './initial.js'
+export { adalora, type AdaloraOptions } from './adalora.js'
 export { bitfit, type BitfitOptions } from './bitfit.js'
 export * from './bottleneck.js'
 export { ia3, type Ia3Options } from './ia3.js'
@@ -37,9 +41,11 @@ export { mhr, type MhrOptions } from './mhr.js'
 export { mos, type MosOptions } from './mos.js'
 export { adapterInput, adapterRows, mixed } from './mixed.js'
 export { oft, type OftOptions } from './oft.js'
+export { pTuning, type PTuningOptions } from './p-tuning.js'
 export { poly, type PolyOptions } from './poly.js'
 export { prefix, type PrefixOptions } from './prefix.js'
 export { prompt, type PromptOptions } from './prompt.js'
+export { lift, type LiftOptions } from './lift.js'
 export { s2ft, type S2ftOptions } from './s2ft.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
 export { vera, type VeraOptions } from './vera.js'
@@ -55,14 +61,17 @@ export const methods: readonly AdapterMethod<never>[] = [
   lokr,
   poly,
   oft,
+  adalora,
   houlsby,
   pfeiffer,
   parallel,
   prompt,
   prefix,
+  pTuning,
   mos,
   mhr,
   s2ft,
+  lift,
 ] as readonly AdapterMethod<never>[]
 
 /**

@@ -12,6 +12,8 @@ export interface Optimizer {
   readonly name: string
   /** The numbers of step `step` (1, 2, ...) at `learningRate` that `update` reads. */
   scalars(step: number, learningRate: number): Readonly<Record<string, number>>
+  /** The same with these groups before its own, where it knows groups: a method may ask for rates of its own. */
+  grouped?(groups: readonly ParameterGroup[]): Optimizer
   /** The state before the first step. */
   init(parameters: Parameters<Spec>): OptimizerState
   /** One step. It treats every parameter by itself, so that it may also be called for some of them at a time. */
@@ -55,18 +57,21 @@ type UpdateOne = (
 /** An optimiser from the update of one parameter. */
 const perParameter = (
   name: string,
-  { groups = [], weightDecay }: GroupOptions & { weightDecay: number },
+  options: GroupOptions & { weightDecay: number },
   slots: readonly string[],
   scalars: Optimizer['scalars'],
   update: UpdateOne,
 ): Optimizer => ({
   name,
   scalars,
+  grouped: (more) =>
+    perParameter(name, { ...options, groups: [...more, ...(options.groups ?? [])] }, slots, scalars, update),
   init: (parameters) =>
     mapEntries(parameters, ({ shape, dtype }) =>
       Object.fromEntries(slots.map((slot) => [slot, zerosValue(shape, dtype)])),
     ),
   update(parameters, gradients, state, given) {
+    const { groups = [], weightDecay } = options
     const results = mapEntries(parameters, (p, key) => {
       const group = groups.find(({ match }) => match(key))
       const settings = {

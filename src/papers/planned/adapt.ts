@@ -29,59 +29,6 @@ export const adapt: readonly Paper[] = [
     terms: ['adapter', 'PHM layer', 'hypercomplex', 'Kronecker', 'PEFT', 'few-shot'],
   },
   {
-    id: 'mhr',
-    title: 'Multi-Head Adapter Routing for Cross-Task Generalization',
-    date: '2022-11-07',
-    authors: 6,
-    arxiv: '2211.03831',
-    code: 'https://github.com/microsoft/mttl',
-    family: 'adapt',
-    summary:
-      'An inventory of low-rank skills is trained together with a table that says, for each task and for each slice of the input width, how the skills are mixed. A new task may tune all of it, only its row of the table (a few hundred numbers), or start from the average of the skills, which is a plain LoRA. Slicing the width lets tasks share in one place and part in another.',
-    claims: [
-      {
-        quantity: 'better few-shot transfer to new tasks',
-        baseline: 'Poly and one shared LoRA',
-        condition: 'T0 tasks, comparable budgets',
-      },
-      {
-        quantity: 'tuning only the mixture stays competitive',
-        baseline: 'MHR',
-        condition: 'MHR-z, few-shot',
-      },
-    ],
-    terms: ['multi-task', 'LoRA', 'routing', 'skills', 'modular', 'mixture of adapters', 'Polytropon'],
-  },
-  {
-    id: 'lift',
-    title:
-      'LIFT the Veil for the Truth: Principal Weights Emerge after Rank Reduction for Reasoning-Focused Supervised Fine-Tuning',
-    date: '2025-05-31',
-    authors: 8,
-    arxiv: '2506.00772',
-    code: 'https://github.com/zihanghliu/LIFT',
-    family: 'adapt',
-    summary:
-      'Each weight matrix is first replaced, in thought, by its best low-rank approximation; the entries that are then largest in magnitude are the ones worth training. About one entry in twenty is updated, with optimiser state for these alone, and the choice is refreshed now and then. The update is sparse but of high rank, learns reasoning from small data and forgets little of the source.',
-    claims: [
-      {
-        quantity: 'entries trained',
-        value: 5,
-        unit: 'percent',
-        baseline: 'all entries',
-        condition: 'better than full fine-tuning on reasoning',
-      },
-      {
-        quantity: 'more source knowledge kept',
-        value: 20,
-        unit: 'percent',
-        baseline: 'full fine-tuning and LoRA',
-        condition: 'at most',
-      },
-    ],
-    terms: ['sparse fine-tuning', 'mask', 'SVD', 'magnitude', 'forgetting', 'optimizer memory', 'PEFT'],
-  },
-  {
     id: 'vl-adapter',
     title: 'VL-Adapter: Parameter-Efficient Transfer Learning for Vision-and-Language Tasks',
     date: '2021-12-13',
