@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Checkpoint, JsonObject } from '../checkpoint/index.js'
-import { formatJson } from '../checkpoint/index.js'
+import { adapterNames, formatJson, readAdapter } from '../checkpoint/index.js'
 import { nearest, UsageError } from '../errors.js'
 import type { Merged, Procedure } from '../merge/index.js'
 import { closeAll, openSources } from '../merge/sources.js'
@@ -59,10 +59,13 @@ export const runProcedure = async (
   const opened = new Map<string, Checkpoint>()
   const work = out === undefined ? await mkdtemp(join(tmpdir(), 'weft-merge-')) : join(out, '.sources')
   try {
+    for (const name of procedure.adapters ? inputs : [])
+      if ((await adapterNames(name)).includes('default')) opened.set(name, (await readAdapter(name)).tensors)
+    const plain = inputs.filter((name) => !opened.has(name))
     const recipe = {
       merge_method: procedure.name,
       base_model: base,
-      models: inputs.map((model) => ({ model })),
+      models: plain.map((model) => ({ model })),
     }
     for (const [name, checkpoint] of await openSources(recipe, { work })) opened.set(name, checkpoint)
     const given = {

@@ -53,6 +53,8 @@ export interface ProcedureDefinition<O> {
   readonly reproduction?: () => Promise<Reproduction>
   readonly base: 'required' | 'optional' | 'none'
   readonly data: 'required' | 'optional' | 'none'
+  /** Whether its models may be adapter folders as they are. Default false: adapters are folded into their base first. */
+  readonly adapters?: boolean
   /** How many models it takes beside the base: [least, most]. */
   readonly counts: readonly [number, number]
   /** A strict object of its own options, each with a default or optional, and described. */
