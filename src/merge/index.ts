@@ -57,3 +57,24 @@ export { CmaEs, type CmaEsOptions } from './cma-es.js'
 export { unconstrainedMerging, type UnconstrainedOptions } from './unconstrained.js'
 export { fuse, type Fused, type FuseOptions } from './unconstrained-fusion.js'
 export { searchMerge, type SearchOptions, type SearchResult } from './unconstrained-search.js'
+export {
+  barrierOf,
+  type LinePoint,
+  linePlot,
+  lossAlong,
+  lossPlane,
+  type LossPlane,
+  planePlot,
+  planeSvg,
+  type Score,
+  type TaskAngles,
+  taskAngles,
+} from './loss-landscape.js'
+export { type EnsembleGap, ensembleGap } from './soups-ensemble.js'
+export { learnedSoup, type LearnedSoupOptions, soupModel, type SoupModel } from './soups-learned.js'
+export type { ScoreOptions } from './soups-score.js'
+export { recalibrated } from './soups-statistics.js'
+export { greedySoup, type GreedySoupOptions, uniformSoup } from './soups.js'
+export { type CheckpointMetrics, readCheckpointMetrics } from './mwa-history.js'
+export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './mwa-weights.js'
+export { mwa, type MwaOptions } from './mwa.js'

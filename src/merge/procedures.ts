@@ -1,5 +1,6 @@
 /** @file Every merge that is a procedure. A new one is its file, and its name here. */
 import { fusionX } from './fusion-x.js'
+import { mwa } from './mwa.js'
 import type { Procedure } from './procedure.js'
 import { learnedSoup } from './soups-learned.js'
 import { greedySoup, uniformSoup } from './soups.js'
@@ -9,6 +10,7 @@ export const procedures: readonly Procedure<never>[] = [
   uniformSoup,
   greedySoup,
   learnedSoup,
+  mwa,
   unconstrainedMerging,
   fusionX,
 ] as readonly Procedure<never>[]
