@@ -3,7 +3,6 @@ import { UsageError } from '../errors.js'
 import { answering, type Model, type Weights } from '../models/index.js'
 import { type Tensor, type Value, valueAndGrad } from '../tensor/index.js'
 import { type Batch, byShape, forward, modelLoss } from '../train/index.js'
-import { baseTensor } from './base.js'
 
 /** Throws UsageError where there is no batch to choose by. */
 export const requireBatches = (
@@ -64,14 +63,14 @@ const numbers = async (v: Value): Promise<Float64Array> => {
   return Float64Array.from(data as ArrayLike<number>, Number)
 }
 
-/** The gradient of the model's loss, a mean over `batches`, at the tensors `names` of the base, as they are stored. */
+/** The gradient of the model's loss, a mean over `batches`, at these tensors in place of the base's, as they are stored. */
 export const weightGradients = async (
   base: Model,
-  names: readonly string[],
+  tensors: Readonly<Record<string, Value>>,
   batches: readonly Batch[],
 ): Promise<Map<string, Float64Array>> => {
-  const own = await Promise.all(names.map(async (name) => [name, await baseTensor(base, name)] as const))
-  const parameters = { ...base.parameters, ...Object.fromEntries(own) }
+  const names = Object.keys(tensors)
+  const parameters = { ...base.parameters, ...tensors }
   const program = byShape(({ parameters, batch }: Inputs<Tensor>) => {
     const moved = Object.fromEntries(names.map((name) => [name, parameters[name]]))
     const loss = (own: Record<string, Tensor>) => modelLoss(base)({ ...parameters, ...own }, batch, {})

@@ -7,11 +7,12 @@ import {
   encode,
   type JsonObject,
   type TensorData,
+  valueDType,
   writeAdapter,
 } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model, Parameters, Task } from '../models/index.js'
-import { value, type Value } from '../tensor/index.js'
+import { type DType, isFloat, value, type Value } from '../tensor/index.js'
 import { parameterSpecs } from './adapter.js'
 import type { AdapterSpec, CommonKey, CommonOptions, LoadOptions, Plan } from './spec.js'
 import { fingerprint } from './base.js'
@@ -203,8 +204,11 @@ export const loadParameters = async (
   )
   checkNames(entries, tensors)
   await checkBase(plan, adapter, options)
+  // Indices and masks are whole numbers, and stay so.
+  const dtypeOf = (name: string): DType | undefined =>
+    isFloat(valueDType[tensors.info(name).dtype]) ? 'float32' : undefined
   const read = entries.map(
-    async ({ name, parameter }) => [parameter, await tensors.read(name, 'float32')] as const,
+    async ({ name, parameter }) => [parameter, await tensors.read(name, dtypeOf(name))] as const,
   )
   return Object.fromEntries(await Promise.all(read))
 }

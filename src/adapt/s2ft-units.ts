@@ -141,8 +141,11 @@ const scoresOf = async (
   if (select === 'weight') return weights()
   const batches = requireBatches('s2ft', select, calibration)
   if (select === 'gradient') {
-    const names = placed.map(({ site }) => `${site.name}.weight`)
-    const gradients = await weightGradients(base, names, batches)
+    const own = placed.map(async ({ site: { name } }) => {
+      const tensor = `${name}.weight`
+      return [tensor, await baseTensor(base, tensor)] as const
+    })
+    const gradients = await weightGradients(base, Object.fromEntries(await Promise.all(own)), batches)
     return norms(placed, (name) => {
       const { site } = placed.find((at) => `${at.site.name}.weight` === name)!
       return outIn(site, gradients.get(name)!)
