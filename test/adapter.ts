@@ -17,7 +17,7 @@ import {
   valueAndGrad,
   valueOf,
 } from '../src/tensor/index.js'
-import { forward, isMoved, modelLoss, movedParameters } from '../src/train/index.js'
+import { adamW, forward, isMoved, modelLoss, movedParameters, trainingOf } from '../src/train/index.js'
 import { type AdaptedModel, loadAdapter } from '../src/adapt/index.js'
 
 const largestGap = (a: Value, b: Value): number => {
@@ -57,8 +57,10 @@ const run = async (model: Model, batch: Record<string, Value>, trace: Trace = {}
   const program = await compile(
     ({ parameters, batch }: { parameters: Record<string, Tensor>; batch: Record<string, Tensor> }) => {
       const moved = Object.fromEntries(Object.entries(parameters).filter(([name]) => isMoved(model)(name)))
+      const usual = { loss: modelLoss(model), optimizer: adamW() }
+      const { loss } = trainingOf(model).objective?.(usual) ?? usual
       const { value, grads } = valueAndGrad((p: Record<string, Tensor>) =>
-        modelLoss(model)({ ...parameters, ...p }, batch, trace),
+        loss({ ...parameters, ...p }, batch, trace),
       )(moved)
       return { logits: forward(model, parameters, batch).logits, loss: value.loss, grads }
     },
