@@ -29,7 +29,7 @@ const sizes = {
 }
 type Size = (typeof sizes)['full']
 
-/** The task as the first model sees it, and as the second does: turned a little and moved. */
+/** The task as the first model sees it, and as the second does: turned and moved so far that each model knows only its own. */
 const domains = (seed: number): readonly GaussianMixture[] => {
   const task = gaussianMixture({
     classes,
@@ -39,7 +39,7 @@ const domains = (seed: number): readonly GaussianMixture[] => {
     noise: 1,
     seed: `pleas ${seed}`,
   })
-  return [task, task.shifted({ seed: `pleas ${seed}`, rotation: 1, offset: 3 })]
+  return [task, task.shifted({ seed: `pleas ${seed}`, rotation: 6, offset: 3 })]
 }
 
 const rows = (v: Value, from: number, to: number): Value => {
@@ -162,29 +162,43 @@ const measure = async (
 }
 
 export const experiment: Reproduction = reproduction(pleas, {
+  seeds: 4,
   arms: arms as Record<keyof typeof arms, Arm>,
   measure,
   plot: bars({ y: 'accuracy', title: 'Mean accuracy on both domains' }),
   claims: [
-    holds('at the size of one model it is at least 0.15 more accurate than permutation alone', (m) =>
-      gap(m.pleas.accuracy, m.permutation.accuracy).notBelow(0.15, 0),
+    holds(
+      'at the size of one model it is at least 0.15 more accurate than permutation alone',
+      (m) => gap(m.pleas.accuracy, m.permutation.accuracy).notBelow(0.15, 0),
+      { fullOnly: true },
     ),
-    holds('at the size of one model it is at least 0.03 more accurate than RegMean', (m) =>
-      gap(m.pleas.accuracy, m.regmean.accuracy).notBelow(0.03, 0),
+    holds(
+      'at the size of one model it is at least 0.03 more accurate than RegMean',
+      (m) => gap(m.pleas.accuracy, m.regmean.accuracy).notBelow(0.03, 0),
+      { fullOnly: true },
     ),
-    holds('it is more accurate than the plain average and than one model', (m) =>
-      [m.average.accuracy, m.single.accuracy]
-        .map((other) => gap(m.pleas.accuracy, other).above(0))
-        .reduce((worst, one) => (one.holds ? worst : one)),
+    holds('at the size of one model it is more accurate than the plain average', (m) =>
+      m.pleas.accuracy.above(m.average.accuracy),
     ),
-    holds('with half of the units apart it is more accurate than with a quarter', (m) =>
-      m['pleas 0.5'].accuracy.above(m['pleas 0.25'].accuracy),
+    holds(
+      'at the size of one model it is more accurate on both domains than one model',
+      (m) => m.pleas.accuracy.above(m.single.accuracy),
+      { fullOnly: true },
     ),
-    holds('with a quarter of the units apart it is more accurate than with none', (m) =>
-      m['pleas 0.25'].accuracy.above(m.pleas.accuracy),
+    holds(
+      'with a quarter of the units apart it is more accurate than with none',
+      (m) => m['pleas 0.25'].accuracy.above(m.pleas.accuracy),
+      { fullOnly: true },
     ),
-    holds('least squares helps partial merges too', (m) =>
-      gap(m['pleas 0.25'].accuracy, m['permutation 0.25'].accuracy).above(0),
+    holds(
+      'with half of the units apart it is more accurate than with a quarter',
+      (m) => m['pleas 0.5'].accuracy.above(m['pleas 0.25'].accuracy),
+      { fullOnly: true },
+    ),
+    holds(
+      'least squares makes partial merges more accurate too',
+      (m) => m['pleas 0.25'].accuracy.above(m['permutation 0.25'].accuracy),
+      { fullOnly: true },
     ),
     holds('with every unit apart it is the ensemble', (m) =>
       m['pleas 1'].accuracy.within(m.ensemble.accuracy, 0.002),
@@ -192,13 +206,11 @@ export const experiment: Reproduction = reproduction(pleas, {
     notShown(
       'up to 15 points above earlier merging',
       'of DomainNet and fine-grained images: out of reach here',
-      {
-        paper: '15 points at most, ResNet-18/50/101 and ViT',
-      },
+      { paper: '15 points at most, ResNet-18/50/101 and ViT' },
     ),
     notShown(
       'ratios chosen by a quadratic program beat one ratio for all groups',
-      'of two hidden layers there is nothing to choose between',
+      'of two hidden layers there is little to choose between',
     ),
   ],
 })

@@ -1,5 +1,8 @@
 /** @file Every merge that is a procedure. A new one is its file, and its name here. */
+import { cfgDistillation } from './cfg-distillation.js'
+import { deepweightflow } from './deepweightflow.js'
 import { fusionX } from './fusion-x.js'
+import { pleas } from './pleas.js'
 import { mwa } from './mwa.js'
 import type { Procedure } from './procedure.js'
 import { learnedSoup } from './soups-learned.js'
@@ -13,4 +16,7 @@ export const procedures: readonly Procedure<never>[] = [
   mwa,
   unconstrainedMerging,
   fusionX,
+  cfgDistillation,
+  pleas,
+  deepweightflow,
 ] as readonly Procedure<never>[]
