@@ -10,13 +10,15 @@ import { Worker } from 'node:worker_threads'
 import { CheckpointError, exitCodes, MemoryError, UsageError, WeftError } from '../errors.js'
 import { KernelMemory } from './kernels.js'
 import type { MergeMethod } from './method.js'
-import { check, type Desk, runsOf, type Turn } from './stream.js'
+import { check, type Desk, layoutOf, runsOf, type Turn } from './stream.js'
 import { isLocal, type Task, taskBytes, writeAll } from './task.js'
 
 /** Threads beyond these wait for memory, as a rule. */
 const mostThreads = 8
 /** Bytes of inputs that all threads together keep in memory between passes. */
 const keptBytes = 256 << 20
+/** What the program itself takes, and a thread of it. */
+const [runtimeBytes, threadBytes] = [80e6, 20e6]
 /** Inputs that take less are merged before another thread would have begun. */
 const worthwhileBytes = 64 << 20
 
@@ -24,6 +26,20 @@ const worthwhileBytes = 64 << 20
 export const threadsFor = (tasks: readonly Task[]): number => {
   const bytes = tasks.reduce((sum, task) => sum + taskBytes(task), 0)
   return bytes < worthwhileBytes ? 1 : Math.min(mostThreads, availableParallelism())
+}
+
+/** Bytes of inputs that each of so many threads may keep. */
+const keptFor = (threads: number): number => Math.floor(keptBytes / threads)
+
+/** Bytes of memory that `tasks` take at the peak, as far as tensors go: of each thread, the most that a task needs. */
+export const memoryFor = (
+  tasks: readonly Task[],
+  method: MergeMethod,
+  threads: number = threadsFor(tasks),
+): number => {
+  const needs = tasks.map((task) => layoutOf(task, method, keptFor(threads)).bytes)
+  const largest = needs.reduce((a, b) => Math.max(a, b), 0)
+  return runtimeBytes + Math.min(threads, tasks.length) * (largest + threadBytes)
 }
 
 /** What all threads see: the next task, whether to stop, and the bytes written. */
@@ -116,18 +132,23 @@ const errorOf = ({ code, message, hint, exitCode }: Failure): Error => {
   return Object.assign(new (kinds[exitCode] ?? WeftError)(code!, message), { hint })
 }
 
-const fromSource = import.meta.url.endsWith('.ts')
+/** The worker's module. From the sources a loader of TypeScript comes first, as workers do not inherit it. */
+const startWorker = (workerData: WorkerStart): Worker => {
+  if (!import.meta.url.endsWith('.ts'))
+    return new Worker(new URL('./worker.js', import.meta.url), { workerData })
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx'))
+  const loader = new URL('./esm/api/index.mjs', tsx).href
+  const file = new URL('./worker.ts', import.meta.url).href
+  const code = `import('${loader}').then(({ register }) => (register(), import('${file}')))`
+  return new Worker(code, { eval: true, workerData, execArgv: [] })
+}
 
 /** A thread that does tasks of the list until there are no more. */
 const hire = (
   start: WorkerStart,
   onDone: (index: number) => void,
 ): { worker: Worker; ended: Promise<void> } => {
-  const loader = fromSource
-    ? { execArgv: ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href] }
-    : {}
-  const file = new URL(`./worker.${fromSource ? 'ts' : 'js'}`, import.meta.url)
-  const worker = new Worker(file, { workerData: start, ...loader })
+  const worker = startWorker(start)
   const ended = new Promise<void>((resolve, reject) => {
     worker.on('message', (news: WorkerNews) => {
       if ('done' in news) onDone(news.done)
@@ -168,7 +189,7 @@ export const runTasks = async (tasks: readonly Task[], options: CrewOptions): Pr
   const stop = (): void => board.stop()
   const report = (): void => onBytes?.(board.bytes)
   const helpers = Math.min((options.threads ?? threadsFor(open)) - 1, open.length - (local.length ? 0 : 1))
-  const kept = Math.floor(keptBytes / (1 + Math.max(0, helpers)))
+  const kept = keptFor(1 + Math.max(0, helpers))
   const start = { tasks: open, method: method.name, seed, kept, shared: board.shared }
   const hired = Array.from({ length: Math.max(0, helpers) }, () =>
     hire(start, (index) => onDone(open[index])),

@@ -10,8 +10,10 @@ import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder, writeTinyLlama } from '../../test/tiny.js'
 import { open } from '../checkpoint/index.js'
 import { openModel } from '../models/index.js'
+import { keyOf, uniform } from '../random/index.js'
 import { generate } from '../train/index.js'
 import { explainMerge, type MergeOptions, mergeRecipe, type Recipe } from './index.js'
+import { isInterrupted } from './staging.js'
 
 const folder = goldenFolder('merge')
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
@@ -144,8 +146,9 @@ describe('an interrupted merge', () => {
 
   it('killed at any moment: no partial file under a final name; resumed, it gives the same bytes', async () => {
     const wanted = withoutTitle(await contents(at('many')))
-    for (let kill = 0; kill < 10; kill++) {
-      const out = at('killed')
+    const out = at('killed')
+    /** Merges in a process that is killed `after` so many milliseconds; gives how long it lived. */
+    const killed = async (after: number, options: MergeOptions): Promise<number> => {
       await rm(out, { recursive: true, force: true })
       await mkdir(out)
       const child = spawn(
@@ -153,19 +156,31 @@ describe('an interrupted merge', () => {
         ['--import', 'tsx', fileURLToPath(new URL('../../test/merge-child.ts', import.meta.url))],
         {
           stdio: ['ignore', 'pipe', 'inherit'],
-          env: { ...process.env, MERGE: JSON.stringify({ recipe: dare, out, options: small }) },
+          env: { ...process.env, MERGE: JSON.stringify({ recipe: dare, out, options }) },
         },
       )
-      await once(child.stdout, 'data')
       const ended = once(child, 'exit')
-      await sleep(kill * 8)
+      await once(child.stdout, 'data')
+      const start = performance.now()
+      await Promise.race([sleep(after), ended])
       child.kill('SIGKILL')
       await ended
+      return performance.now() - start
+    }
+    const whole = await killed(60_000, small)
+    expect(withoutTitle(await contents(out))).toEqual(wanted)
+    const moments = new Float32Array(10)
+    uniform(moments, keyOf('kill'))
+    let interrupted = 0
+    for (const [kill, moment] of moments.entries()) {
+      await killed(moment * whole, { ...small, threads: 1 + (kill % 2) })
+      if (await isInterrupted(out)) interrupted++
       for (const [file, content] of Object.entries(await visible(out)))
         expect(content === wanted[file] || file === 'README.md', file).toBe(true)
       await mergeRecipe(dare, out, { ...small, resume: true })
       expect(withoutTitle(await contents(out))).toEqual(wanted)
     }
+    expect(interrupted).toBeGreaterThan(0)
   })
 })
 

@@ -20,7 +20,7 @@ import { type MergePlan, type PlannedTensor, planMerge } from './plan.js'
 import type { Recipe } from './recipe.js'
 import { closeAll, openSources } from './sources.js'
 import { Staging } from './staging.js'
-import { bytesOf, checkInputs, totalBytes, writeShards } from './shards.js'
+import { bytesOf, checkInputs, memoryOf, totalBytes, writeShards } from './shards.js'
 
 export interface ExplainOptions {
   /** Where relative paths of the recipe begin. Default: the working directory. */
@@ -196,6 +196,8 @@ export interface Explanation {
   readonly method: string
   readonly notes: readonly string[]
   readonly bytes: number
+  /** Of memory, in bytes, that the merge would take at its peak, about. */
+  readonly memory: number
   readonly tensors: readonly {
     readonly name: string
     readonly dtype: string
@@ -208,11 +210,12 @@ export interface Explanation {
   }[]
 }
 
-const explained = ({ name }: Recipe, { method, notes, tensors }: MergePlan): Explanation => ({
+const explained = ({ name }: Recipe, { method, notes, tensors }: MergePlan, memory: number): Explanation => ({
   name,
   method: method.name,
   notes,
   bytes: totalBytes(tensors),
+  memory,
   tensors: tensors.map((t) => ({
     name: t.name,
     dtype: t.dtype,
@@ -266,7 +269,7 @@ export const explainMerge = async (
           steps.set(step.name, standIn(step.name, plan))
           companions.set(step.name, plan.companions)
         }
-        explanations.push(explained(step, plan))
+        explanations.push(explained(step, plan, memoryOf(plan, options)))
       } finally {
         await closeAll(opened)
       }

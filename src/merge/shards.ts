@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { tensorBytes } from '../checkpoint/index.js'
 import type { OnProgress } from '../progress.js'
-import { runTasks } from './crew.js'
+import { memoryFor, runTasks } from './crew.js'
 import type { MergePlan, PlannedTensor } from './plan.js'
 import type { Shard, Staging } from './staging.js'
 import { type Task, taskBytes, tasksOf } from './task.js'
@@ -111,6 +111,12 @@ export const writeShards = async (
     await Promise.all(begun.map((shard) => shard.discard()))
     throw error
   }
+}
+
+/** Bytes of memory that writing `plan` takes at its peak, about. */
+export const memoryOf = ({ method, tensors }: MergePlan, { threads }: WorkOptions): number => {
+  const tasks = tensors.flatMap((tensor) => tasksOf(tensor, method, () => -1, { file: -1, offset: 0 }))
+  return memoryFor(tasks, method, threads)
 }
 
 /** Reads every number of the sources of `plan`. Throws CheckpointError at one that is not finite. */
