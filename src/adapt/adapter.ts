@@ -48,7 +48,7 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     return planOf(method, model, (await method.resolve?.(model, given)) ?? given)
   }
   const create = async (base: Checkpoint | Model, options: Partial<O> = {}): Promise<AdaptedModel> => {
-    const plan = await planFor(await asModel(base), options)
+    const plan = await onItsBase(await planFor(await asModel(base), options))
     return assembleAll(plan, await initialParameters(plan))
   }
   const count: AdapterMethod<O>['count'] = async (base, options = {}) =>
@@ -57,13 +57,24 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     const { loadParameters, optionsFromPeft } = await import('./peft.js')
     const model = await asModel(base)
     const plan = asItsFault(saved, () =>
-      planOf(method, model, checked(method, optionsFromPeft(method, model, saved, options))),
+      planOf(
+        method,
+        model,
+        checked(method, { ...optionsFromPeft(method, model, saved, options), ...options?.replace }),
+      ),
     )
-    return assembleAll(plan, await loadParameters(plan, saved, options))
+    const parameters = await loadParameters(plan, saved, options)
+    return assembleAll(await onItsBase(plan), parameters)
   }
   const { paper, source, reproduction, peftType, options, size } = spec
   const folds = foldable(method)
   return Object.assign(create, { paper, source, reproduction, peftType, options, size, folds, count, load })
+}
+
+/** The plan on the base as its method computes with it. */
+const onItsBase = async (plan: Plan): Promise<Plan> => {
+  const base = await plan.method.rewrite?.(plan.base, plan.options)
+  return base ? { ...plan, base } : plan
 }
 
 /** How many numbers of a plan follow the gradient. */

@@ -15,11 +15,23 @@ export const storedName = ({ architecture, checkpoint }: Model, name: string): s
 export const ownerOf = (model: Model, name: string): string =>
   model.architecture.table(model.config).find((spec) => spec.name === name)?.tied ?? name
 
+/** A model some of whose tensors are not those of its checkpoint: rounded ones. */
+export interface Rewritten {
+  /** The tensor `name` in the layout of the file, as float32; undefined where it is that of the checkpoint. */
+  readonly rewritten?: (name: string) => Value | undefined
+}
+
+/** The tensor `name` where it is not what the checkpoint has: trained, or rewritten. */
+export const ownTensor = async (model: Model & Rewritten, name: string): Promise<Value | undefined> => {
+  const trained = model.parameters[name]
+  return trained ? value(await trained.read(), trained.shape, trained.dtype) : model.rewritten?.(name)
+}
+
 /** The tensor `name` of the base as float32: trained where the base has trained, else from its file. */
 export const baseTensor = async (model: Model, name: string): Promise<Value> => {
   const owner = ownerOf(model, name)
-  const trained = model.parameters[owner]
-  if (trained) return value(await trained.read(), trained.shape, trained.dtype)
+  const own = await ownTensor(model, owner)
+  if (own) return own
   const stored = storedName(model, owner)
   if (stored === undefined)
     throw new CheckpointError('NoSuchTensor', `${model.checkpoint.folder}: no tensor '${name}' to adapt.`)

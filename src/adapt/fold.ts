@@ -19,7 +19,7 @@ import { sizeOf, value, valueOf } from '../tensor/index.js'
 import { byShape } from '../train/index.js'
 import type { Named, Plan, PlannedSite } from './spec.js'
 import { foldable, replacements } from './adapter.js'
-import { baseTensor, ownerOf, storedName } from './base.js'
+import { baseTensor, ownerOf, ownTensor, storedName } from './base.js'
 
 export interface FoldOptions {
   /** Replace the weights that the folder holds already. */
@@ -54,13 +54,9 @@ interface Rows {
 
 async function* rowsOf(base: Model, name: string, size: number): AsyncGenerator<Rows> {
   const owner = ownerOf(base, name)
-  const trained = base.parameters[owner]
-  if (!trained) yield* base.checkpoint.rows(storedName(base, owner) ?? owner, { blockBytes: size })
-  else {
-    const data = await trained.read()
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-    yield { start: 0, end: trained.shape[0] ?? 1, bytes }
-  }
+  const own = await ownTensor(base, owner)
+  if (own) yield { start: 0, end: own.shape[0] ?? 1, bytes: narrowed(own, infoOf(base, name).dtype) }
+  else yield* base.checkpoint.rows(storedName(base, owner) ?? owner, { blockBytes: size })
 }
 
 /** A value rounded to a stored dtype. */

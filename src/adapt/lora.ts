@@ -1,7 +1,8 @@
 /**
  * @file LoRA (Hu et al. 2021, arXiv 2106.09685): W x + (α / r) B A x, with A: [r, in] random and B: [out, r] zero at
  * first. Of rsLoRA (Kalajdzievski 2023, arXiv 2312.03732) the scale α / √r; of DoRA (Liu et al. 2024, arXiv 2402.09353)
- * the magnitude m: [out], by which the rows of the changed weight are scaled: m (W + s B A) / ||W + s B A||.
+ * the magnitude m: [out], by which the rows of the changed weight are scaled: m (W + s B A) / ||W + s B A||. Of QLoRA
+ * (Dettmers et al. 2023, arXiv 2305.14314) the base rounded to four bits.
  */
 import { z } from 'zod'
 import type { JsonObject } from '../checkpoint/index.js'
@@ -11,6 +12,7 @@ import { adapter } from './adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from './spec.js'
 import { kaimingUniform, rowNorms, standardNormal, zeros } from './initial.js'
 import { loraCard } from './lora.card.js'
+import { nf4 } from './nf4.js'
 import { byPattern, patterns } from './patterns.js'
 import { requireRank, type Site } from './site.js'
 
@@ -25,6 +27,10 @@ export interface LoraOptions extends CommonOptions {
   readonly rslora: boolean
   /** Train the rows' magnitudes. Default false. */
   readonly dora: boolean
+  /** What the frozen weights are: as they are stored, or rounded to four bits (QLoRA). Default 'stored'. */
+  readonly base: 'stored' | 'nf4'
+  /** Of four bits: round the blocks' magnitudes too. Default true. */
+  readonly doubleQuantization: boolean
   /** Other ranks, by regular expressions for the end of a module's name. */
   readonly rankPattern: Readonly<Record<string, number>>
   readonly alphaPattern: Readonly<Record<string, number>>
@@ -47,6 +53,11 @@ const options = commonOptions.extend({
   dropout: z.number().min(0).lt(1).default(0).describe("dropout on the update's input"),
   rslora: z.boolean().default(false).describe('scale by alpha / sqrt(rank)'),
   dora: z.boolean().default(false).describe("also train the magnitude of the weight's rows"),
+  base: z
+    .enum(['stored', 'nf4'])
+    .default('stored')
+    .describe('the frozen weights: as stored, or rounded to 4 bits (QLoRA)'),
+  doubleQuantization: z.boolean().default(true).describe("of 4 bits: round the blocks' magnitudes too"),
   ...patterns,
 })
 
@@ -95,10 +106,13 @@ const fromPeft = (json: JsonObject): Omit<LoraOptions, keyof CommonOptions> => {
     dora: json.use_dora,
     rankPattern: json.rank_pattern,
     alphaPattern: json.alpha_pattern,
+    base: json.weft_base,
+    doubleQuantization: json.weft_base_double,
   }
   const defaults = { rank: 8, alpha: 8, dropout: 0, rslora: false, dora: false }
+  const rounded = { base: 'stored', doubleQuantization: true } as const
   const present = Object.entries(given).filter(([, x]) => x !== undefined && x !== null)
-  return { ...defaults, rankPattern: {}, alphaPattern: {}, ...Object.fromEntries(present) }
+  return { ...defaults, ...rounded, rankPattern: {}, alphaPattern: {}, ...Object.fromEntries(present) }
 }
 
 const spec: AdapterSpec<LoraOptions, Settings> = {
@@ -142,7 +156,11 @@ const spec: AdapterSpec<LoraOptions, Settings> = {
     return s.dora ? changed.mul(magnitudeScale(W, p, s).unsqueeze(1)) : changed
   },
   blocks: ({ dora }) => (dora ? ['out'] : ['in', 'out']),
-  toPeft: ({ rank: r, alpha, dropout, rslora, dora, rankPattern, alphaPattern }, sites) => ({
+  rewrite: async (model, { base, doubleQuantization }) =>
+    base === 'nf4' ? nf4(model, { double: doubleQuantization }) : undefined,
+  toPeft: ({ rank: r, alpha, dropout, rslora, dora, rankPattern, alphaPattern, ...o }, sites) => ({
+    // PEFT leaves the base's rounding to who loads the base; it passes over these two keys.
+    ...(o.base === 'nf4' && { weft_base: o.base, weft_base_double: o.doubleQuantization }),
     alpha_pattern: { ...alphaPattern },
     fan_in_fan_out: sites.some(({ kind, transposed }) => kind === 'linear' && transposed),
     init_lora_weights: true,
@@ -156,7 +174,7 @@ const spec: AdapterSpec<LoraOptions, Settings> = {
     ...unused,
   }),
   fromPeft,
-  ignoredKeys: ['runtime_config', 'megatron_core', 'qalora_group_size'],
+  ignoredKeys: ['runtime_config', 'megatron_core', 'qalora_group_size', 'weft_base', 'weft_base_double'],
 }
 
 /** Keys that PEFT writes for variants that are not in use. */

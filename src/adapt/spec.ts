@@ -121,6 +121,8 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   defaultTargets?(base: Model, options: O): string | readonly string[]
   /** The options of a new adapter, with what they leave open decided by a look at the base; a saved one has all in its config. */
   resolve?(base: Model, options: O): Promise<O>
+  /** The base as it computes with it where that is another: rounded to few bits. Default: as it is. */
+  rewrite?(base: Model, options: O): Promise<Model | undefined>
   /** Throws UsageError for options that do not fit the site. sites: all of the adapter's, for methods whose sites share. */
   settings(options: O, site: Site, sites: readonly Site[]): S
   parameters(site: Site, settings: S): Named<ParameterSpec>
@@ -245,6 +247,8 @@ export interface AdaptedModel<C = unknown> extends Model<C>, SelfTrained {
 export interface LoadOptions {
   /** Load it on a base that is not the one it was trained on. */
   readonly force?: boolean
+  /** Options of the method in place of those saved: `{ task: 3 }` for what an inventory is to do. */
+  readonly replace?: Readonly<Record<string, unknown>>
   /** Told about what may be wrong. Default: console.warn. */
   readonly onWarning?: (message: string) => void
 }
