@@ -278,7 +278,7 @@ const shown = (value: unknown): string => (Array.isArray(value) ? value.map(shor
 const short = (value: unknown): string =>
   typeof value === 'number' ? String(Number(value.toPrecision(4))) : String(value)
 
-const page = ({ name, method, notes, bytes, tensors }: Explanation): string => {
+const page = ({ name, method, notes, bytes, memory, tensors }: Explanation): string => {
   const head = ['tensor', 'dtype', 'shape', 'action', 'from', 'parameters']
   const rows = tensors.map((t) => [
     t.name,
@@ -291,7 +291,7 @@ const page = ({ name, method, notes, bytes, tensors }: Explanation): string => {
       .join(' '),
   ])
   return [
-    `Would ${name === undefined ? 'merge' : `make ${name}`} by ${method}: ${grouped(tensors.length)} tensors, ${formatBytes(bytes)}.`,
+    `Would ${name === undefined ? 'merge' : `make ${name}`} by ${method}: ${grouped(tensors.length)} tensors, ${formatBytes(bytes)}; it takes about ${formatBytes(memory)} of memory.`,
     ...notes.map((note) => `Note: ${note}`),
     '',
     table(head, rows),
