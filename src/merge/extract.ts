@@ -78,11 +78,13 @@ const differenceOf = async (
   tuned: Model,
   name: string,
 ): Promise<{ difference: Value; change: number }> => {
-  const [a, b] = [await baseTensor(base, name), await baseTensor(tuned, name)]
-  const out = new Float32Array(a.data.length)
+  const { data: a, shape } = await baseTensor(base, name)
+  const { data: b } = await baseTensor(tuned, name)
+  const [old, fresh] = [a as Float32Array, b as Float32Array]
+  const out = new Float32Array(old.length)
   let [before, after, changed] = [0, 0, 0]
   for (let i = 0; i < out.length; i++) {
-    const [ours, theirs] = [Number(a.data[i]), Number(b.data[i])]
+    const [ours, theirs] = [old[i], fresh[i]]
     const d = theirs - ours
     if (!Number.isFinite(d)) throw notFinite(base, tuned, name, i, ours)
     out[i] = d
@@ -91,7 +93,7 @@ const differenceOf = async (
     changed += d * d
   }
   return {
-    difference: valueOf(out, a.shape),
+    difference: valueOf(out, shape),
     change: changed === 0 ? 0 : Math.sqrt(changed / Math.max(before, after)),
   }
 }

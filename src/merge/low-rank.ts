@@ -1,5 +1,13 @@
 /** @file The nearest matrix of a low rank: of a given rank, or of the lowest that holds a given share. */
-import { type Dense, matrix, randomizedSvd, type SVD, svd } from '../linalg/index.js'
+import {
+  type Dense,
+  engineMatmul,
+  hostMatmul,
+  matrix,
+  randomizedSvd,
+  type SVD,
+  svd,
+} from '../linalg/index.js'
 
 /** How the rank is chosen. With both, it is the lowest that holds `energy`, but no higher than `rank`. */
 export interface RankChoice {
@@ -64,19 +72,14 @@ const factored = ({ u, s, vt }: SVD, rank: number): Pick<LowRank, 'A' | 'B'> => 
   return { A, B }
 }
 
-/** ||D - B A|| / ||D||, a row at a time. */
-const relativeError = (D: Dense, { A, B }: Pick<LowRank, 'A' | 'B'>, rank: number): number => {
-  const row = new Float64Array(D.cols)
-  let left = 0
-  for (let i = 0; i < D.rows; i++) {
-    for (let j = 0; j < D.cols; j++) row[j] = D.data[i * D.cols + j]
-    for (let k = 0; k < rank; k++) {
-      const b = B[i * rank + k]
-      for (let j = 0, at = k * D.cols; j < D.cols; j++) row[j] -= b * A[at + j]
-    }
-    for (let j = 0; j < D.cols; j++) left += row[j] * row[j]
-  }
-  return Math.sqrt(left / squaredNorm(D))
+/** ||D - B A|| / ||D||. */
+const relativeError = async (D: Dense, { A, B }: Pick<LowRank, 'A' | 'B'>, rank: number): Promise<number> => {
+  const matmul = Math.min(D.rows, D.cols) <= smallSize ? hostMatmul : engineMatmul()
+  const left = { rows: D.rows, cols: rank, data: B }
+  const { data } = await matmul(left, { rows: rank, cols: D.cols, data: A })
+  let sum = 0
+  for (let i = 0; i < data.length; i++) sum += (D.data[i] - data[i]) ** 2
+  return Math.sqrt(sum / squaredNorm(D))
 }
 
 /**
@@ -88,5 +91,5 @@ export const nearestLowRank = async (D: Dense, { rank, energy }: RankChoice): Pr
   const found =
     energy === undefined ? { parts: await leading(D, most), rank: most } : await byEnergy(D, energy, most)
   const factors = factored(found.parts, found.rank)
-  return { ...factors, rank: found.rank, error: relativeError(D, factors, found.rank) }
+  return { ...factors, rank: found.rank, error: await relativeError(D, factors, found.rank) }
 }
