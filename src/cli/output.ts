@@ -57,7 +57,11 @@ export const saveInto = async (out: string, save: (folder: string) => Promise<vo
     await save(fresh)
     const files = await readdir(fresh)
     for (const old of await readdir(out)) if (isWeights(old) && !files.includes(old)) await rm(join(out, old))
-    for (const file of files) await rename(join(fresh, file), join(out, file))
+    for (const file of files) {
+      // A folder cannot be moved onto one that holds something.
+      if (await isFolder(join(out, file))) await rm(join(out, file), { recursive: true, force: true })
+      await rename(join(fresh, file), join(out, file))
+    }
   } finally {
     await rm(fresh, { recursive: true, force: true })
   }

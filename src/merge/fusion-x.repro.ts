@@ -34,15 +34,24 @@ const length = 16
 const languages = [0, 1, 2, 3]
 
 const sizes = {
-  quick: { source: 16, target: 8, teaching: 25, pretraining: 10, steps: 15, rows: 24, test: 48 },
-  full: { source: 64, target: 32, teaching: 220, pretraining: 150, steps: 400, rows: 1000, test: 1500 },
+  quick: { source: 8, target: 8, layers: 1, teaching: 6, pretraining: 4, steps: 6, rows: 16, test: 16 },
+  full: {
+    source: 64,
+    target: 32,
+    layers: 2,
+    teaching: 220,
+    pretraining: 150,
+    steps: 400,
+    rows: 1000,
+    test: 1500,
+  },
 }
 
-const config = (width: number): Parameters<typeof createModel>[0] => ({
+const config = (width: number, layers: number): Parameters<typeof createModel>[0] => ({
   model_type: 'gpt2',
   vocab_size: letters + languages.length,
   n_embd: width,
-  n_layer: 2,
+  n_layer: layers,
   n_head: 4,
   n_positions: length,
   embd_pdrop: 0,
@@ -91,7 +100,7 @@ const build = async ({ seed, quick, signal }: MeasureContext): Promise<Stage> =>
     name: string,
     batch: (i: number) => Batch,
   ): Promise<Model> => {
-    const start = await createModel(config(width), { seed: `${seed} ${name}` })
+    const start = await createModel(config(width, size.layers), { seed: `${seed} ${name}` })
     function* data(startAt: number): Generator<Batch> {
       for (let i = startAt; ; i++) yield batch(i)
     }
@@ -116,15 +125,15 @@ const build = async ({ seed, quick, signal }: MeasureContext): Promise<Stage> =>
   const rows = await rowsOf(target, data)
   const said: Teaching[][] = []
   for (const source of sources) said.push(await teachings(source, rows, { batch: 64 }))
+  const evaluators = languages.map((l) => {
+    const held = [speak([l], size.test, `${seed} test`)]
+    return evaluator(target, () => held)
+  })
   return {
     target,
     rows: rows.map((row, r) => ({ ...row, sources: said.map((one) => one[r]) })),
-    losses: async (model) => {
-      const found: number[] = []
-      for (const l of languages)
-        found.push((await evaluator(model, () => [speak([l], size.test, `${seed} test`)])()).loss)
-      return found
-    },
+    losses: async (model) =>
+      Promise.all(evaluators.map(async (evaluate) => (await evaluate(model.parameters)).loss)),
   }
 }
 

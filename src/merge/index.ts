@@ -75,6 +75,25 @@ export { learnedSoup, type LearnedSoupOptions, soupModel, type SoupModel } from 
 export type { ScoreOptions } from './soups-score.js'
 export { recalibrated } from './soups-statistics.js'
 export { greedySoup, type GreedySoupOptions, uniformSoup } from './soups.js'
+export { fusionX, type FusionXOptions } from './fusion-x.js'
+export { type FusionXSettings, trainFusionX } from './fusion-x-train.js'
+export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from './fusion.js'
 export { type CheckpointMetrics, readCheckpointMetrics } from './mwa-history.js'
 export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './mwa-weights.js'
 export { mwa, type MwaOptions } from './mwa.js'
+export { pleas, pleasMerge, type PleasOptions, type PleasResult } from './pleas.js'
+export {
+  deepweightflow,
+  type DeepWeightFlowOptions,
+  learnWeightFlow,
+  type WeightFlow,
+} from './deepweightflow.js'
+export {
+  matchWeights,
+  type MatchOptions,
+  permutationGroups,
+  type PermutationGroup,
+} from './permutation/index.js'
+export { cfgDistillation, type CfgDistillationOptions, interpolation } from './cfg-distillation.js'
+export { type Guidance, type Sampler, sampler, type SamplerOptions } from './cfg-distillation-sample.js'
+export { type Distilled, distilGuidance, type DistilOptions } from './cfg-distillation-train.js'

@@ -144,7 +144,7 @@ const judgeFor = (like: Model, count: number, seed: string): ((c: Checkpoint) =>
 }
 
 const expertSizes = {
-  quick: { width: 16, layers: 1, base: 20, expert: 20, batch: 24, validation: 16, test: 64, evaluations: 20 },
+  quick: { width: 8, layers: 1, base: 10, expert: 10, batch: 12, validation: 8, test: 32, evaluations: 16 },
   full: {
     width: 64,
     layers: 4,
@@ -228,8 +228,8 @@ const found = async (
 }
 
 const fusionSizes = {
-  quick: { source: 16, pivot: 8, pretraining: 40, steps: 30, rows: 40, test: 64 },
-  full: { source: 64, pivot: 32, pretraining: 300, steps: 200, rows: 100, test: 1000 },
+  quick: { source: 8, pivot: 8, layers: 1, pretraining: 10, steps: 6, rows: 16, test: 32 },
+  full: { source: 64, pivot: 32, layers: 2, pretraining: 300, steps: 200, rows: 100, test: 1000 },
 }
 const letters = 10
 
@@ -260,12 +260,19 @@ const speakers = once(async (seed, quick, signal) => {
   const size = sizeOf(fusionSizes, quick)
   const speak = languages(seed)
   const train = async (width: number, which: number): Promise<Model> => {
-    const start = await createModel(config(width, 2), { seed: `${seed} ${which}` })
+    const start = await createModel(config(width, size.layers), { seed: `${seed} ${which}` })
     const data = (startAt: number): Iterable<Batch> =>
       endless((i) => speak([which], 48, `${seed} pretraining ${i}`), startAt)
     return (await fit(start, data, { steps: size.pretraining, learningRate: 4e-3, signal })).model
   }
-  return { source: await train(size.source, 0), pivot: await train(size.pivot, 1), speak }
+  const [source, pivot] = [await train(size.source, 0), await train(size.pivot, 1)]
+  const evaluators = [0, 1].map((l) => {
+    const held = [speak([l], size.test, `${seed} test`)]
+    return evaluator(pivot, () => held)
+  })
+  const losses = async ({ parameters }: Model): Promise<number[]> =>
+    Promise.all(evaluators.map(async (evaluate) => (await evaluate(parameters)).loss))
+  return { source, pivot, speak, losses }
 })
 
 interface FusionArm {
@@ -279,14 +286,13 @@ const fusedLosses = async (
 ): Promise<Record<'newLoss' | 'ownLoss', number>> => {
   const { seed, quick, signal } = context
   const size = sizeOf(fusionSizes, quick)
-  const { source, pivot, speak } = await speakers(context)
+  const { source, pivot, speak, losses } = await speakers(context)
   const data = [speak([0, 1], 2 * size.rows, `${seed} fusion`)]
   const rows = await rowsOf(pivot, asyncly(data))
   const options = { labels, steps: size.steps, batch: 32, learningRate: 2e-3, seed, signal }
   const model = labels === undefined ? pivot : (await fuse(pivot, source, rows, options)).model
-  const loss = async (which: number): Promise<number> =>
-    (await evaluator(model, () => [speak([which], size.test, `${seed} test`)])()).loss
-  return { newLoss: await loss(0), ownLoss: await loss(1) }
+  const [newLoss, ownLoss] = await losses(model)
+  return { newLoss, ownLoss }
 }
 
 const asyncly = <T>(items: readonly T[]): AsyncIterable<T> => ({
