@@ -84,6 +84,14 @@ describe('a union of vocabularies', () => {
     expect(checkpoint.info(head).shape).toEqual([all.size, 32])
   })
 
+  it('says so where other models have own tokens', async () => {
+    const recipe = linear(['english', 'german'], { tokenizer_source: 'union' })
+    const [{ notes }] = await explainMerge(recipe, { folder: folder() })
+    expect(notes.join()).toMatch(/^\d+ tokens of other models follow those of english/)
+    const same = linear(['english', 'chat'], { tokenizer_source: 'union' })
+    expect((await explainMerge(same, { folder: folder() }))[0].notes).toEqual([])
+  })
+
   it('merges the rows of a token that all have, and takes those of the one that has it', async () => {
     for (const tensor of [embedding, head]) {
       close(

@@ -86,6 +86,15 @@ const chosen = (source: string, { base, all }: Vocabularies): { vocabulary: Voca
   return { vocabulary, from: source }
 }
 
+/** What a union does with tokens that the models' own tokenizers do not share. */
+const unionNotes = (source: string, united: Vocabulary, { base, all }: Vocabularies): string[] => {
+  const fresh = united.own.size - all.get(base)!.own.size
+  if (source !== 'union' || fresh <= 0) return []
+  return [
+    `${fresh} tokens of other models follow those of ${base}, and their merges come after its: its text is split as before, unless another model has a longer token for a word`,
+  ]
+}
+
 /** For each number of the result the number that `model`'s embeddings have the token under; -1 for none. */
 const rowsIn = (
   tokens: ReadonlyMap<string, number>,
@@ -282,6 +291,7 @@ export const planVocabulary = async (
     inputs: inputsOf(members, vocabularies),
     notes: [
       ...vocabularies.notes,
+      ...unionNotes(wanted.source, before, vocabularies),
       ...(nowhere.length
         ? [`${nowhere.length} tokens are in no model, and get zeros: ${nowhere.slice(0, 5).join(' ')}`]
         : []),
