@@ -185,6 +185,10 @@ const spec: AdapterSpec<MhrOptions, Settings> = {
     )
   },
   linear: (y, x, p, s, context) => routed(y, x, p, s, context),
+  fold(W, p, s) {
+    const { A, B } = routedLora(p, s)
+    return W.add(B.matmul(A).div(s.rank))
+  },
   asLora: routedLora,
   check: checkTasks('mhr'),
   training: (_, { tune, routingRate: rateScale }) => ({

@@ -78,7 +78,12 @@ export const checkTasks =
     if (!taskIds || !('data' in taskIds)) return
     const ids = Array.from(taskIds.data, Number)
     const row = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < tasks))
-    if (row >= 0) throw noSuchTask(method, `row ${row} of the batch is of task ${ids[row]}`, tasks)
+    if (row >= 0)
+      throw noSuchTask(
+        method,
+        `row ${row} of the batch is of ${ids[row] < 0 ? 'no task' : `task ${ids[row]}`}`,
+        tasks,
+      )
   }
 
 /** The shapes and beginnings of a module's skills. */

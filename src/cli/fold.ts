@@ -1,4 +1,4 @@
-/** @file `weft fold`: an adapter merged into its base model, written as a plain checkpoint. */
+/** @file `weft fold`: an adapter merged into its base model, a plain checkpoint; or put together as a plain LoRA. */
 import { formatBytes } from './progress.js'
 import { grouped } from './table.js'
 import { action } from './verb.js'
@@ -16,11 +16,14 @@ export const fold: Verb = {
     examples: [
       'weft fold models/SmolLM2-135M adapters/first --out models/first',
       'weft fold models/SmolLM2-135M adapters/first --out models/first --max-shard-size 500MB --dry-run',
+      'weft fold models/SmolLM2-135M adapters/shards --as lora --out adapters/plain',
     ],
     options: async () => {
       const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
       return z.object({
         out: common.out,
+        as: flag(z.enum(['model', 'lora']).default('model'), 'write a checkpoint, or a LoRA that PEFT loads'),
+        task: flag(z.number().int().nonnegative().optional(), 'of an adapter with several tasks: which one'),
         maxShardSize: common.maxShardSize,
         dryRun: common.dryRun,
         force: common.force,
@@ -30,19 +33,32 @@ export const fold: Verb = {
       })
     },
     run: async ({ arguments: { base, adapter }, options }, context) => {
-      const [{ loadAdapter, fold }, { open }, { useEngine }, { checkOutput, saveInto }] = await Promise.all([
-        import('../adapt/index.js'),
-        import('../checkpoint/index.js'),
-        import('./engine.js'),
-        import('./output.js'),
-      ])
+      const [{ exportLora, loadAdapter, fold }, { open }, { useEngine }, { checkOutput, saveInto }] =
+        await Promise.all([
+          import('../adapt/index.js'),
+          import('../checkpoint/index.js'),
+          import('./engine.js'),
+          import('./output.js'),
+        ])
       useEngine(options)
-      const { out, force, anyBase, maxShardSize } = options
+      const { out, force, anyBase, maxShardSize, task } = options
       await checkOutput(out, { force })
       await using checkpoint = await open(base)
-      const model = await loadAdapter(checkpoint, adapter, { force: anyBase, onWarning: context.info })
-      const bytes = checkpoint.names().reduce((sum, name) => sum + checkpoint.info(name).length, 0)
+      const replace = task === undefined ? undefined : { task }
+      const model = await loadAdapter(checkpoint, adapter, {
+        force: anyBase,
+        replace,
+        onWarning: context.info,
+      })
       const sites = model.plan.sites.length
+      if (options.as === 'lora') {
+        const lora = { folder: out, base, adapter, modules: sites }
+        if (options.dryRun)
+          return context.result(lora, () => `Would write LoRA of ${grouped(sites)} modules to ${out}.`)
+        await saveInto(out, (folder) => exportLora(model, folder))
+        return context.result(lora, () => `Put together LoRA of ${grouped(sites)} modules. Wrote ${out}`)
+      }
+      const bytes = checkpoint.names().reduce((sum, name) => sum + checkpoint.info(name).length, 0)
       const plan = { folder: out, base, adapter, modules: sites, bytes }
       if (options.dryRun)
         return context.result(

@@ -168,7 +168,8 @@ describe('a random teacher', () => {
     const agreement = (keep: number): number => {
       const [a, b] = [task, task.changed({ seed: 2, keep })].map((t) => t.sample(2000, { seed: 3 }))
       expect(b.x).toEqual(a.x)
-      return a.labels.data.reduce((n: number, label, i) => n + Number(label === b.labels.data[i]), 0) / 2000
+      const [mine, theirs] = [a, b].map(({ labels }) => toNumbers(labels))
+      return mean(Array.from(mine, (label, i) => Number(label === theirs[i])))
     }
     expect(agreement(1)).toBe(1)
     expect(agreement(0)).toBeLessThan(0.4)

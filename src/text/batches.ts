@@ -5,13 +5,15 @@ import { type Dataset, epochOrder } from './dataset.js'
 import { type Example, examples, type ExampleOptions, ignored } from './examples.js'
 import type { Tokenizer } from './tokenizer.js'
 
-/** Rows padded on the right. All three: [batch, time], int64 unless asked otherwise. */
+/** Rows padded on the right. The first three: [batch, time], int64 unless asked otherwise. */
 export type Batch = Readonly<{
   ids: Value
   /** 1 for tokens, 0 for padding. */
   attentionMask: Value
   /** The ids that the loss counts, not shifted; -100 elsewhere. */
   labels: Value
+  /** The records' tasks: [batch] int32, -1 where a record names none; absent where none does, and from packed rows. */
+  taskIds?: Value
 }>
 
 export interface RowOptions {
@@ -43,6 +45,13 @@ const toBatch = (rows: readonly Example[], time: number, { pad, dtype = 'int64' 
     ids: fill((row) => row.ids, pad),
     attentionMask: fill((row) => new Uint8Array(row.ids.length).fill(1), 0),
     labels: fill((row) => row.labels, ignored),
+    ...(rows.some(({ task }) => task !== undefined) && {
+      taskIds: valueOf(
+        rows.map(({ task = -1 }) => task),
+        [rows.length],
+        'int32',
+      ),
+    }),
   }
 }
 

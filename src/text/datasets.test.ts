@@ -9,7 +9,7 @@ import { trainBytePairs } from './bpe.js'
 import { type Dataset, epochOrder, fromRecords, split } from './dataset.js'
 import { choiceExamples, examples, ignored, toExample } from './examples.js'
 import { jsonl } from './jsonl.js'
-import type { DataRecord } from './records.js'
+import { type DataRecord, toRecord } from './records.js'
 import { tokenizerFromJson } from './tokenizer.js'
 
 let folder: string
@@ -318,6 +318,18 @@ describe('batches', () => {
       await all(padded(made(), { batch: 2, length: 64, pad: 0, dropLast: true, dtype: 'int32' })),
     ).toHaveLength(1)
     await expect(all(padded(made(), { batch: 2, length: 3, pad: 0 }))).rejects.toThrow('at most 3')
+  })
+
+  test('records that name their tasks give them to their rows, unless rows are packed', async () => {
+    const tasks = fromRecords([{ text: 'the', task: 2 }, { text: 'red' }, { text: 'blue' }])
+    const [first, second] = await all(batches(tasks, tokenizer, { batch: 2, length: 64 }))
+    expect(first.taskIds).toMatchObject({ shape: [2], dtype: 'int32' })
+    expect([...first.taskIds!.data]).toEqual([2, -1])
+    expect(second).not.toHaveProperty('taskIds')
+    const [row] = await all(batches(tasks, tokenizer, { batch: 2, length: 4, packing: true }))
+    expect(row).not.toHaveProperty('taskIds')
+    // A task that is no number is another program's word.
+    expect(toRecord({ text: 'the', task: 'copy' }, 'line 1')).toEqual({ text: 'the' })
   })
 
   test('packed: documents end to end with eos between them, in full rows', async () => {

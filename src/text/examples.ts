@@ -1,5 +1,5 @@
 /** @file Records to token ids and labels: what of a record the loss counts. */
-import type { ChoiceRecord, DataRecord } from './records.js'
+import type { ChoiceRecord, DataRecord, RecordNotes } from './records.js'
 import { countedTokens } from './spans.js'
 import type { MaskedTokens, Tokenizer } from './tokenizer.js'
 
@@ -13,6 +13,8 @@ export const ignored = -100
 export interface Example {
   ids: number[]
   labels: number[]
+  /** The record's, where it has one. */
+  task?: number
 }
 
 export interface ExampleOptions {
@@ -59,18 +61,19 @@ const tokens = (record: DataRecord, tokenizer: Tokenizer, eos: number | undefine
   return withEos({ ids, counted: ids.map(() => true) }, eos)
 }
 
-const labelled = ({ ids, counted }: MaskedTokens): Example => ({
+const labelled = ({ ids, counted }: MaskedTokens, { task }: DataRecord): Example => ({
   ids,
   labels: ids.map((id, i) => (counted[i] ? id : ignored)),
+  ...(task === undefined ? {} : { task }),
 })
 
 /** The whole example of a record. A multiple-choice record is learned as its prompt and its right choice. */
 export const toExample = (record: DataRecord, tokenizer: Tokenizer, options: ExampleOptions = {}): Example =>
-  labelled(tokens(record, tokenizer, options.appendEos === false ? undefined : tokenizer.eos))
+  labelled(tokens(record, tokenizer, options.appendEos === false ? undefined : tokenizer.eos), record)
 
 /** One example a choice, for comparing their likelihoods: the tokens of the choice count, no eos is added. */
-export const choiceExamples = (record: ChoiceRecord, tokenizer: Tokenizer): Example[] =>
-  record.choices.map((_, i) => labelled(choiceTokens(tokenizer, record, i)))
+export const choiceExamples = (record: ChoiceRecord & RecordNotes, tokenizer: Tokenizer): Example[] =>
+  record.choices.map((_, i) => labelled(choiceTokens(tokenizer, record, i), record))
 
 const isCounted = (label: number, i: number): boolean => i > 0 && label !== ignored
 
@@ -96,7 +99,7 @@ export const examples = (
       for await (const record of records) {
         const whole = toExample(record, tokenizer, options)
         if (whole.ids.length > length) truncated++
-        const example = { ids: whole.ids.slice(0, length), labels: whole.labels.slice(0, length) }
+        const example = { ...whole, ids: whole.ids.slice(0, length), labels: whole.labels.slice(0, length) }
         if (example.labels.some(isCounted)) yield example
         else dropped++
       }

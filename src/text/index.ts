@@ -12,6 +12,7 @@ export {
   type ChoiceRecord,
   type CompletionRecord,
   type DataRecord,
+  type RecordNotes,
   type TextRecord,
 } from './records.js'
 export * from './save.js'

@@ -27,7 +27,13 @@ export interface ChoiceRecord {
   answer: number
 }
 
-export type DataRecord = TextRecord | CompletionRecord | ChatRecord | ChoiceRecord
+/** What any record may say beside. */
+export interface RecordNotes {
+  /** The number of its task, for methods that route by task: batches hold it in `taskIds`. */
+  task?: number
+}
+
+export type DataRecord = (TextRecord | CompletionRecord | ChatRecord | ChoiceRecord) & RecordNotes
 
 /** What is wrong with a line; the reader adds the file and the line's number. */
 class Malformed extends Error {}
@@ -85,6 +91,11 @@ const shapes =
 
 const check = (json: unknown): DataRecord => {
   if (!isObject(json)) return wrong(`expected an object, found ${kindOf(json)}`)
+  // A task by another name than a number is somebody else's.
+  return Number.isInteger(json.task) ? { ...shaped(json), task: json.task as number } : shaped(json)
+}
+
+const shaped = (json: Record<string, unknown>): DataRecord => {
   if ('messages' in json) return chat(json)
   if ('choices' in json) return choice(json)
   if ('completion' in json)

@@ -93,6 +93,13 @@ const paddedBatch = (rows: readonly Example[], time: number, pad: number): Batch
     ids: fill((row) => row.ids, pad),
     attentionMask: fill((row) => row.ids.map(() => 1), 0),
     labels: fill((row) => row.labels, -100),
+    ...(rows[0].task !== undefined && {
+      taskIds: valueOf(
+        rows.map(({ task }) => task!),
+        [rows.length],
+        'int32',
+      ),
+    }),
   }
 }
 
@@ -138,7 +145,8 @@ const costsOf = async (
   const tokens = await tokenizerOf(model, tokenizer)
   const limit = rowLength(model, length)
   // What is too long loses its beginning: the choice stands at the end.
-  const rows = choiceExamples(record, tokens).map(({ ids, labels }) => ({
+  const rows = choiceExamples(record, tokens).map(({ ids, labels, ...rest }) => ({
+    ...rest,
     ids: ids.slice(-limit),
     labels: labels.slice(-limit),
   }))
