@@ -8,6 +8,7 @@ import { createModel, type Model, openModel } from '../models/index.js'
 import { keyOf, normal, Stream } from '../random/index.js'
 import { compile, scalar, sizeOf, toNumbers, type Value, value } from '../tensor/index.js'
 import { type Batch, inputsOf } from '../train/loss.js'
+import { recalibrated } from './soups-statistics.js'
 import { deepweightflow, learnWeightFlow } from './deepweightflow.js'
 import {
   type FlowShape,
@@ -20,14 +21,7 @@ import {
 } from './deepweightflow-flow.js'
 import { plainCoordinates, principalCoordinates } from './deepweightflow-pca.js'
 import { flatten, openZoo, unflatten } from './deepweightflow-zoo.js'
-import {
-  insideUnit,
-  modelOf,
-  moveUnits,
-  permutationGroups,
-  readTensors,
-  recalibrated,
-} from './permutation/index.js'
+import { insideUnit, modelOf, moveUnits, permutationGroups, readTensors } from './permutation/index.js'
 
 const mlp = { model_type: 'weft_mlp', sizes: [4, 10, 3], initializer_range: 0.5 }
 const resnet = {
@@ -296,11 +290,7 @@ describe('sampled models', () => {
     const batches = [{ pixels: noise([4, 3, 16, 16], 'x') }]
     const flow = await learnWeightFlow(members, { ...quick, data: () => batches })
     const sampled = await flow.modelAt((await flow.sample(1)).data)
-    expect(await recalibrated(sampled, batches)).toEqual(
-      Object.fromEntries(
-        Object.entries(sampled.parameters).filter(([name]) => /running_(mean|var)$/.test(name)),
-      ),
-    )
+    expect(await recalibrated(sampled, sampled.parameters, batches)).toEqual(sampled.parameters)
   })
 
   it('say what is wrong with the zoo', async () => {
@@ -325,7 +315,7 @@ describe('running statistics found anew', () => {
     const checkpoint = await model(resnet, 3)
     const m = await openModel(checkpoint, { trainable: true, buffers: true })
     const batches = [{ pixels: noise([4, 3, 16, 16], 'one') }, { pixels: noise([4, 3, 16, 16], 'two') }]
-    const found = await recalibrated(m, batches)
+    const found = await recalibrated(m, m.parameters, batches)
     const name = 'resnet.embedder.embedder'
     const frozen = await openModel(checkpoint)
     const program = await compile(

@@ -16,7 +16,8 @@ import { deepweightflowCard } from './deepweightflow.card.js'
 import { type FlowShape, flowParameters, sampleFlow, trainFlow } from './deepweightflow-flow.js'
 import { type Coordinates, plainCoordinates, principalCoordinates } from './deepweightflow-pca.js'
 import { openZoo, type Zoo } from './deepweightflow-zoo.js'
-import { batchNorms, modelOf, readTensors, recalibrated, saveTensors, specsOf } from './permutation/index.js'
+import { modelOf, readTensors, saveTensors, specsOf } from './permutation/index.js'
+import { recalibrated, statisticsOf } from './soups-statistics.js'
 import { type Procedure, procedure, type ProcedureContext } from './procedure.js'
 
 const count = z.number().int().positive()
@@ -126,8 +127,8 @@ const checkZoo = async (checkpoints: readonly Checkpoint[], hasData: boolean): P
       'ModelCount',
       `deepweightflow: given ${checkpoints.length} models; two at least are needed`,
     )
-  const model = await openModel(checkpoints[0])
-  if (batchNorms(model).length > 0 && !hasData)
+  const model = await openModel(checkpoints[0], { buffers: true })
+  if (statisticsOf(model).length > 0 && !hasData)
     throw new UsageError(
       'NoData',
       `deepweightflow: ${model.checkpoint.folder} has batch norms, whose statistics must be found anew for every sample`,
@@ -162,7 +163,6 @@ const modelMaker = async (
   { data, tokenizer }: ProcedureContext,
 ): Promise<WeightFlow['modelAt']> => {
   const buffers = await buffersOf(reference)
-  const hasNorms = batchNorms(reference).length > 0
   const batches = async function* (): AsyncGenerator<Batch> {
     let left = count
     for await (const one of await batchesOf(reference, data!, { batch: 32, tokenizer })) {
@@ -173,7 +173,7 @@ const modelMaker = async (
   return async (point) => {
     const tensors = { ...(await tensorsAt(point)), ...buffers }
     const model = await modelOf(reference.checkpoint.config, tensors)
-    return hasNorms ? model.with({ ...model.parameters, ...(await recalibrated(model, batches())) }) : model
+    return data ? model.with(await recalibrated(model, model.parameters, batches())) : model
   }
 }
 

@@ -30,7 +30,6 @@ import {
 } from './pleas-split.js'
 import { layerSums } from './pleas-sums.js'
 import {
-  batchNorms,
   checkSameTensors,
   insideUnit,
   matchWeights,
@@ -40,12 +39,12 @@ import {
   type PermutationGroup,
   permutationGroups,
   readTensors,
-  recalibrated,
   saveTensors,
   specsOf,
   type Tensors,
   weightSimilarity,
 } from './permutation/index.js'
+import { recalibrated, statisticsOf } from './soups-statistics.js'
 import { type Procedure, procedure, type ProcedureContext } from './procedure.js'
 
 const options = z.strictObject({
@@ -289,7 +288,8 @@ const splitsWithin = (
 }
 
 const notesOf = (
-  { models: [model], owner }: Pair,
+  { owner }: Pair,
+  merged: Model,
   ways: { match: string; leastSquares: boolean },
   hasData: boolean,
   thin: readonly string[],
@@ -303,7 +303,7 @@ const notesOf = (
     notes.push(
       `Fewer rows of data than inputs in ${thin.length} layers (${thin[0]} first): there the ridge decides.`,
     )
-  if (batchNorms(model).length && !hasData)
+  if (statisticsOf(merged).length && !hasData)
     notes.push(
       "The batch norms keep averages of the models' statistics: without data they cannot be found anew.",
     )
@@ -352,8 +352,7 @@ export const pleasMerge = async (
   const apart = [...splits.values()].some((split) => split.apart.length > 0)
   const merged = [...splits.values()].some((split) => split.merged.length > 0)
   const plain = await modelOf(config, found.tensors)
-  const statistics = data && merged && batchNorms(plain).length ? await recalibrated(plain, batches()) : {}
-  const model = plain.with({ ...plain.parameters, ...statistics })
+  const model = data && merged ? plain.with(await recalibrated(plain, plain.parameters, batches())) : plain
   return {
     model,
     config,
@@ -371,7 +370,7 @@ export const pleasMerge = async (
     },
     notes: [
       `The merged model makes ${cost.toFixed(3)} times the multiplications of one model.`,
-      ...notesOf(pair, ways, data !== undefined, found.thin, apart),
+      ...notesOf(pair, model, ways, data !== undefined, found.thin, apart),
     ],
   }
 }

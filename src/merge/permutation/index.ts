@@ -1,5 +1,4 @@
 /** @file Permutations of a model's units: what may move together, matching two models, and the model in its new order. */
-export { batchNorms, recalibrated } from './batch-norm.js'
 export {
   type GroupAxis,
   insideUnit,
