@@ -146,6 +146,7 @@ const spec: AdapterSpec<MhrOptions, Settings> = {
   reproduction: async () => (await import('./mhr.repro.js')).experiment,
   peftType: 'MHR',
   options,
+  size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
   defaultTargets: () => 'all-linear',
   resolve,

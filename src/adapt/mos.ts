@@ -183,6 +183,7 @@ const spec: AdapterSpec<MosOptions, Settings> = {
   reproduction: async () => (await import('./mos.repro.js')).experiment,
   peftType: 'MOS',
   options,
+  size: { option: 'budget', kind: 'count' },
   kinds: ['linear'],
   defaultTargets: () => 'all-linear',
   settings,

@@ -29,6 +29,7 @@ const spec: AdapterSpec<PolyOptions, RoutedSettings> = {
   source: 'src/adapt/poly.ts',
   peftType: 'POLY',
   options,
+  size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
   settings: (o, site) => routedSettings('poly', o, site),
   parameters: (site, s) => ({
