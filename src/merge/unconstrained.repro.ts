@@ -20,9 +20,10 @@ import { type Batch, evaluator, fit, forward, lossFor } from '../train/index.js'
 import { byShape } from '../train/by-shape.js'
 import { rowsOf } from './fusion.js'
 import { mergedInMemory, modelInMemory, type Opened } from './in-memory.js'
+import type { Recipe } from './recipe.js'
 import { unconstrainedMerging } from './unconstrained.js'
 import { fuse } from './unconstrained-fusion.js'
-import { firstGenomes, layerGroups, recipeOf } from './unconstrained-genome.js'
+import { firstGenomes, type GenomeLayout, layerGroups, recipeOf } from './unconstrained-genome.js'
 import { searchMerge, type SearchOptions } from './unconstrained-search.js'
 
 const length = 16
@@ -181,7 +182,7 @@ const experts = once(async (seed, quick, signal): Promise<Experts> => {
 })
 
 type SearchArm = Pick<SearchOptions, 'granularity' | 'start'> & {
-  readonly by: 'search' | 'grid' | 'random' | 'base'
+  readonly by: 'search' | 'grid' | 'ties' | 'random' | 'base'
 }
 
 /** The recipe that an arm comes to, with as many evaluations as any other. */
@@ -199,33 +200,41 @@ const found = async (
     result.log.forEach((one, step) => log({ step, best: -(best = Math.max(best, one.score)) }))
     return mergedInMemory(result.recipe, opened)
   }
-  const models = [...opened.keys()].slice(1)
-  const groups = layerGroups(opened.get('base')!.names(), 1)
-  const layout = {
-    operator: 'task_arithmetic',
-    groups,
-    models,
-    base: 'base',
-    negative: false,
-    lambda: 1,
-  } as const
-  const { grid } = firstGenomes(layout)
-  const best = async (genomes: readonly number[][]): Promise<number[]> => {
-    let [chosen, least] = [genomes[0], Infinity]
-    for (const genome of genomes) {
-      const loss = await validate(await mergedInMemory(recipeOf(layout, genome), opened))
-      if (loss < least) [chosen, least] = [genome, loss]
+  const best = async (recipes: readonly Recipe[]): Promise<{ at: number; merged: Checkpoint }> => {
+    let [at, merged, least] = [0, opened.get('base')!, Infinity]
+    for (const [i, recipe] of recipes.entries()) {
+      const candidate = await mergedInMemory(recipe, opened)
+      const loss = await validate(candidate)
+      if (loss < least) [at, merged, least] = [i, candidate, loss]
     }
-    return chosen
+    return { at, merged }
   }
-  const start = await best(grid)
-  if (by === 'grid') return mergedInMemory(recipeOf(layout, start), opened)
+  if (by === 'ties') return (await best(tiesGrid([...opened.keys()].slice(1)))).merged
+  const layout: GenomeLayout = {
+    ...{ operator: 'task_arithmetic', base: 'base', negative: false, lambda: 1 },
+    groups: layerGroups(opened.get('base')!.names(), 1),
+    models: [...opened.keys()].slice(1),
+  }
+  const { grid } = firstGenomes(layout)
+  const global = await best(grid.map((genome) => recipeOf(layout, genome)))
+  if (by === 'grid') return global.merged
   const stream = new Stream(seed).fork('random search')
   const tried = Array.from({ length: evaluations - grid.length }, () =>
-    start.map((x) => x + stream.normal() / 6),
+    grid[global.at].map((x) => x + stream.normal() / 6),
   )
-  return mergedInMemory(recipeOf(layout, await best([start, ...tried])), opened)
+  return (await best([grid[global.at], ...tried].map((genome) => recipeOf(layout, genome)))).merged
 }
+
+/** TIES with common settings: five factors, three densities. */
+const tiesGrid = (models: readonly string[]): Recipe[] =>
+  [0.2, 0.4, 0.6, 0.8, 1].flatMap((lambda) =>
+    [0.3, 0.6, 1].map((density): Recipe => ({
+      merge_method: 'ties',
+      base_model: 'base',
+      models: models.map((model) => ({ model, parameters: { weight: 1, density } })),
+      parameters: { lambda },
+    })),
+  )
 
 const fusionSizes = {
   quick: { source: 8, pivot: 8, layers: 1, pretraining: 10, steps: 6, rows: 16, test: 32 },
@@ -304,6 +313,7 @@ const asyncly = <T>(items: readonly T[]): AsyncIterable<T> => ({
 const arms: Readonly<Record<string, SearchArm | FusionArm>> = {
   base: { by: 'base' },
   globalGrid: { by: 'grid' },
+  globalTies: { by: 'ties' },
   perExpert: { by: 'search', granularity: 0 },
   random: { by: 'random' },
   layerWise: { by: 'search' },
@@ -339,6 +349,7 @@ export const experiment: Reproduction = reproduction(unconstrainedMerging, {
       (m) => m.layerWise.loss.below(m.globalGrid.loss, 0.08),
       { ...full, paper: 'searched coefficients beat task arithmetic and TIES' },
     ),
+    holds('and below TIES with common settings', (m) => m.layerWise.loss.below(m.globalTies.loss), full),
     holds('and below a coefficient for each expert', (m) => m.layerWise.loss.below(m.perExpert.loss), full),
     holds(
       'and below random search with as many evaluations',
