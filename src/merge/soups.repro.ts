@@ -151,13 +151,13 @@ const texts = async (
     3e-3,
     -1,
   )
-  const tuning = textBatches(second, words, 160, `tuning ${seed}`)
+  const tuning = textBatches(second, words, 640, `tuning ${seed}`)
   const runs: Checkpoint[] = []
   for (let i = 0; i < size.text; i++) {
     const stream = new Stream(`text sweep ${seed}`).fork(i)
-    const steps = 150 + stream.int(250)
+    const steps = 100 + stream.int(200)
     runs.push(
-      await modelInMemory(await run(base, tuning, steps, logUniform(stream, 1e-3, 4e-3), i), `text-${i}`),
+      await modelInMemory(await run(base, tuning, steps, logUniform(stream, 5e-4, 3e-3), i), `text-${i}`),
     )
   }
   const held = textBatches(second, words, 320, `validation ${seed}`)
