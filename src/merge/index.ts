@@ -97,3 +97,10 @@ export {
 export { cfgDistillation, type CfgDistillationOptions, interpolation } from './cfg-distillation.js'
 export { type Guidance, type Sampler, sampler, type SamplerOptions } from './cfg-distillation-sample.js'
 export { type Distilled, distilGuidance, type DistilOptions } from './cfg-distillation-train.js'
+export {
+  type BreadcrumbOptions,
+  breadcrumbsOf,
+  composeBreadcrumbs,
+  type ComposeOptions,
+  writeBreadcrumbs,
+} from './breadcrumbs.js'
