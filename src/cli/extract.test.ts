@@ -47,6 +47,14 @@ describe('weft extract', () => {
     expect(out).toMatch(/^tensor +shape +kept +rank +change +left of it/)
     expect(out).toMatch(/layers.0.self_attn.q_proj.weight +32x32 +low-rank +2 +[\d.]+ % +[\d.e-]+ %/)
     expect(out).toMatch(/Extracted 4 modules; 17 tensors are the same in both/)
+    const report = JSON.parse(await readFile(join(at('extracted'), 'extract-report.json'), 'utf8')) as {
+      tensors: { kept: string; rank: number; error: number }[]
+    }
+    expect(report.tensors).toHaveLength(4)
+    for (const { kept, rank, error } of report.tensors) {
+      expect([kept, rank]).toEqual(['low-rank', 2])
+      expect(error).toBeLessThan(1e-3)
+    }
     expect(await weft('fold', at('base'), at('extracted'), '--out', at('again'))).toMatchObject({ code: 0 })
     expect(await distance(at('tuned'), at('again'))).toBeLessThan(1e-5)
     expect(await distance(at('tuned'), at('base'))).toBeGreaterThan(1e-3)

@@ -54,7 +54,7 @@ export const extract: Verb = {
       })
     },
     run: async ({ arguments: { base, tuned }, options }, context) => {
-      const [{ mkdtemp, rm }, { tmpdir }, { join }, { useEngine }, { checkOutput, saveInto }] =
+      const [{ mkdtemp, rm, writeFile }, { tmpdir }, { join }, { useEngine }, { checkOutput, saveInto }] =
         await Promise.all([
           import('node:fs/promises'),
           import('node:os'),
@@ -82,14 +82,16 @@ export const extract: Verb = {
           )
         }
         const extraction = await extract(ours, theirs, choice)
-        await saveInto(out, (folder) => extraction.model.save(folder))
+        const { tensors, unchanged } = extraction
+        const report = { base, tuned, rank, energy, tensors, unchanged }
+        await saveInto(out, async (folder) => {
+          await extraction.model.save(folder)
+          await writeFile(join(folder, 'extract-report.json'), `${JSON.stringify(report, null, 2)}\n`)
+        })
         if (ours.folder.startsWith(work))
           context.info(`${base} is no folder of its own: fold it, and use the adapter on that.`)
         extraction.notes.forEach(context.info)
-        const { tensors, unchanged } = extraction
-        context.result({ folder: out, base, tuned, rank, energy, tensors, unchanged }, () =>
-          page(extraction, out),
-        )
+        context.result({ folder: out, ...report }, () => page(extraction, out))
       } finally {
         await rm(work, { recursive: true, force: true })
       }

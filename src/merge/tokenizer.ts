@@ -46,21 +46,24 @@ const noModel = (what: string, model: string, known: Iterable<string>): UsageErr
 interface Vocabularies {
   readonly base: string
   readonly all: ReadonlyMap<string, Vocabulary>
+  /** As the tokenizers have them, with tokens for which there are no rows. */
+  readonly stored: ReadonlyMap<string, Vocabulary>
   readonly notes: readonly string[]
 }
 
 const readAll = async (recipe: Recipe, members: ReadonlyMap<string, Member>): Promise<Vocabularies> => {
   const base = recipe.base_model ?? namedModels(recipe)[0]
   const notes: string[] = []
-  const all = new Map<string, Vocabulary>()
+  const [all, stored] = [new Map<string, Vocabulary>(), new Map<string, Vocabulary>()]
   const read = async (model: string): Promise<Vocabulary> => {
     const { checkpoint, companions } = members.get(model)!
     const found = (await readVocabulary(model, companions)) ?? all.get(base)
     if (!found)
       throw new CheckpointError('NoTokenizer', `${checkpoint.folder}/tokenizer.json: no such file`, {
-        hint: 'The recipe asks for a vocabulary (tokenizer_source), and this is the model that the others are held against.',
+        hint: 'A vocabulary (tokenizer_source) is read from tokenizer.json, which fast Hugging Face tokenizers write: save the tokenizer with one, or leave tokenizer_source out.',
       })
-    if (found.model !== model) notes.push(`${model} has no tokenizer: taken to be that of ${base}`)
+    if (found.model === model) stored.set(model, found)
+    else notes.push(`${model} has no tokenizer: taken to be that of ${base}`)
     const rows = embeddedRows(checkpoint)
     if (rows === undefined) return found
     const { vocabulary, left } = withinRows(found, rows, `${checkpoint.folder} (${rows} rows)`)
@@ -71,7 +74,7 @@ const readAll = async (recipe: Recipe, members: ReadonlyMap<string, Member>): Pr
     return vocabulary
   }
   for (const model of [base, ...members.keys()]) if (!all.has(model)) all.set(model, await read(model))
-  return { base, all, notes }
+  return { base, all, stored, notes }
 }
 
 /** The vocabulary that `source` names, and the model whose tokenizer it was made from. */
@@ -280,7 +283,7 @@ export const planVocabulary = async (
   }
   const nowhere = unknownTokens(order, [...vocabularies.all.keys()])
   const { companions, checkpoint } = members.get(from)!
-  const original = await readVocabulary(from, companions)
+  const original = vocabularies.stored.get(from)
   return {
     reorder: (aligned) => (isByVocabulary(aligned.name) ? reorderedTensor(aligned, order) : aligned),
     configured: (config) => configured(config, order.size, checkpoint.config),
