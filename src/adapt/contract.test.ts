@@ -90,12 +90,14 @@ const cases = methods.flatMap((method) =>
 
 describe.each(cases)('$name on $architecture', ({ name, method, architecture }) => {
   const adapt = method as AdapterMethod<Record<string, unknown>>
+  // What a method may choose by.
+  const given = 'calibration' in method.options.shape ? { calibration: [batch] } : {}
   let base: Checkpoint
   let fresh: AdaptedModel
   let model: AdaptedModel
   beforeAll(async () => {
     base = await open(goldenFolder(architecture))
-    fresh = await adapt(base)
+    fresh = await adapt(base, given)
     model = perturbed(fresh, 'noise')
   })
 
@@ -193,7 +195,7 @@ describe.each(cases)('$name on $architecture', ({ name, method, architecture }) 
     const stop = new AbortController()
     const hook = ({ step }: { step: number }): void => void (step === 2 && stop.abort())
     await fit(fresh, data, { ...options, out, signal: stop.signal, hook })
-    const resumed = await fit(await adapt(base), data, { ...options, out, resume: true })
+    const resumed = await fit(await adapt(base, given), data, { ...options, out, resume: true })
     expect(resumed.state.step).toBe(4)
     expect(bytes(resumed.model)).toEqual(bytes(whole.model))
   })

@@ -19,7 +19,9 @@ import { vera } from './vera.js'
 import { adalora } from './adalora.js'
 import { bitfit } from './bitfit.js'
 import { houlsby, parallel, pfeiffer } from './bottleneck.js'
+import { fish } from './fish.js'
 import { ia3 } from './ia3.js'
+import { ist } from './ist.js'
 import { lnTuning } from './ln-tuning.js'
 import { loha } from './loha.js'
 import { lokr } from './lokr.js'
@@ -32,7 +34,9 @@ export * from './initial.js'
 export { adalora, type AdaloraOptions } from './adalora.js'
 export { bitfit, type BitfitOptions } from './bitfit.js'
 export * from './bottleneck.js'
+export { fish, type FishOptions } from './fish.js'
 export { ia3, type Ia3Options } from './ia3.js'
+export { ist, type IstOptions, layerImportance, layerSampled, type LayerSampling } from './ist.js'
 export { lnTuning, type LnTuningOptions } from './ln-tuning.js'
 export { loha, type LohaOptions } from './loha.js'
 export { lokr, type LokrOptions } from './lokr.js'
@@ -69,10 +73,12 @@ export const methods: readonly AdapterMethod<never>[] = [
   prompt,
   prefix,
   pTuning,
+  fish,
   mos,
   mhr,
   s2ft,
   lift,
+  ist,
 ] as readonly AdapterMethod<never>[]
 
 /**

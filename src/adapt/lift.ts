@@ -52,7 +52,8 @@ export interface LiftOptions extends CommonOptions {
   readonly entries?: Readonly<Record<string, number>>
 }
 
-interface Settings {
+/** What the options come to at one module. */
+export interface LiftSettings {
   /** k. */
   readonly count: number
   /** q. */
@@ -116,7 +117,7 @@ const reducedTo = ({ filterRank }: LiftOptions, { name, in: width, out }: Site):
   )
 }
 
-const settings = (o: LiftOptions, site: Site): Settings => ({
+const settings = (o: LiftOptions, site: Site): LiftSettings => ({
   count: o.entries?.[site.name] ?? budget(o, site),
   filterRank: reducedTo(o, site),
   first: o.masks?.[site.name],
@@ -273,7 +274,8 @@ const sparse = async (
 const tuned = (W: Tensor, { values, indices }: Named<Tensor>): Tensor =>
   W.reshape([W.size]).scatter(indices, values).reshape(W.shape)
 
-const spec: AdapterSpec<LiftOptions, Settings> = {
+/** What LIFT says of itself; other ways to choose entries change the choice alone. */
+export const liftSpec: AdapterSpec<LiftOptions, LiftSettings> = {
   paper: liftCard,
   source: 'src/adapt/lift.ts',
   peftType: 'LIFT',
@@ -342,4 +344,4 @@ const spec: AdapterSpec<LiftOptions, Settings> = {
  * by default all linear modules but the head. Throws UsageError for a share that is no entry and a filter rank that a
  * matrix cannot have, CheckpointError for weights that are not finite.
  */
-export const lift: AdapterMethod<LiftOptions> = adapter(spec)
+export const lift: AdapterMethod<LiftOptions> = adapter(liftSpec)
