@@ -166,7 +166,7 @@ describe.each(cases)('$name on $architecture', ({ name, method, architecture }) 
   it('has the gradient that finite differences give, on the interpreter', async () => {
     const parameters = movedParameters(model)
     const { grads } = await run(model, { device: 'reference' })
-    const [up, down] = [1, -1].map((sign) => perturbed(model, 'direction', sign * 1e-4).parameters)
+    const [up, down] = [1, -1].map((sign) => perturbed(model, 'direction', sign * 3e-5).parameters)
     const [above, below] = await Promise.all(
       [up, down].map(async (p) => toNumbers((await run(model, { device: 'reference' }, p)).loss)[0]),
     )
