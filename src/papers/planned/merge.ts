@@ -1,5 +1,4 @@
 /** @file Planned papers of the family merge. */
 import type { Paper } from '../card.js'
 
-export const merge: readonly Paper[] = [
-]
+export const merge: readonly Paper[] = []
