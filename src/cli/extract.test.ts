@@ -90,9 +90,11 @@ describe('weft extract', () => {
     const inUse = await weft('extract', at('base'), at('tuned'), '-r', '2', '--out', at('extracted'))
     expect(inUse).toMatchObject({ code: 2 })
     expect(inUse.err).toMatch(/not empty/)
-    const noRank = await weft('extract', at('base'), at('tuned'), '--out', at('none'))
-    expect(noRank.code).toBe(2)
-    expect(noRank.err).toMatch(/neither a rank nor an energy/)
+    for (const flags of [[], ['--dry-run']]) {
+      const noRank = await weft('extract', at('base'), at('tuned'), '--out', at('none'), ...flags)
+      expect(noRank.code).toBe(2)
+      expect(noRank.err).toMatch(/neither a rank nor an energy/)
+    }
     await writeRandom(at('other'), tinyConfig(321))
     const other = await weft('extract', at('base'), at('other'), '-r', '2', '--out', at('none'))
     expect(other.code).toBe(3)

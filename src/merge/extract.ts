@@ -228,6 +228,7 @@ export const planExtraction = async (
   tuned: Checkpoint,
   options: ExtractOptions,
 ): Promise<{ modules: number; parameters?: number }> => {
+  checkChoice(options)
   const models = await Promise.all([openModel(base), openModel(tuned)])
   checkSame(...models)
   const sites = sitesFor(models[0], options)
