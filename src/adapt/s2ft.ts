@@ -95,6 +95,7 @@ const addAt = (whole: Tensor, part: Tensor, entries: readonly number[], axis: nu
 const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
   paper: s2ftCard,
   source: 'src/adapt/s2ft.ts',
+  reproduction: async () => (await import('./s2ft.repro.js')).experiment,
   peftType: 'S2FT',
   options,
   kinds: ['linear'],

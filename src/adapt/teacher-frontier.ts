@@ -1,0 +1,144 @@
+/**
+ * @file What reproductions of sparse tuning measure: a network that knows one teacher is adapted to another, at the best of
+ * some learning rates, and asked on the way how well it knows either. Two runs compare fairly only where they know the
+ * target equally well.
+ */
+import type { Model } from '../models/index.js'
+import type { MeasureContext } from '../papers/index.js'
+import { heldBatches, teacherBatches, teacherTask } from '../synth/index.js'
+import { adamW, type Batch, evaluator, fit, movedParameters, type Schedule } from '../train/index.js'
+
+export interface FrontierSize {
+  readonly network: { readonly blocks: number; readonly width: number; readonly steps: number }
+  readonly steps: number
+  /** Batches to evaluate on. */
+  readonly held: number
+  /** Steps between evaluations. */
+  readonly every: number
+  /** How many learning rates are tried, of each arm's the last. */
+  readonly rates: number
+}
+
+export const frontierSizes: Readonly<Record<'quick' | 'full', FrontierSize>> = {
+  quick: { network: { blocks: 2, width: 16, steps: 60 }, steps: 30, held: 2, every: 10, rates: 1 },
+  full: { network: { blocks: 6, width: 64, steps: 1500 }, steps: 400, held: 16, every: 20, rates: 2 },
+}
+
+/** The same inputs with other labels, or another teacher on inputs that are shifted. */
+export type Target = 'conflicting' | 'newDomain'
+
+/** The loss on the target at which arms are compared; every arm gets there. */
+const matched: Readonly<Record<Target, number>> = { conflicting: 1.5, newDomain: 1.6 }
+
+export interface FrontierArm {
+  adapt(
+    base: Model,
+    context: { readonly seed: number; readonly calibration: readonly Batch[] },
+  ): Promise<Model>
+  readonly rates: readonly number[]
+}
+
+interface Point {
+  readonly target: number
+  readonly source: number
+}
+
+/** The loss on the source where that on the target first falls to `level`, between evaluations on a straight line. */
+const sourceAt = (points: readonly Point[], level: number): number => {
+  const i = points.findIndex(({ target }) => target <= level)
+  if (i < 0) return points[points.length - 1].source
+  if (i === 0) return points[0].source
+  const [a, b] = [points[i - 1], points[i]]
+  const share = (a.target - level) / (a.target - b.target)
+  return a.source + share * (b.source - a.source)
+}
+
+interface Outcome {
+  readonly model: Model
+  readonly points: readonly Point[]
+}
+
+const lossesOf = async (seed: number, target: Target, size: FrontierSize, signal?: AbortSignal) => {
+  const task = await teacherTask(seed, { ...size.network, signal })
+  const to = task[target]
+  const shift = target === 'newDomain' ? 4 : 0
+  const adapting = teacherBatches(to, { batch: 128, seed: `${target} ${seed}`, shift })
+  const held = heldBatches(
+    teacherBatches(to, { batch: 128, seed: `held ${target} ${seed}`, shift }),
+    size.held,
+  )
+  const kept = heldBatches(teacherBatches(task.source, { batch: 128, seed: `held ${seed}` }), size.held)
+  return { base: task.base, adapting, held, kept }
+}
+
+const run = async (
+  start: Model,
+  rate: number,
+  size: FrontierSize,
+  { adapting, held, kept }: Awaited<ReturnType<typeof lossesOf>>,
+  { signal, seed }: MeasureContext,
+): Promise<Outcome> => {
+  // One evaluator, so that one program is compiled.
+  let asked = held
+  const evaluation = evaluator(start, () => asked)
+  const lossOn = async (batches: Batch[], parameters: Model['parameters']): Promise<number> => {
+    asked = batches
+    return (await evaluation(parameters)).loss
+  }
+  const points: Point[] = []
+  const look = async (parameters: Model['parameters']): Promise<void> => {
+    points.push({ target: await lossOn(held, parameters), source: await lossOn(kept, parameters) })
+  }
+  await look(start.parameters)
+  // Constant at first, and linear to zero over the last half.
+  const schedule: Schedule = (step) => rate * Math.min(1, 2 * (1 - step / size.steps))
+  const { model } = await fit(start, adapting, {
+    steps: size.steps,
+    schedule,
+    optimizer: adamW({ weightDecay: 0 }),
+    seed,
+    signal,
+    hook: async ({ step, parameters }) => {
+      if (step % size.every === 0) await look(parameters)
+    },
+  })
+  signal?.throwIfAborted()
+  return { model, points }
+}
+
+export interface Frontier {
+  readonly model: Model
+  readonly loss: number
+  readonly source: number
+  readonly kept: number
+  readonly rate: number
+  readonly parameters: number
+}
+
+/**
+ * Of the run with the lowest final loss on the target: that loss, the loss on the source at the end (`source`) and when the
+ * target's was `matched` (`kept`), and the rate; and how many numbers train. Logs the frontier as `target` and `source`.
+ */
+export const onFrontier = async (
+  arm: FrontierArm,
+  target: Target,
+  size: FrontierSize,
+  context: MeasureContext,
+): Promise<Frontier> => {
+  const { seed, signal, log } = context
+  const data = await lossesOf(seed, target, size, signal)
+  const start = await arm.adapt(data.base, { seed, calibration: heldBatches(data.adapting, 4) })
+  let best: (Outcome & { readonly rate: number }) | undefined
+  const last = ({ points }: Outcome): Point => points[points.length - 1]
+  for (const rate of arm.rates.slice(-size.rates)) {
+    const outcome = await run(start, rate, size, data, context)
+    if (!best || last(outcome).target < last(best).target) best = { ...outcome, rate }
+  }
+  best!.points.forEach((point, i) =>
+    log({ step: i * size.every, [`${target} loss`]: point.target, [`${target} source loss`]: point.source }),
+  )
+  const parameters = Object.values(movedParameters(start)).reduce((n, v) => n + v.data.length, 0)
+  const { target: loss, source } = last(best!)
+  const kept = sourceAt(best!.points, matched[target])
+  return { model: best!.model, loss, source, kept, rate: best!.rate, parameters }
+}
