@@ -141,6 +141,9 @@ export const cfgDistillation: Procedure<CfgDistillationOptions> = procedure<CfgD
       return { report: { quality: found(quality) }, notes, save: (folder) => quality.model.save(folder) }
     const variety = await distilGuidance(base, teacher, prompts, { ...settings, diversity: given.diversity })
     const recipe = interpolation('./quality', './variety', given.mix)
+    notes.push(
+      'For another mix change the weights in mergekit_config.yml, and merge it from inside its folder.',
+    )
     return {
       report: {
         base: checkpoint.folder,

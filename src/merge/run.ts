@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, join, resolve, sep } from 'node:path'
+import { basename, dirname, join, resolve, sep } from 'node:path'
 import {
   Checkpoint,
   copyCompanions,
@@ -100,6 +100,12 @@ const isFinished = async (out: string, source: string): Promise<boolean> => {
   )
 }
 
+/** The folder's name; where a hidden one is being filled, that of the folder it is for. */
+const titleOf = (out: string): string => {
+  const path = resolve(out)
+  return basename(basename(path).startsWith('.') ? dirname(path) : path)
+}
+
 const writePlan = async (
   recipe: Recipe,
   plan: MergePlan,
@@ -115,7 +121,7 @@ const writePlan = async (
   await staging.publish(shards.length, {
     ...files,
     ...(shards.length > 1 ? { 'model.safetensors.index.json': json(indexOf(shards)) } : {}),
-    'README.md': modelCard(basename(resolve(out)), recipe, options.source),
+    'README.md': modelCard(titleOf(out), recipe, options.source),
     'mergekit_config.yml': options.source,
     'config.json': json(plan.config),
   })

@@ -323,11 +323,11 @@ describe('weft merge --method unconstrained-merging', () => {
     await using b = await open(at('b'))
     const result = await unconstrainedMerging([a, b], { base, data, evaluation: data, evaluations: 24 })
     const { searches, heldOut } = result.report as never as {
-      searches: { recipe: never; evaluations: number; score: number }[]
+      searches: { recipe: never; evaluations: number; value: number }[]
       heldOut: { merged: number }
     }
     expect(searches[0].evaluations).toBe(24)
-    expect(heldOut.merged).toBeCloseTo(searches[0].score, 4)
+    expect(heldOut.merged).toBeCloseTo(searches[0].value, 4)
     await result.save(at('out'))
     await mergeRecipe(searches[0].recipe, at('again'))
     const bytes = (name: string): Promise<Buffer> => readFile(join(at(name), 'model.safetensors'))

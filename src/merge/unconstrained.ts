@@ -119,16 +119,24 @@ const judge = async (
   }
 }
 
+/** What a score stands for: of losses the lowest has the highest score. Null where it is none. */
+const valueOf = (score: number, metric: UnconstrainedOptions['score']): number | null =>
+  !Number.isFinite(score) ? null : metric === 'loss' ? -score : score
+
 /** A search as the report has it. */
-const searchReport = ({ layout, best, recipe, log }: SearchResult): JsonObject => ({
+const searchReport = (
+  { layout, best, recipe, log }: SearchResult,
+  metric: UnconstrainedOptions['score'],
+): JsonObject => ({
   operator: layout.operator,
   models: [...layout.models],
   groups: layout.groups.map(({ name }) => name),
   coefficients: decodeGenome(layout, best.genome).map((group) => group.map((c) => ({ ...c }))),
   genome: [...best.genome],
-  score: best.score,
+  metric,
+  value: valueOf(best.score, metric),
   evaluations: log.length,
-  log: log.map(({ score }) => (Number.isFinite(score) ? score : null)),
+  log: log.map(({ score }) => valueOf(score, metric)),
   recipe: recipe as unknown as JsonObject,
 })
 
@@ -176,7 +184,7 @@ const heldOut = async (
   const { score } = await judge(first, context.evaluation, given, context)
   const scores: [string, number][] = [['merged', await score(await mergedInMemory(search.recipe, opened))]]
   for (const [name, checkpoint] of opened) scores.push([name, await score(checkpoint)])
-  return { heldOut: Object.fromEntries(scores) }
+  return { heldOut: Object.fromEntries(scores.map(([name, s]) => [name, valueOf(s, given.score)])) }
 }
 
 /** Of one shape: searched, and written as an ordinary recipe. */
@@ -191,7 +199,7 @@ const mergeAlike = async (
   return {
     report: {
       plan: ['search'],
-      searches: [searchReport(search)],
+      searches: [searchReport(search, given.score)],
       ...(await heldOut(merged, given, context)),
     },
     notes: [
@@ -260,7 +268,7 @@ const mergeUnlike = async (
     report: {
       plan: groups.map((group) => group.map(({ folder }) => folder)),
       pivot: pivot.checkpoint.folder,
-      searches: searches.map(searchReport),
+      searches: searches.map((search) => searchReport(search, given.score)),
       fused: fused.map(({ chosen, loss }, i) => ({ source: sources[i].checkpoint.folder, chosen, loss })),
       combined: fused.length > 1 ? given.combine : 'one source',
     },
