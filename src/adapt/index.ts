@@ -5,10 +5,13 @@
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
+import type { CataloguedMethod } from '../papers/families.js'
 import { mhr } from './mhr.js'
 import { mos } from './mos.js'
 import { oft } from './oft.js'
 import { pTuning } from './p-tuning.js'
+import { mam } from './mam.js'
+import { peftSurvey } from './peft-survey.js'
 import { poly } from './poly.js'
 import { prefix } from './prefix.js'
 import { prompt } from './prompt.js'
@@ -47,6 +50,9 @@ export { nf4, type Nf4Model, type Nf4Options } from './nf4.js'
 export { adapterInput, adapterRows, mixed } from './mixed.js'
 export { oft, type OftOptions } from './oft.js'
 export { pTuning, type PTuningOptions } from './p-tuning.js'
+export { mam, type MamOptions } from './mam.js'
+export { type Cost, costs, peftSurvey } from './peft-survey.js'
+export { savedBytes } from './saved-bytes.js'
 export { poly, type PolyOptions } from './poly.js'
 export { prefix, type PrefixOptions } from './prefix.js'
 export { prompt, type PromptOptions } from './prompt.js'
@@ -74,12 +80,16 @@ export const methods: readonly AdapterMethod<never>[] = [
   prefix,
   pTuning,
   fish,
+  mam,
   mos,
   mhr,
   s2ft,
   lift,
   ist,
 ] as readonly AdapterMethod<never>[]
+
+/** What the family has in the catalogue: its methods, and the survey that they come from. */
+export const papers: readonly CataloguedMethod[] = [...methods, peftSurvey]
 
 /**
  * The adapter in `folder` (PEFT's or Weft's; `name` for one in a sub-folder) on its base. Throws CheckpointError for a

@@ -84,47 +84,4 @@ export const adapt: readonly Paper[] = [
     ],
     terms: ['pruning', 'sparsity', 'LoRA', 'robust PCA', 'GreBsmo', 'PEFT', 'compression'],
   },
-  {
-    id: 'ist',
-    title:
-      'Layer-wise Importance Matters: Less Memory for Better Performance in Parameter-efficient Fine-tuning of Large Language Models',
-    date: '2024-10-15',
-    authors: 7,
-    arxiv: '2410.11772',
-    code: 'https://github.com/Kaiseem/IST',
-    family: 'adapt',
-    summary:
-      'A wrapper around any adapter that sits in layers. At each step only a quarter of the layers is updated, drawn by an importance score; now and then a few random choices are compared by their loss, and the scores move as in policy-gradient learning. Gradients and activations of the other layers need not be kept, and the adapter file does not change.',
-    claims: [
-      { quantity: 'layers trained in a step', value: 25, unit: 'percent', baseline: 'all layers' },
-      {
-        quantity: 'better results with less memory',
-        baseline: 'updating all layers',
-        condition: 'several LLMs, LoRA and adapters',
-      },
-    ],
-    terms: ['layer selection', 'importance sampling', 'LoRA', 'memory saving', 'reinforcement', 'PEFT'],
-  },
-  {
-    id: 'peft-survey',
-    title: 'Parameter-Efficient Fine-Tuning for Large Models: A Comprehensive Survey',
-    date: '2024-03-21',
-    authors: 5,
-    arxiv: '2403.14608',
-    family: 'adapt',
-    summary:
-      'A map of the ways to tune a frozen model by a small part: modules that are added, entries that are selected, updates that are reparameterised, and mixtures of these, with formulas, costs of training and serving, and the systems built around them. Weft turns it into one interface, an exact counter of parameters and bytes for a given model, and the set of baselines that other adapters are measured against.',
-    claims: [{ quantity: 'classifies the methods; measures nothing new' }],
-    terms: [
-      'LoRA',
-      'adapter',
-      'prompt tuning',
-      'prefix tuning',
-      'BitFit',
-      'IA3',
-      'taxonomy',
-      'review',
-      'overview',
-    ],
-  },
 ]
