@@ -208,6 +208,11 @@ export const experiment: Reproduction = reproduction(fusionX, {
       paper: 'better averages than fusion without selection',
     }),
     holds('no language is worse than without fusion', (m) => m.gate.worst.below(0), full),
+    holds(
+      'it disturbs less than the mean of all sources',
+      (m) => m.gate.interference.below(m.mean.interference),
+      full,
+    ),
     holds('the gate finds the best source of nine rows in ten', (m) => m.gate.hit.above(0.9), full),
     holds(
       'the feedback loss spreads what is heard',
@@ -217,7 +222,11 @@ export const experiment: Reproduction = reproduction(fusionX, {
     holds(
       'a gate taught by the student alone, without feedback, ends on one source',
       (m) => m.gatePaper.entropy.below(0.1),
-      full,
+      {
+        ...full,
+        known: 'fails',
+        why: 'on two seeds of three it does; on the third it still hears a second one now and then',
+      },
     ),
     holds('and then disturbs', (m) => m.gatePaper.interference.above(0.15), full),
     holds('the gate beats the best source of each row', (m) => m.gate.loss.below(m.bestSource.loss), {
@@ -228,7 +237,7 @@ export const experiment: Reproduction = reproduction(fusionX, {
     }),
     notShown(
       'half the interference of FuseLLM as sources are added',
-      'every fusion that chooses at all improves every language here, so there is no interference to halve',
+      'neither the best source nor the gate makes any language worse here, so there is nothing to halve',
       { paper: 'up to 50 % less knowledge interference' },
     ),
     notShown(
