@@ -26,7 +26,7 @@ const shapes = [[hidden, width], [hidden], [classes, hidden], [classes]] as cons
 
 /** What the two sizes of the experiment differ in. */
 const sizes = {
-  quick: { models: 16, training: 100, steps: 150, samples: 10, test: 500, width: 64 },
+  quick: { models: 12, training: 60, steps: 80, samples: 8, test: 500, width: 32 },
   full: { models: 60, training: 300, steps: 5000, samples: 50, test: 4000, width: 256 },
 }
 type Size = (typeof sizes)['full']

@@ -1,46 +1,37 @@
 /** @file A merged layer's weights by least squares: such that it puts out what both models' layers do. */
 import { UsageError, WeftError } from '../errors.js'
-import { type Matrix, matrix, NotPositiveDefiniteError, solvePositiveDefinite } from '../linalg/index.js'
-import { value, type Value } from '../tensor/index.js'
+import {
+  type Matrix,
+  matrix,
+  multiply,
+  NotPositiveDefiniteError,
+  solvePositiveDefinite,
+} from '../linalg/index.js'
+import { value } from '../tensor/index.js'
 import { outputAxis } from './permutation/index.js'
-import type { LayerSums } from './pleas-sums.js'
+import type { LayerStart, LayerSums } from './pleas-sums.js'
 import { owners, type WideAxis } from './pleas-split.js'
 
 /** What a layer was and became. */
-export interface Solved {
-  readonly weight: Value
-  readonly bias?: Value
+export interface Solved extends LayerStart {
   /** Squared error of the layer's outputs relative to their squares: with the weights before, and with these. */
   readonly before: number
   readonly after: number
 }
 
-/** A layer's weight and bias as the matrix that rows are multiplied with: [k, out]. */
-const toMatrix = ({ xy, spec, bias }: LayerSums, weight: Value, offset?: Value): Matrix => {
-  const out = matrix(xy.rows, xy.cols)
-  const data = weight.data as Float32Array
-  const k = xy.rows - Number(bias)
+/** The weights with a change, [k, out], added. */
+const changed = ({ spec, start: { weight, bias } }: LayerSums, change: Matrix): LayerStart => {
+  const { cols, data } = change
+  const k = change.rows - Number(bias !== undefined)
+  const sum = Float64Array.from(weight.data as Float32Array)
   for (let i = 0; i < k; i++)
-    for (let o = 0; o < xy.cols; o++)
-      out.data[i * xy.cols + o] = outputAxis(spec) === 0 ? data[o * k + i] : data[i * xy.cols + o]
-  if (offset) out.data.set(offset.data as Float32Array, k * xy.cols)
-  return out
-}
-
-const fromMatrix = (
-  { spec, bias }: LayerSums,
-  w: Matrix,
-  shape: readonly number[],
-): Pick<Solved, 'weight' | 'bias'> => {
-  const k = w.rows - Number(bias)
-  const data = new Float32Array(k * w.cols)
-  for (let i = 0; i < k; i++)
-    for (let o = 0; o < w.cols; o++)
-      data[outputAxis(spec) === 0 ? o * k + i : i * w.cols + o] = w.data[i * w.cols + o]
-  const weight = value(data, shape, 'float32')
-  return bias
-    ? { weight, bias: value(new Float32Array(w.data.subarray(k * w.cols)), [w.cols], 'float32') }
-    : { weight }
+    for (let o = 0; o < cols; o++)
+      sum[outputAxis(spec) === 0 ? o * k + i : i * cols + o] += data[i * cols + o]
+  const offsets = bias && Float32Array.from(bias.data as Float32Array, (x, o) => x + data[k * cols + o])
+  return {
+    weight: value(Float32Array.from(sum), weight.shape, 'float32'),
+    ...(offsets ? { bias: value(offsets, [cols], 'float32') } : {}),
+  }
 }
 
 /** Rows and columns of a matrix. */
@@ -50,22 +41,15 @@ const part = ({ cols, data }: Matrix, rows: readonly number[], columns: readonly
   return out
 }
 
-/** Σ |x W - y|², from the sums alone. */
-const residual = ({ xx, xy, yy }: LayerSums, w: Matrix): number => {
-  let total = yy.reduce((sum, y) => sum + y, 0)
-  const n = w.cols
-  for (let i = 0; i < w.rows; i++) {
-    const row = new Float64Array(n)
-    for (let j = 0; j < w.rows; j++)
-      for (let o = 0, x = xx.data[i * w.rows + j]; o < n; o++) row[o] += x * w.data[j * n + o]
-    for (let o = 0; o < n; o++) total += w.data[i * n + o] * (row[o] - 2 * xy.data[i * n + o])
-  }
+/** Σ |e - x D|² for a change D of the weights, from the sums alone. */
+const residual = ({ xx, xe, ee }: LayerSums, change: Matrix): number => {
+  const { data: moved } = multiply(xx, change)
+  const total = change.data.reduce((sum, d, i) => sum + d * (moved[i] - 2 * xe.data[i]), ee)
   return Math.max(0, total)
 }
 
-/** X^T X as it is in exact arithmetic, symmetric, with λ on its diagonal. */
-const ridged = (xx: Matrix, lambda: number): Matrix => {
-  const { rows: n, data } = xx
+/** Σ x xᵀ as it is in exact arithmetic, symmetric, with λ on its diagonal. */
+const ridged = ({ rows: n, data }: Matrix, lambda: number): Matrix => {
   const out = matrix(n, n)
   for (let i = 0; i < n; i++)
     for (let j = 0; j < n; j++)
@@ -79,71 +63,47 @@ const meanDiagonal = ({ rows, data }: Matrix): number => {
   return sum / rows
 }
 
-/** Solves (X^T X + λ) W = X^T Y + λ W₀ with λ = ridge times the mean diagonal. */
-const solveRidge = (xx: Matrix, xy: Matrix, start: Matrix, ridge: number, layer: string): Matrix => {
-  const lambda = ridge * meanDiagonal(xx)
-  // Nothing ever enters: every solution is as good as the start.
-  if (meanDiagonal(xx) === 0) return start
-  const target = matrix(
-    xy.rows,
-    xy.cols,
-    xy.data.map((x, i) => x + lambda * start.data[i]),
-  )
+/** D with (Σ x xᵀ + λ) D = Σ x eᵀ, where λ = ridge times the mean diagonal: the change of the weights. */
+const solveRidge = (xx: Matrix, xe: Matrix, ridge: number, layer: string): Matrix => {
+  const size = meanDiagonal(xx)
+  // Nothing ever enters: no weights are better than those there are.
+  if (size === 0) return matrix(xe.rows, xe.cols)
   try {
-    return solvePositiveDefinite(ridged(xx, lambda), target)
+    return solvePositiveDefinite(ridged(xx, ridge * size), xe)
   } catch (cause) {
     if (!(cause instanceof NotPositiveDefiniteError)) throw cause
     throw new UsageError(
       'SingularLayer',
       `ridge = ${ridge}: the features of ${layer} do not determine its weights`,
-      {
-        hint: 'Give more data, or a ridge such as 1e-4.',
-        cause,
-      },
+      { hint: 'Give more data, or a ridge such as 1e-4.', cause },
     )
   }
 }
 
 /**
- * The layer's weights from its sums. `wide`: of its weight; `start`: the weights by permutation alone, towards which
- * `ridge` (relative to the mean diagonal of X^T X) pulls. Blocks between what is only the one model's and what is only
- * the other's stay 0. Throws WeftError naming the layer when its activations are not finite.
+ * The layer's weights from its sums: those with the least error, `ridge` (relative to the mean diagonal of Σ x xᵀ)
+ * pulling towards the weights by permutation alone. `wide`: of its weight. Blocks between what is only the one model's
+ * and what is only the other's stay 0. Throws WeftError naming the layer when its activations are not finite.
  */
-export const solveLayer = (
-  sums: LayerSums,
-  wide: readonly WideAxis[],
-  start: { readonly weight: Value; readonly bias?: Value },
-  ridge: number,
-): Solved => {
-  const { spec, xx, xy, yy, bias } = sums
+export const solveLayer = (sums: LayerSums, wide: readonly WideAxis[], ridge: number): Solved => {
+  const { spec, start, xx, xe, ee, yy } = sums
   const layer = spec.name.replace(/\.weight$/, '')
-  if (![...yy, meanDiagonal(xx)].every(Number.isFinite))
+  if (![yy, meanDiagonal(xx)].every(Number.isFinite))
     throw new WeftError('NotFiniteActivations', `${layer}: its activations are not finite on the data given`)
-  const before = toMatrix(sums, start.weight, start.bias)
   const [made, read] = [wide[outputAxis(spec)].owner, wide[1 - outputAxis(spec)].owner]
-  const kernel = (xx.rows - Number(bias)) / read.length
-  const enters = (row: number): number =>
-    row < xx.rows - Number(bias) ? read[Math.floor(row / kernel)] : owners.both
-  const solution = matrix(xy.rows, xy.cols)
+  const k = xx.rows - Number(start.bias !== undefined)
+  const kernel = k / read.length
+  const enters = (row: number): number => (row < k ? read[Math.floor(row / kernel)] : owners.both)
+  const change = matrix(xe.rows, xe.cols)
   for (const owner of new Set(made)) {
     const columns = [...made.keys()].filter((o) => made[o] === owner)
     const other = owner === owners.first ? owners.second : owner === owners.second ? owners.first : -1
     const rows = Array.from({ length: xx.rows }, (_, i) => i).filter((i) => enters(i) !== other)
-    const own = solveRidge(
-      part(xx, rows, rows),
-      part(xy, rows, columns),
-      part(before, rows, columns),
-      ridge,
-      layer,
-    )
+    const own = solveRidge(part(xx, rows, rows), part(xe, rows, columns), ridge, layer)
     rows.forEach((i, r) =>
-      columns.forEach((o, c) => (solution.data[i * xy.cols + o] = own.data[r * columns.length + c])),
+      columns.forEach((o, c) => (change.data[i * xe.cols + o] = own.data[r * columns.length + c])),
     )
   }
-  const scale = yy.reduce((sum, y) => sum + y, 0) || 1
-  return {
-    ...fromMatrix(sums, solution, start.weight.shape),
-    before: residual(sums, before) / scale,
-    after: residual(sums, solution) / scale,
-  }
+  const scale = yy || 1
+  return { ...changed(sums, change), before: ee / scale, after: residual(sums, change) / scale }
 }

@@ -1,7 +1,7 @@
 /** @file The sums over data that a merged layer's least squares needs. */
 import { type Matrix, matrix } from '../linalg/index.js'
 import type { Model, WeightSpec } from '../models/index.js'
-import { concat, ones, type Tensor, tensor } from '../tensor/index.js'
+import { bound, concat, ones, sizeOf, type Tensor, tensor, type Value } from '../tensor/index.js'
 import type { Batch } from '../train/loss.js'
 import { outputAxis } from './permutation/index.js'
 import {
@@ -33,34 +33,51 @@ const mixed = (a: Tensor, b: Tensor, { from, owner }: WideAxis, axis: number, ro
   return rows === 'averaged' ? first.add(second) : concat([first, second], 0)
 }
 
-/** Sums over all rows x of what enters a layer (a 1 behind where it has a bias) and y of what it should put out. */
+/** A layer's weights before it is solved. */
+export interface LayerStart {
+  readonly weight: Value
+  readonly bias?: Value
+}
+
+/**
+ * Sums over all rows x of what enters a layer (a 1 behind where it has a bias), y of what it should put out, and
+ * e = y - x W of what its weights W leave of that. The error is summed rather than y, so that weights which are right
+ * already lose nothing to rounding.
+ */
 export interface LayerSums {
   readonly spec: WeightSpec
-  readonly bias: boolean
+  readonly start: LayerStart
   /** Σ x xᵀ, [k, k]. */
   readonly xx: Matrix
-  /** Σ x yᵀ, [k, out]. */
-  readonly xy: Matrix
-  /** Σ y², [out]. */
-  readonly yy: Float64Array
+  /** Σ x eᵀ, [k, out]. */
+  readonly xe: Matrix
+  /** Σ e², over all outputs. */
+  readonly ee: number
+  /** Σ y², over all outputs. */
+  readonly yy: number
   /** How many rows. */
   readonly rows: number
 }
 
-/** The sums of every linear module and convolution in `layers` (by the names of their weights), for `fit`. */
+/** What the sums of all layers are made of. */
+interface Merging {
+  readonly wide: ReadonlyMap<string, readonly WideAxis[]>
+  readonly startOf: (spec: WeightSpec) => LayerStart
+  readonly rows: Rows
+}
+
+/** The sums of every linear module and convolution in `layers`. startOf: their weights before. */
 export async function* layerSums(
   [a, b]: readonly [Model, Model],
   layers: readonly WeightSpec[],
-  wide: ReadonlyMap<string, readonly WideAxis[]>,
+  merging: Merging,
   batches: Batches,
-  { rows = 'averaged', signal }: { readonly rows?: Rows; readonly signal?: AbortSignal } = {},
+  signal?: AbortSignal,
 ): AsyncGenerator<LayerSums> {
-  const sizesOf = (spec: WeightSpec): { k: number; out: number; bias: boolean } => {
-    const [o, i] = [outputAxis(spec), 1 - outputAxis(spec)]
-    const axes = wide.get(spec.name)!
-    const bias = wide.has(spec.name.replace(/weight$/, 'bias'))
-    const kernel = spec.shape.slice(2).reduce((n, d) => n * d, 1)
-    return { k: axes[i].from.length * kernel + Number(bias), out: axes[o].from.length, bias }
+  const sizesOf = (spec: WeightSpec): { k: number; out: number } => {
+    const { weight, bias } = merging.startOf(spec)
+    const out = weight.shape[outputAxis(spec)]
+    return { k: sizeOf(weight.shape) / out + Number(bias !== undefined), out }
   }
   for (const pass of inPasses(layers, (spec) => sizesOf(spec).k * (sizesOf(spec).k + sizesOf(spec).out))) {
     const sums = await summed(
@@ -68,34 +85,45 @@ export async function* layerSums(
       (batch) => {
         const [first, second] = [sitesOf(a, batch), sitesOf(b, batch)]
         const results: Record<string, Tensor> = {}
-        for (const spec of pass) {
-          const { bias } = sizesOf(spec)
+        for (const { name } of pass) {
           const pieces = first.flatMap((site, i) =>
-            site.spec.name === spec.name ? [piecesOf(site, second[i], wide, { bias, rows, batch })] : [],
+            site.spec.name === name ? [piecesOf(site, second[i], merging, batch)] : [],
           )
-          for (const part of ['xx', 'xy', 'yy', 'rows'] as const)
-            results[`${spec.name} ${part}`] = pieces.map((p) => p[part]).reduce((s, x) => s.add(x))
+          for (const part of ['xx', 'xe', 'ee', 'yy', 'rows'] as const)
+            results[`${name} ${part}`] = pieces.map((p) => p[part]).reduce((s, x) => s.add(x))
         }
         return results
       },
       signal,
     )
     for (const spec of pass) {
-      const { k, out, bias } = sizesOf(spec)
+      const { k, out } = sizesOf(spec)
       const of = (part: string): Float64Array => sums[`${spec.name} ${part}`]
-      const xx = matrix(k, k, of('xx'))
-      yield { spec, bias, xx, xy: matrix(k, out, of('xy')), yy: of('yy'), rows: of('rows')[0] }
+      const [xx, xe] = [matrix(k, k, of('xx')), matrix(k, out, of('xe'))]
+      yield {
+        ...{ spec, start: merging.startOf(spec), xx, xe },
+        ...{ ee: of('ee')[0], yy: of('yy')[0], rows: of('rows')[0] },
+      }
     }
   }
+}
+
+const boundTo = (v: Value): Tensor => bound({ kind: 'memory', dtype: v.dtype, shape: v.shape, value: v })
+
+/** A column of ones, one for each row that is not padding. */
+const countedRows = ({ y, options }: Site, rows: Rows, batch: Batch<Tensor>): Tensor => {
+  const one = ones(options ? [y.size / y.shape[1], 1] : [...y.shape.slice(0, -1), 1])
+  const real = unpadded(one, batch)
+  return rowsOf(rows === 'stacked' ? concat([real, real], 0) : real, false)
 }
 
 /** The sums of one layer on one batch, as graphs. */
 const piecesOf = (
   first: Site,
   second: Site,
-  wide: ReadonlyMap<string, readonly WideAxis[]>,
-  { bias, rows, batch }: { readonly bias: boolean; readonly rows: Rows; readonly batch: Batch<Tensor> },
-): Record<'xx' | 'xy' | 'yy' | 'rows', Tensor> => {
+  { wide, startOf, rows }: Merging,
+  batch: Batch<Tensor>,
+): Record<'xx' | 'xe' | 'ee' | 'yy' | 'rows', Tensor> => {
   const { spec, options } = first
   const out = outputAxis(spec)
   const [made, read] = [wide.get(spec.name)![out], wide.get(spec.name)![1 - out]]
@@ -106,23 +134,17 @@ const piecesOf = (
   const features = mix(first.x, second.x, read)
   const y = rowsOf(targets, options !== undefined)
   const x = options ? patchesOf(features, spec.shape.slice(2), targets, options) : rowsOf(features, false)
-  const one = ones([...first.y.shape.slice(0, -1), 1])
-  const counted = options
-    ? ones([x.shape[0], 1])
-    : rowsOf(
-        rows === 'stacked'
-          ? concat(
-              [one, one].map((t) => unpadded(t, batch)),
-              0,
-            )
-          : unpadded(one, batch),
-        false,
-      )
+  const counted = countedRows(first, rows, batch)
+  const { weight, bias } = startOf(spec)
+  const w = boundTo(weight)
+  const linear = x.matmul(out === 0 ? w.reshape([made.from.length, -1]).t() : w)
+  const e = y.sub(bias ? linear.add(counted.mul(boundTo(bias))) : linear)
   const full = bias ? concat([x, counted], 1) : x
   return {
     xx: full.t().matmul(full),
-    xy: full.t().matmul(y),
-    yy: y.square().sum(0),
+    xe: full.t().matmul(e),
+    ee: e.square().sum().reshape([1]),
+    yy: y.square().sum().reshape([1]),
     rows: counted.sum().reshape([1]),
   }
 }

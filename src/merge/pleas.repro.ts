@@ -24,7 +24,7 @@ const classes = 10
 
 /** What the two sizes of the experiment differ in. */
 const sizes = {
-  quick: { hidden: 24, steps: 250, examples: 4000, unlabelled: 1000, test: 1000 },
+  quick: { hidden: 16, steps: 150, examples: 2000, unlabelled: 400, test: 500 },
   full: { hidden: 64, steps: 2000, examples: 8000, unlabelled: 2000, test: 4000 },
 }
 type Size = (typeof sizes)['full']

@@ -56,7 +56,7 @@ const configs = {
 } satisfies Record<string, JsonObject>
 type Name = keyof typeof configs
 
-const count = 6
+const count = 3
 
 /** Some inputs for each architecture; the llama's second row is half padding. */
 const batchFor = (name: Name, seed: string, size = 16): Batch => {
@@ -162,30 +162,26 @@ describe.each(names)('of a %s', (name) => {
       )
   })
 
-  it('a layer that is solved never leaves more of its targets than permutation alone', async () => {
-    const { report } = await pleasMerge([a, b], { ratio: 0.5, data: data(name) })
-    const layers = Object.entries(report.layers as Record<string, { before: number; after: number }>)
-    expect(layers.length).toBeGreaterThan(2)
-    for (const [layer, { before, after }] of layers) expect(after, layer).toBeLessThan(before + 1e-6)
-    expect(layers.some(([, { before, after }]) => after < 0.9 * before)).toBe(true)
-  })
-
-  it('is given again by the same inputs, bit by bit', async () => {
-    const merged = () => pleasMerge([a, b], { ratio: 0.25, data: data(name) })
-    expect((await merged()).tensors).toEqual((await merged()).tensors)
-  })
-
-  it('saved, it loads and computes what it did', async () => {
+  it('layers are solved better than by permutation, and the folder computes what the same inputs give again', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'weft-pleas-'))
     try {
       const given = { ratio: 0.5, data: data(name) }
-      await (await pleas([a, b], given)).save(folder)
+      const merged = await pleas([a, b], given)
+      const layers = Object.entries(merged.report.layers as Record<string, { before: number; after: number }>)
+      expect(layers.length).toBeGreaterThan(2)
+      for (const [layer, { before, after }] of layers) expect(after, layer).toBeLessThan(before + 1e-6)
+      expect(layers.some(([, { before, after }]) => after < 0.9 * before)).toBe(true)
+      expect(merged.report.cost).toBeGreaterThan(1.2)
+
+      await merged.save(folder)
       await using saved = await open(folder)
-      const { model, report } = await pleasMerge([a, b], given)
-      expect(
-        largestDifference(await checkpointLogits(saved, test), await logitsOf(model, test)),
-      ).toBeLessThan(1e-5)
-      expect(report.cost).toBeGreaterThan(1.2)
+      const again = await pleasMerge([a, b], given)
+      expect(await readTensors(saved)).toEqual(again.tensors)
+      const difference = largestDifference(
+        await checkpointLogits(saved, test),
+        await logitsOf(again.model, test),
+      )
+      expect(difference).toBeLessThan(1e-5)
     } finally {
       await rm(folder, { recursive: true, force: true })
     }
@@ -202,8 +198,7 @@ describe.each(['mlp', 'resnet'] as const)('of a %s, where no norm spans units', 
       const { model, report } = await pleasMerge([a, b], { budget: 2, leastSquares, data: data(name) })
       const [x, y] = [await checkpointLogits(a, test), await checkpointLogits(b, test)]
       const average = x.map((v, i) => (v + y[i]) / 2)
-      // The ridge pulls to the exact solution, so it takes nothing away.
-      expect(largestDifference(await logitsOf(model, test), average)).toBeLessThan(leastSquares ? 1e-4 : 1e-5)
+      expect(largestDifference(await logitsOf(model, test), average)).toBeLessThan(1e-5)
       expect(report.cost).toBeCloseTo(2, 9)
     },
   )

@@ -28,7 +28,7 @@ import {
   type WideAxis,
   type Widening,
 } from './pleas-split.js'
-import { layerSums } from './pleas-sums.js'
+import { layerSums, type LayerStart } from './pleas-sums.js'
 import {
   checkSameTensors,
   insideUnit,
@@ -229,17 +229,14 @@ const solved = async (
   const found: Record<string, JsonObject> = {}
   const tensors: Record<string, Value> = { ...start }
   const thin: string[] = []
-  for await (const sums of layerSums(models, layers, wide, batches, { rows: given.rows, signal })) {
+  const biasOf = (name: string): string => name.replace(/weight$/, 'bias')
+  const startOf = ({ name }: WeightSpec): LayerStart => ({ weight: start[name], bias: start[biasOf(name)] })
+  const merging = { wide, startOf, rows: given.rows }
+  for await (const sums of layerSums(models, layers, merging, batches, signal)) {
     const { name } = sums.spec
-    const biasName = name.replace(/weight$/, 'bias')
-    const { weight, bias, before, after } = solveLayer(
-      sums,
-      wide.get(name)!,
-      { weight: start[name], bias: sums.bias ? start[biasName] : undefined },
-      given.ridge,
-    )
+    const { weight, bias, before, after } = solveLayer(sums, wide.get(name)!, given.ridge)
     tensors[name] = weight
-    if (bias) tensors[biasName] = bias
+    if (bias) tensors[biasOf(name)] = bias
     if (sums.rows < sums.xx.rows) thin.push(name.replace(/\.weight$/, ''))
     found[name.replace(/\.weight$/, '')] = { before, after, rows: sums.rows }
     const done = Object.keys(found).length
