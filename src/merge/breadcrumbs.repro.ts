@@ -66,12 +66,12 @@ const tune = async (seed: number, quick: boolean, signal?: AbortSignal): Promise
   const size = quick ? sizes.quick : sizes.full
   const first = gaussianMixture({ classes: 10, width: 32, prototypes: 2, seed: `crumbs ${seed}` })
   const targets = Array.from({ length: tasks }, (_, t) =>
-    first.shifted({ seed: `crumbs task ${seed} ${t}`, move: 0.8, offset: 4 }),
+    first.shifted({ seed: `crumbs task ${seed} ${t}`, move: 1.3, offset: 8 }),
   )
   const config = { model_type: 'weft_mlp', sizes: [32, size.width, size.width, 10], hidden_act: 'relu' }
   const train = async (model: Model, data: LabelledData, steps: number, name: string): Promise<Model> => {
-    const options = { steps, learningRate: 1e-3, optimizer: adamW({ weightDecay: 0 }), signal }
-    const result = await fit(model, minibatches(data, 64, `${name} ${seed}`), options)
+    const options = { steps, learningRate: 2e-3, optimizer: adamW({ weightDecay: 0 }), signal }
+    const result = await fit(model, minibatches(data, 128, `${name} ${seed}`), options)
     signal?.throwIfAborted()
     return model.with(await onHost(result.model.parameters))
   }
