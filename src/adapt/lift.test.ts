@@ -19,6 +19,7 @@ import {
 } from '../train/index.js'
 import { baseTensor } from './base.js'
 import { type AdaptedModel, lift, type LiftOptions, loadAdapter } from './index.js'
+import { planted, recovered } from './lift-planted.js'
 import { largest, maskKinds, maskOf, type MaskOptions, migrated } from './lift-mask.js'
 
 let base: Checkpoint
@@ -97,26 +98,15 @@ describe('a mask', () => {
   })
 
   it('finds a planted support at its rank, also from a sketch, where magnitude finds half of it', async () => {
-    const n = 128
-    const stream = new Stream('planted')
-    const clean = new Float32Array(n * n)
-    for (let r = 0; r < 4; r++) {
-      const vector = (): Float64Array => {
-        const v = new Float64Array(n)
-        for (const i of stream.permutation(n).slice(0, 14)) v[i] = stream.uniform() < 0.5 ? -1 : 1
-        return v
-      }
-      const [u, v] = [vector(), vector()]
-      for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) clean[i * n + j] += u[i] * v[j]
-    }
-    const support = Int32Array.from(clean.keys()).filter((i) => clean[i] !== 0)
-    const noise = random(n, n, 'noise')
-    const noisy = clean.map((x, i) => x + 0.5 * noise[i])
-    const sizes = [n, n, support.length]
-    const exact = await mask(noisy, sizes)
-    expect(overlap(exact, support)).toBeGreaterThan(0.9)
-    expect(overlap(await mask(noisy, sizes, { svd: 'randomized' }), exact)).toBeGreaterThan(0.9)
-    expect(overlap(await mask(noisy, sizes, { mask: 'magnitude' }), support)).toBeLessThan(0.55)
+    const matrix = planted('test', 0.5)
+    const sizes = [matrix.side, matrix.side, matrix.support.length]
+    expect(await recovered(matrix, { mask: 'principal', filterRank: 4 })).toBeGreaterThan(0.9)
+    expect(await recovered(matrix, { mask: 'magnitude', filterRank: 4 })).toBeLessThan(0.55)
+    const [exact, sketched] = await Promise.all([
+      mask(matrix.data, sizes),
+      mask(matrix.data, sizes, { svd: 'randomized' }),
+    ])
+    expect(overlap(sketched, exact)).toBeGreaterThan(0.9)
   })
 
   it('of bands is whole rows or columns', async () => {

@@ -278,6 +278,7 @@ const tuned = (W: Tensor, { values, indices }: Named<Tensor>): Tensor =>
 export const liftSpec: AdapterSpec<LiftOptions, LiftSettings> = {
   paper: liftCard,
   source: 'src/adapt/lift.ts',
+  reproduction: async () => (await import('./lift.repro.js')).experiment,
   peftType: 'LIFT',
   options,
   kinds: ['linear'],

@@ -54,7 +54,6 @@ const sourceAt = (points: readonly Point[], level: number): number => {
 }
 
 interface Outcome {
-  readonly model: Model
   readonly points: readonly Point[]
 }
 
@@ -92,7 +91,7 @@ const run = async (
   await look(start.parameters)
   // Constant at first, and linear to zero over the last half.
   const schedule: Schedule = (step) => rate * Math.min(1, 2 * (1 - step / size.steps))
-  const { model } = await fit(start, adapting, {
+  await fit(start, adapting, {
     steps: size.steps,
     schedule,
     optimizer: adamW({ weightDecay: 0 }),
@@ -103,11 +102,12 @@ const run = async (
     },
   })
   signal?.throwIfAborted()
-  return { model, points }
+  return { points }
 }
 
 export interface Frontier {
-  readonly model: Model
+  /** What was adapted. */
+  readonly base: Model
   readonly loss: number
   readonly source: number
   readonly kept: number
@@ -140,5 +140,5 @@ export const onFrontier = async (
   const parameters = Object.values(movedParameters(start)).reduce((n, v) => n + v.data.length, 0)
   const { target: loss, source } = last(best!)
   const kept = sourceAt(best!.points, matched[target])
-  return { model: best!.model, loss, source, kept, rate: best!.rate, parameters }
+  return { base: data.base, loss, source, kept, rate: best!.rate, parameters }
 }
