@@ -5,7 +5,7 @@ import { type Checkpoint, open } from '../checkpoint/index.js'
 import { decoder, type Model, openModel } from '../models/index.js'
 import { compile, type Tensor, toNumbers, type Value, valueOf } from '../tensor/index.js'
 import { forward } from '../train/index.js'
-import { type AdaptedModel, bitfit, ia3, loha, lora, vera } from './index.js'
+import { type AdaptedModel, bitfit, ia3, loha, lora, mos, prompt, s2ft, vera } from './index.js'
 import { adapterRows, mixed } from './mixed.js'
 
 const row = [3, 1, 4, 1, 5, 9]
@@ -16,7 +16,7 @@ const idsOf = (rows: number): Value =>
 const logits = async (model: Model, rows: number, adapters?: readonly number[]): Promise<Float64Array[]> => {
   const batch = {
     ids: idsOf(rows),
-    ...(adapters ? { adapters: adapterRows(adapters, 6) } : {}),
+    ...(adapters ? { adapters: adapterRows(adapters, 9) } : {}),
   }
   type Inputs = { parameters: Record<string, Tensor>; batch: Record<string, Tensor> }
   const program = await compile(({ parameters, batch }: Inputs) => forward(model, parameters, batch).logits, {
@@ -41,6 +41,9 @@ beforeAll(async () => {
     await ia3(base),
     await vera(base),
     await loha(base, { rank: 2, targets: ['k_proj', 'down_proj'] }),
+    await mos(base),
+    await s2ft(base, { seed: 1 }),
+    await s2ft(base, { seed: 2 }),
   ]
   adapters = plain.map((model) => noisy(model))
 })
@@ -48,7 +51,7 @@ afterAll(() => checkpoint.close())
 
 describe('several adapters over one base', () => {
   it('gives each row what its adapter gives alone, and the base where there is none', async () => {
-    const rows = [2, -1, 0, 5, 1, 3, 0, 4]
+    const rows = [2, -1, 0, 5, 1, 3, 0, 4, 7, 6, 8]
     const together = await logits(mixed(adapters), rows.length, rows)
     const alone = await Promise.all([...adapters, base].map(async (model) => (await logits(model, 1))[0]))
     rows.forEach((adapter, i) => expect(gap(together[i], alone.at(adapter)!)).toBeLessThan(2e-5))
@@ -69,7 +72,7 @@ describe('several adapters over one base', () => {
 
   it('generates with the cache, every row by its adapter', async () => {
     const rows = [0, -1, 3]
-    const inputs = { adapters: adapterRows(rows, 6) }
+    const inputs = { adapters: adapterRows(rows, 9) }
     const many = decoder(mixed(adapters), { batch: 3, capacity: 16, inputs })
     let next = await many.prefill(rows.map(() => row))
     const singles = rows.map((i) => decoder([...adapters, base].at(i)!, { capacity: 16 }))
@@ -89,6 +92,8 @@ describe('several adapters over one base', () => {
     expect(() => mixed([adapters[0], other])).toThrow(/another base/)
     const whole = await bitfit(base)
     expect(() => mixed([adapters[0], whole])).toThrow(/adapter 1 cannot be switched/)
+    const around = await prompt(base, { tokens: 2 })
+    expect(() => mixed([around])).toThrow(/prompt stands around/)
     expect(() => mixed([])).toThrow(/at least one/)
     for (const wrong of [6, -2, 0.5]) expect(() => adapterRows([0, wrong], 6)).toThrow(/adapter .* of 6/)
   })

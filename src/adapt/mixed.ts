@@ -54,6 +54,9 @@ const check = ({ plan }: AdaptedModel, base: Model, index: number): void => {
       hint: 'Open the base once, and load every adapter on that model.',
     })
   if (whole.length > 0) refuse(index, `it holds a whole '${whole[0]}'`)
+  const { attend, module, forward } = method
+  if (attend ?? module ?? forward)
+    refuse(index, `${method.paper.id} stands around more than modules of weights`)
   const replacing = sites.flatMap(({ parameters }) => Object.values(parameters)).find((p) => p.replaces)
   if (replacing || !(method.linear ?? method.embedding))
     refuse(index, `${method.paper.id} replaces tensors of the base`)
@@ -204,8 +207,8 @@ const contextOf = ({ site }: PlannedSite, below: Weights, trace: Trace): SiteCon
     site.transposed ? below.tensor(`${site.name}.weight`).t() : below.tensor(`${site.name}.weight`),
   bias: () => (below.has(`${site.name}.bias`) ? below.tensor(`${site.name}.bias`) : undefined),
   base: (x) => below.linear(site.name, x),
-  entered(name) {
-    throw new UsageError('NotPerRow', `what enters ${name} is not there row by row`, {
+  entered(...names) {
+    throw new UsageError('NotPerRow', `what enters ${names.join()} is not there row by row`, {
       hint: 'Serve that adapter alone.',
     })
   },
