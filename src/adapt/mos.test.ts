@@ -292,14 +292,15 @@ describe('MoS', () => {
     )
   })
 
-  it('is refused on a model of other depth, and where tables were drawn another way', async () => {
+  it('is refused where there are fewer layers, naming both, and where tables were drawn another way', async () => {
     const folder = join(scratch.path, 'deep')
-    await noisy(await mos(base, { budget: 2, rank: 3 })).save(folder)
-    const shallow = await openModel(await open(goldenFolder('qwen3')))
-    const attempt = loadAdapter(shallow, folder, { force: true })
-    await expect(attempt).rejects.toMatchObject({ code: 'TensorMismatch', exitCode: 3 })
+    await noisy(await mos(base, { budget: 2, rank: 3, targets: ['q_proj'] })).save(folder)
     const path = join(folder, 'adapter_config.json')
     const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>
+    await writeFile(path, JSON.stringify({ ...config, layers_to_transform: [0, 1] }))
+    const attempt = loadAdapter(base, folder, { force: true })
+    await expect(attempt).rejects.toMatchObject({ code: 'TensorMismatch', exitCode: 3 })
+    await expect(attempt).rejects.toThrow(/mos_A.q_proj_32x32.*24.*16|mos_A.q_proj_32x32.*16.*24/)
     await writeFile(path, JSON.stringify({ ...config, table_version: 2 }))
     await expect(loadAdapter(base, folder)).rejects.toThrow(
       /table_version is 2; this Weft draws tables of version 1/,
