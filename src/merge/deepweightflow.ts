@@ -46,7 +46,7 @@ const options = z.strictObject({
   scores: z
     .array(z.number())
     .optional()
-    .describe('how good each model is, higher is better: those far below the median are told'),
+    .describe('how good each model is, higher is better: those far below the median are told (library only)'),
 })
 
 /** Options of `deepweightflow`, all with defaults. */

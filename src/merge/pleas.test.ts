@@ -353,3 +353,17 @@ it('of transformers whose widths only a list could say, Weft’s list is written
   const b = (await createModel(gpt2, { seed: 1 })).checkpoint
   await expect(pleasMerge([b, b], { ratio: 0.5 })).rejects.toThrow(/config\.json can only say/)
 })
+
+it('a residual stream that a norm spans is widened only when asked, and then loads', async () => {
+  const [a, b] = [await newModel('llama', 'a'), await newModel('llama', 'b')]
+  expect((await pleasMerge([a, b], { ratio: 1 })).config.hidden_size).toBe(16)
+  const { config, model } = await pleasMerge([a, b], { ratio: 1, residual: true, data: data('llama') })
+  expect(config).toMatchObject({
+    hidden_size: 32,
+    head_dim: 4,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+  })
+  const logits = await logitsOf(model, batchFor('llama', 'test'))
+  expect(logits.every(Number.isFinite)).toBe(true)
+})

@@ -58,7 +58,9 @@ const options = z.strictObject({
   gains: z
     .record(z.string(), z.number())
     .optional()
-    .describe('what un-merging each group gains: the budget goes to those that gain most'),
+    .describe(
+      'what un-merging each group gains, by its name: the budget goes to those that gain most (library only)',
+    ),
   match: z
     .enum(['activations', 'weights', 'none'])
     .optional()
