@@ -51,6 +51,7 @@ export interface S2ftSettings {
 }
 
 const share = z.number().min(0).max(1)
+const unitLists = z.record(z.string(), z.array(z.number().int().nonnegative()))
 
 const options = commonOptions.extend({
   ratio: share.default(0.03).describe('share of the heads or channels of a target that trains'),
@@ -58,11 +59,8 @@ const options = commonOptions.extend({
   select: z.enum(selections).default('random').describe('by what heads and channels are chosen'),
   order: z.enum(['largest', 'smallest']).default('largest').describe('which end of that order trains'),
   per: z.enum(['model', 'layer']).default('model').describe('choose over all layers together or in each'),
-  calibration: z.custom<readonly Batch[]>(Array.isArray).optional().describe('batches to choose by'),
-  units: z
-    .record(z.string(), z.array(z.number().int().nonnegative()))
-    .optional()
-    .describe('the units themselves'),
+  calibration: z.custom<readonly Batch[]>(Array.isArray).optional(),
+  units: z.custom<S2ftOptions['units']>((given) => unitLists.safeParse(given).success).optional(),
 })
 
 /** The matrices that read an MLP's hidden channels: what the paper's settings train. */

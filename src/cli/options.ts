@@ -81,9 +81,11 @@ const metavariable = (schema: ZodType): string => {
 
 const isList = (schema: ZodType): boolean => alternatives(schema).some((t) => t === 'array' || t === 'record')
 
-/** Commander's options for the keys of `schema`; a boolean gets `--x` and `--no-x`, of which the useful one is shown. */
+/** Commander's options for the keys of `schema`, but those of values that only code can give (`z.custom`); a boolean gets `--x` and `--no-x`, of which the useful one is shown. */
 export const flagsOf = (schema: ZodObject): Option[] =>
   Object.entries(shapeOf(schema)).flatMap(([key, value]) => {
+    // What only code can give.
+    if (typeOf(value) === 'custom') return []
     const { short, env, value: name, description = '' } = styleOf(value)
     const { fallback } = unwrap(value)
     const notes = [isShown(fallback) ? `default ${format(fallback)}` : '', env ? `or ${env}` : ''].filter(
