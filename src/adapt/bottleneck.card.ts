@@ -78,3 +78,12 @@ export const parallelCard: Paper = {
   baseline: true,
   terms: ['parallel adapter', 'scaled parallel adapter', 'MAM adapter', 'bottleneck', 'PEFT'],
 }
+
+export const mamCard: Paper = {
+  ...parallelCard,
+  id: 'mam',
+  summary:
+    'What the unified view recommends: few virtual keys and values where attention is, since there little capacity is ' +
+    'enough, and a scaled adapter beside the feed-forward part, where most of the numbers are better spent.',
+  terms: ['mix-and-match', 'MAM adapter', 'prefix', 'parallel adapter', 'hybrid', 'PEFT'],
+}

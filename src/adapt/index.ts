@@ -22,6 +22,7 @@ import { vera } from './vera.js'
 import { adalora } from './adalora.js'
 import { bitfit } from './bitfit.js'
 import { houlsby, parallel, pfeiffer } from './bottleneck.js'
+import { compacter } from './compacter.js'
 import { fish } from './fish.js'
 import { ia3 } from './ia3.js'
 import { ist } from './ist.js'
@@ -37,6 +38,7 @@ export * from './initial.js'
 export { adalora, type AdaloraOptions } from './adalora.js'
 export { bitfit, type BitfitOptions } from './bitfit.js'
 export * from './bottleneck.js'
+export { compacter, type CompacterOptions, kroneckerProduct, kroneckerSum, toHoulsby } from './compacter.js'
 export { fish, type FishOptions } from './fish.js'
 export { ia3, type Ia3Options } from './ia3.js'
 export { ist, type IstOptions, layerImportance, layerSampled, type LayerSampling } from './ist.js'
@@ -76,6 +78,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   houlsby,
   pfeiffer,
   parallel,
+  compacter,
   prompt,
   prefix,
   pTuning,

@@ -15,6 +15,7 @@ import {
   lycorisToPeft,
   withoutSome,
 } from './lycoris.js'
+import { requireRank } from './site.js'
 import type { AdapterMethod, AdapterSpec, Named } from './spec.js'
 
 export type LohaOptions = LycorisOptions
@@ -30,7 +31,11 @@ const spec: AdapterSpec<LohaOptions, LycorisSettings> = {
   options: lycorisOptions,
   size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
-  settings: lycorisSettings,
+  settings(o, site) {
+    const settings = lycorisSettings(o, site)
+    requireRank('loha', settings.rank, site, { hint: 'Other ranks for some modules: rankPattern.' })
+    return settings
+  },
   parameters: ({ in: width, out }, { rank }) => ({
     A1: { key: 'hada_w1_a', shape: [out, rank], initial: normalWith(0.1), axes: ['out', undefined] },
     B1: { key: 'hada_w1_b', shape: [rank, width], initial: standardNormal, axes: [undefined, 'in'] },

@@ -81,7 +81,12 @@ const shifts = ({ architecture, config }: Model): boolean =>
 /** Blocks that have a prefix: a decoder's two attention modules share theirs, as PEFT has it. */
 const blocksOf = (sites: readonly Site[]): number => sites.filter((site) => !isCross(site)).length
 
-const settings = ({ tokens }: PrefixOptions, site: Site, sites: readonly Site[]): PrefixSettings => {
+/** sites: all that have a prefix, in their order. */
+export const prefixSettings = (
+  { tokens }: Pick<PrefixOptions, 'tokens'>,
+  site: Site,
+  sites: readonly Site[],
+): PrefixSettings => {
   const entries = 2 * blocksOf(sites)
   const place = 2 * sites.findIndex(({ name }) => name === site.name)
   // Relative positions need nothing to be moved: the virtual tokens stand before position 0.
@@ -205,7 +210,7 @@ const spec: AdapterSpec<PrefixOptions, PrefixSettings> = {
   size: { option: 'tokens', kind: 'count' },
   kinds: ['attention'],
   defaultTargets: (base) => prefixSites('prefix', base).map(({ name }) => name),
-  settings,
+  settings: prefixSettings,
   parameters: () => ({}),
   shared: prefixSpecs,
   attend: (parts, run, p, s) => run(prefixed(parts, prefixOf(p), s)),

@@ -9,7 +9,7 @@ import { UsageError } from '../errors.js'
 import { type RandomStreams, type Tensor, tensor, where } from '../tensor/index.js'
 import type { Batch } from '../train/index.js'
 import type { Initial } from './initial.js'
-import type { Site } from './site.js'
+import { requireRank, type Site } from './site.js'
 import { commonOptions, type CommonOptions, type LoraFactors, type Named, type SiteContext } from './spec.js'
 
 export interface RoutedOptions extends Omit<CommonOptions, 'bias'> {
@@ -61,6 +61,7 @@ export const routedSettings = (
   site: Site,
   router = 'logits',
 ): RoutedSettings => {
+  requireRank(method, rank, site)
   if (task !== undefined && task >= tasks) throw noSuchTask(method, `task ${task}`, tasks)
   if (site.in % splits || site.out % splits)
     throw new UsageError(

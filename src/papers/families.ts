@@ -18,6 +18,6 @@ export interface MethodFamily {
 }
 
 export const families: readonly MethodFamily[] = [
-  { name: 'adapt', methods: async () => (await import('../adapt/index.js')).methods },
+  { name: 'adapt', methods: async () => (await import('../adapt/index.js')).papers },
   { name: 'merge', methods: async () => (await import('../merge/papers.js')).papers },
 ]
