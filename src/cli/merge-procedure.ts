@@ -70,6 +70,7 @@ export const runProcedure = async (
     for (const [name, checkpoint] of await openSources(recipe, { work })) opened.set(name, checkpoint)
     const given = {
       ...own,
+      names: inputs,
       base: base === undefined ? undefined : opened.get(base),
       data: data === undefined ? undefined : await openData(data, false, context),
       evaluation: evalData === undefined ? undefined : await openData(evalData, false, context),

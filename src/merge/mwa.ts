@@ -281,7 +281,7 @@ export const mwa: Procedure<MwaOptions> = procedure<MwaOptions>({
       adapters?.config.peft_type === 'LORA' && options.space === 'factors'
         ? await covarianceTerm(adapters, weights)
         : undefined
-    const names = namesOf(models)
+    const names = namesOf(models, context.names)
     const report: JsonObject = {
       metric: options.metric,
       score: options.score,
@@ -311,7 +311,8 @@ export const mwa: Procedure<MwaOptions> = procedure<MwaOptions>({
         const used = [...weights.keys()].filter((i) => weights[i] > 0)
         const chosen = used.map((i) => models[i])
         const shares = used.map((i) => weights[i])
-        if (!adapters) return writeWeighted(chosen, shares, folder, { title: 'mwa' })
+        if (!adapters)
+          return writeWeighted(chosen, shares, folder, { title: 'mwa', names: used.map((i) => names[i]) })
         const told = labelsOf(chosen).map((name, i) => [name, shares[i]])
         await writeAverage({ ...adapters, models: chosen }, shares, folder, {
           space: options.space,

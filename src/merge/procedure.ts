@@ -14,6 +14,8 @@ import type { Data } from '../train/index.js'
 
 /** What every procedure is given beside its own options. */
 export interface ProcedureContext {
+  /** What the models are called in reports and recipes. Default: their folders. */
+  readonly names?: readonly string[]
   /** What the models started from. */
   readonly base?: Checkpoint
   /** What it searches, aligns or trains on. */
@@ -69,7 +71,16 @@ export interface Procedure<O> extends Omit<ProcedureDefinition<O>, 'run'> {
   readonly name: string
 }
 
-const contextKeys = ['base', 'data', 'evaluation', 'tokenizer', 'seed', 'onProgress', 'signal'] as const
+const contextKeys = [
+  'names',
+  'base',
+  'data',
+  'evaluation',
+  'tokenizer',
+  'seed',
+  'onProgress',
+  'signal',
+] as const
 
 /** Declares a procedure. */
 export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedure<O> => {

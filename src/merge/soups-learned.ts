@@ -176,12 +176,13 @@ export const learnedSoup: Procedure<LearnedSoupOptions> = procedure<LearnedSoupO
     const weights: ModelWeights = per === 'tensor' ? alphas : alphas.values().next().value!
     const pot = await openPot(models, options, context)
     const soup = await pot.settled(await blended(models, pot.parameters, alphas))
-    const names = namesOf(models)
+    const names = namesOf(models, context.names)
     const score = await pot.score(soup)
     const order = [...models.keys()]
     return served({
       name: 'learned-soup',
       models,
+      names,
       weights,
       replaced: pot.replaced(soup),
       report: {

@@ -37,11 +37,11 @@ const mean: MergeMethod = {
   },
 }
 
-/** What the models are called in a recipe: their folders, numbered where two are the same. */
-export const namesOf = (models: readonly Checkpoint[]): string[] => {
-  const folders = models.map(({ folder }) => folder)
-  return folders.map((folder, i) => (folders.indexOf(folder) === i ? folder : `${folder} (${i + 1})`))
-}
+/** What the models are called: as given, or by their folders; numbered where two are the same. */
+export const namesOf = (
+  models: readonly Checkpoint[],
+  given: readonly string[] = models.map(({ folder }) => folder),
+): string[] => given.map((name, i) => (given.indexOf(name) === i ? name : `${name} (${i + 1})`))
 
 /** One model's weight for every tensor. Filters are parts of names, and the first that fits holds: the longest first. */
 const settingsOf = (weights: ModelWeights, m: number): Settings => {
@@ -52,9 +52,9 @@ const settingsOf = (weights: ModelWeights, m: number): Settings => {
 }
 
 /** The recipe that says the same, up to the rounding of its sums. */
-export const weightedRecipe = (models: readonly Checkpoint[], weights: ModelWeights): Recipe => ({
+export const weightedRecipe = (names: readonly string[], weights: ModelWeights): Recipe => ({
   merge_method: 'linear',
-  models: namesOf(models).map((model, m) => ({ model, parameters: settingsOf(weights, m) })),
+  models: names.map((model, m) => ({ model, parameters: settingsOf(weights, m) })),
 })
 
 /** What two models differ in: the first three differences, and how many more there are. */
@@ -88,6 +88,8 @@ export const checkAlike = (models: readonly Checkpoint[]): void => {
 export interface WriteOptions {
   /** What made it: the title of its card. */
   readonly title: string
+  /** What the models are called in the recipe. Default: their folders. */
+  readonly names?: readonly string[]
   /** Tensors that are written as they are given here: statistics that were computed anew. */
   readonly replaced?: ReadonlyMap<string, Value>
 }
@@ -101,10 +103,10 @@ export const writeWeighted = async (
   models: readonly Checkpoint[],
   weights: ModelWeights,
   folder: string,
-  { title, replaced = new Map() }: WriteOptions,
+  { title, names = namesOf(models), replaced = new Map() }: WriteOptions,
 ): Promise<void> => {
-  const recipe = weightedRecipe(models, weights)
-  const opened = new Map(namesOf(models).map((name, i) => [name, models[i]]))
+  const recipe = weightedRecipe(names, weights)
+  const opened = new Map(names.map((name, i) => [name, models[i]]))
   const plan = await planMerge(recipe, opened)
   await using writer = await CheckpointWriter.create(
     folder,

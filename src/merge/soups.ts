@@ -21,6 +21,7 @@ export const soupsReproduction = async () => (await import('./soups.repro.js')).
 interface Soup {
   readonly name: string
   readonly models: readonly Checkpoint[]
+  readonly names: readonly string[]
   readonly weights: ModelWeights
   readonly replaced?: ReadonlyMap<string, Value>
   readonly report: JsonObject
@@ -29,12 +30,21 @@ interface Soup {
 }
 
 /** A soup as procedures give them: weights and, beside them, the pictures of its analysis. */
-export const served = ({ name, models, weights, replaced, report, notes, analysis }: Soup): Merged => ({
+export const served = ({
+  name,
+  models,
+  names,
+  weights,
+  replaced,
+  report,
+  notes,
+  analysis,
+}: Soup): Merged => ({
   report: { ...report, ...(Object.keys(analysis.report).length ? { analysis: analysis.report } : {}) },
   notes: [...notes, ...analysis.notes],
   plots: analysis.plots,
   async save(folder) {
-    await writeWeighted(models, weights, folder, { title: name, replaced })
+    await writeWeighted(models, weights, folder, { title: name, names, replaced })
     await mkdir(folder, { recursive: true })
     for (const [file, text] of Object.entries(analysis.files)) await writeFile(join(folder, file), text)
   },
@@ -81,9 +91,9 @@ export const uniformSoup: Procedure<ScoreOptions> = procedure<ScoreOptions>({
   options: z.strictObject(scoreOptions),
   async run(models, options, context) {
     checkAlike(models)
-    const [names, weights] = [namesOf(models), models.map(() => 1)]
+    const [names, weights] = [namesOf(models, context.names), models.map(() => 1)]
     const pot = context.data || context.evaluation ? await openPot(models, options, context) : undefined
-    const about = { name: 'uniform-soup', models, weights }
+    const about = { name: 'uniform-soup', models, names, weights }
     if (!pot) {
       const analysis = await analyse(undefined, models, [], names, context, options)
       return served({ ...about, report: { models: names }, notes: [], analysis })
@@ -212,7 +222,7 @@ export const greedySoup: Procedure<GreedySoupOptions> = procedure<GreedySoupOpti
   }),
   async run(models, options, context) {
     checkAlike(models)
-    const names = namesOf(models)
+    const names = namesOf(models, context.names)
     const pot = await openPot(models, options, context)
     const scores = await scoresOf(pot, models.length, context, 'greedy-soup')
     const best = ranking(scores, pot)
@@ -222,6 +232,7 @@ export const greedySoup: Procedure<GreedySoupOptions> = procedure<GreedySoupOpti
     return served({
       name: 'greedy-soup',
       models: ingredients.map((i) => models[i]),
+      names: ingredients.map((i) => names[i]),
       weights: ingredients.map(() => 1),
       replaced: alone ? undefined : pot.replaced(await pot.settled(soup)),
       report: {
