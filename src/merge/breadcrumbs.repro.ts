@@ -212,6 +212,7 @@ export const experiment: Reproduction = reproduction(
   { paper: breadcrumbsCard },
   {
     arms: arms as Record<keyof typeof arms, readonly Mask[]>,
+    seeds: 8,
     measure,
     plot: [
       bars({ y: 'two', title: 'Accuracy of two tasks merged, as a share of their own' }),
@@ -222,7 +223,12 @@ export const experiment: Reproduction = reproduction(
       holds(
         'with settings chosen on two tasks it is better than task arithmetic on eight',
         (m) => m.breadcrumbs.eight.above(m.arithmetic.eight),
-        { fullOnly: true, paper: 'above task arithmetic, the more the more tasks' },
+        {
+          fullOnly: true,
+          paper: 'above task arithmetic, the more the more tasks',
+          known: 'fails',
+          why: 'the scale chosen on pairs spreads by more between seeds than the methods differ',
+        },
       ),
       holds(
         'and better than pruning alone, without the removal of the largest changes',
@@ -232,17 +238,17 @@ export const experiment: Reproduction = reproduction(
       holds(
         'it loses less than task arithmetic between two tasks and eight, with every seed',
         (m) => alwaysBelow(m.breadcrumbs.drop, m.arithmetic.drop),
-        { fullOnly: true },
+        { fullOnly: true, known: 'fails' },
       ),
       holds(
         'it loses less than pruning alone between two tasks and eight, with every seed',
         (m) => alwaysBelow(m.breadcrumbs.drop, m.topk.drop),
-        { fullOnly: true },
+        { fullOnly: true, known: 'fails' },
       ),
       holds(
         'with settings chosen anew for eight tasks it is better than task arithmetic',
         (m) => m.breadcrumbs.retuned.above(m.arithmetic.retuned),
-        { fullOnly: true },
+        { fullOnly: true, known: 'fails' },
       ),
       notShown(
         'the gain with the size of the model, on CLIP and T5',
