@@ -40,7 +40,7 @@ const perLayer = (config: JsonObject, key: string, sizes: readonly (number | und
   return { ...plain, [key]: known[0], ...(Object.keys(list).length ? { weft: list } : {}) }
 }
 
-/** Blocks of attention and a feed-forward part. `perHead`: query heads to a unit of the group of heads. */
+/** Blocks of attention and a feed-forward part; a unit of heads is a key head with the query heads that share it. */
 const transformer: Widen = (config, widths) => {
   const layers = Number(config.num_hidden_layers ?? 12)
   const each = (part: string): (number | undefined)[] =>

@@ -97,8 +97,7 @@ const joined = (
   for (const s of segments)
     byAxis.set(`${s.tensor} ${s.axis}`, [...(byAxis.get(`${s.tensor} ${s.axis}`) ?? []), s])
   return [...byAxis.values()].map((list) => {
-    const places = Int32Array.from({ length: units }, (_, u) => u)
-    const all = [...places].map((u) => list.flatMap((segment) => each(segment, u)))
+    const all = Array.from({ length: units }, (_, u) => list.flatMap((segment) => each(segment, u)))
     const { tensor, axis, kind } = list[0]
     return { tensor, axis, kind, run: all[0].length, places: Int32Array.from(all.flat()) }
   })
