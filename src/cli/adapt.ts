@@ -1,6 +1,8 @@
 /** @file `weft adapt METHOD`: trains an adapter on a frozen model. The methods are those of src/adapt's list. */
 import type { ZodObject } from 'zod'
 import type { AdapterMethod } from '../adapt/index.js'
+import type { Checkpoint } from '../checkpoint/index.js'
+import type { Batch, Data, DataOptions } from '../train/index.js'
 import type { Training } from './training.js'
 import { action } from './verb.js'
 import type { Action, Verb } from './verb.js'
@@ -22,6 +24,25 @@ export const adapt: Verb = {
     ])
     return [compare, ...methods.map(memberOf)]
   },
+}
+
+/** The first batches of the run's data, for methods that choose by them what trains. */
+const firstBatches = async (
+  checkpoint: Checkpoint,
+  data: Data,
+  options: DataOptions,
+  count = 4,
+): Promise<Batch[]> => {
+  const [{ openModel }, { batchesOf }] = await Promise.all([
+    import('../models/index.js'),
+    import('../train/index.js'),
+  ])
+  const found: Batch[] = []
+  for await (const batch of await batchesOf(await openModel(checkpoint), data, options)) {
+    found.push(batch)
+    if (found.length === count) break
+  }
+  return found
 }
 
 const memberOf = (method: AdapterMethod<never>): Action => {
@@ -48,19 +69,24 @@ const memberOf = (method: AdapterMethod<never>): Action => {
         import('./training.js'),
       ])
       await using checkpoint = await open(base)
-      const own = Object.entries(options).filter(([key]) => key in method.options.shape)
-      const model = await method(checkpoint, Object.fromEntries(own) as never)
       // The method's schema is extended by the training's, which types cannot follow.
       const settings = options as unknown as Training['options']
+      const tokenizer = await openTokenizer(checkpoint.folder)
+      const data = await training.openRunData(settings, context)
+      const own = Object.entries(options).filter(([key]) => key in method.options.shape)
+      const seen = 'calibration' in method.options.shape && {
+        calibration: await firstBatches(checkpoint, data.data, { ...settings, tokenizer }),
+      }
+      const model = await method(checkpoint, { ...Object.fromEntries(own), ...seen } as never)
       await training.runTraining(
         {
           command: 'adapt',
           method: id,
           base,
           model,
-          tokenizer: await openTokenizer(checkpoint.folder),
+          tokenizer,
           options: settings,
-          data: await training.openRunData(settings, context),
+          data,
           save: (trained, folder) => trained.save(folder),
         },
         context,

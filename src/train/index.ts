@@ -13,7 +13,7 @@ export {
   trainingOf,
 } from './method.js'
 export { makeStep, type Step, type StepInputs, type StepOptions, type StepResult } from './step.js'
-export { type Course, type Data, type DataOptions } from './data.js'
+export { batchesOf, type Course, type Data, type DataOptions } from './data.js'
 export { type EvaluateOptions, evaluate, type Evaluation, type Evaluator, evaluator } from './evaluate.js'
 export { fit, type FitOptions, type FitResult, type Hook } from './fit.js'
 export {
