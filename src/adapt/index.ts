@@ -18,6 +18,7 @@ import { prompt } from './prompt.js'
 import { lift } from './lift.js'
 import { s2ft } from './s2ft.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
+import { unipelt } from './unipelt.js'
 import { vera } from './vera.js'
 import { adalora } from './adalora.js'
 import { bitfit } from './bitfit.js'
@@ -61,6 +62,7 @@ export { prompt, type PromptOptions } from './prompt.js'
 export { lift, type LiftOptions } from './lift.js'
 export { s2ft, type S2ftOptions } from './s2ft.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
+export { unipelt, type UnipeltOptions } from './unipelt.js'
 export { vera, type VeraOptions } from './vera.js'
 
 /** Every method of the family: the contract suite, the command line and the catalogue read this list. */
@@ -84,6 +86,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   pTuning,
   fish,
   mam,
+  unipelt,
   mos,
   mhr,
   s2ft,
