@@ -294,7 +294,16 @@ export const experiment: Reproduction = reproduction(deepweightflow, {
           0.08,
           0,
         ),
-      { fullOnly: true },
+      {
+        fullOnly: true,
+        known: 'fails',
+        why: 'in as many components as the zoo spans the flow repeats members, which work in any order',
+      },
+    ),
+    holds(
+      'samples with all components are new: at least half as far from the zoo as its members from each other',
+      (m) => m['aligned, all components'].novelty.notBelow(0.5, 0),
+      { known: 'fails', fullOnly: true, why: 'they are about 0.07 as far: the flow has memorised the zoo' },
     ),
     holds(
       'with 12 components samples are within 0.03 of the zoo, without fine-tuning',
@@ -321,8 +330,9 @@ export const experiment: Reproduction = reproduction(deepweightflow, {
       (m) => gap(m.mean.accuracy, m['unaligned mean'].accuracy).above(0.3),
       { fullOnly: true },
     ),
-    holds('samples are new: at least half as far from the zoo as its members from each other', (m) =>
-      m.aligned.novelty.notBelow(0.5, 0),
+    holds(
+      'samples with 12 components are new: at least half as far from the zoo as its members from each other',
+      (m) => m.aligned.novelty.notBelow(0.5, 0),
     ),
     holds(
       '200 networks are sampled sooner than they are trained',
