@@ -135,7 +135,7 @@ const planOf = (method: AdapterSpec<CommonOptions, unknown>, base: Model, given:
 }
 
 /** A classifier's own layers: what PEFT trains whole for the task. */
-const classifiers = ({ architecture, config }: Model): string[] =>
+export const classifiers = ({ architecture, config }: Model): string[] =>
   architecture.task(config) === 'classify'
     ? architecture.table(config).flatMap(({ name }) => {
         const module = name.slice(0, -'.weight'.length)

@@ -31,7 +31,7 @@ export interface BottleneckOptions extends CommonOptions {
   /** b. Default: the width divided by `reduction`. */
   readonly bottleneck?: number
   /** Default 16. */
-  readonly reduction: number
+  readonly reduction?: number
   /** s. Default 'gelu'. */
   readonly activation: string
   /** What the adapter adds is multiplied by it. Default 1. */
@@ -121,7 +121,7 @@ const usualSettings = (
   // A part of a block is as wide where it begins as where it ends; only a module that is none has its own input.
   const isPart = beginOfPart(site.name)[0] !== site.name
   const width = arrangement === 'parallel' && !isPart ? site.in : site.out
-  const bottleneck = o.bottleneck ?? Math.max(1, Math.round(width / o.reduction))
+  const bottleneck = o.bottleneck ?? Math.max(1, Math.round(width / (o.reduction ?? 16)))
   requireRank(id, bottleneck, { ...site, in: width }, { what: 'bottleneck' })
   return { in: width, out: site.out, bottleneck, activation: o.activation, scale: o.scale }
 }
@@ -162,7 +162,7 @@ const toJson = (o: BottleneckOptions): JsonObject => ({
   activation: o.activation,
   bottleneck: o.bottleneck ?? null,
   placement: o.placement ?? null,
-  reduction: o.reduction,
+  reduction: o.reduction ?? null,
   scale: o.scale,
 })
 
