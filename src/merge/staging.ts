@@ -137,7 +137,11 @@ export class Staging {
       if (isWeights(file) && !names.includes(file)) await rm(join(this.out, file))
     for (const name of names)
       if (await exists(this.at(name))) await rename(this.at(name), join(this.out, name))
-    for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(this.out, name), content)
+    // Written here and moved: what a kill leaves half-written is not among the merge's files.
+    for (const [name, content] of Object.entries(files)) {
+      await writeFileAtomic(this.at(name), content)
+      await rename(this.at(name), join(this.out, name))
+    }
     await rename(this.folder, `${this.folder}-done`)
     await rm(`${this.folder}-done`, { recursive: true, force: true })
   }

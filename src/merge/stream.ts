@@ -193,6 +193,9 @@ const asIs: MergeMethod = {
   tensor: (out, { models: [model] }) => out.set(model),
 }
 
+/** Whether a copy passes through float32 without loss, where numbers that are not finite are found. */
+const isChecked = ({ models: [{ info }] }: Task): boolean => ['F32', 'F16', 'BF16'].includes(info.dtype)
+
 async function* copied(task: Task, { memory, turn }: Desk): AsyncGenerator<Uint8Array> {
   const [input] = task.models
   const size = tensorBytes(input.info.dtype, [1])
@@ -227,7 +230,8 @@ export async function* runsOf(
   desk: Desk,
 ): AsyncGenerator<Uint8Array> {
   const { dtype, parameters, action } = task
-  if (action === 'copy' && task.models[0].info.dtype === dtype) return yield* copied(task, desk)
+  const keeps = task.models[0].info.dtype === dtype
+  if (action === 'copy' && keeps && !isChecked(task)) return yield* copied(task, desk)
   const used = action === 'copy' ? asIs : method
   const layout = layoutOf(task, used, desk.kept)
   const { memory } = desk
@@ -248,7 +252,7 @@ export async function* runsOf(
 
 /** Reads all that a task reads. Throws CheckpointError at the first number that is not finite. */
 export const check = async (task: Task, desk: Desk): Promise<void> => {
-  if (task.action === 'copy') return
+  if (task.action === 'copy' && !isChecked(task)) return
   const layout = layoutOf(task, asIs)
   desk.memory.begin(layout.bytes)
   for await (const _block of blocksOf(task, layout, desk)());

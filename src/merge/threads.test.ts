@@ -4,7 +4,13 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder } from '../../test/tiny.js'
-import { CheckpointWriter, encode, type SafetensorsDType, type TensorPlan } from '../checkpoint/index.js'
+import {
+  CheckpointWriter,
+  encode,
+  open,
+  type SafetensorsDType,
+  type TensorPlan,
+} from '../checkpoint/index.js'
 import { convertValue, valueDType } from '../checkpoint/convert.js'
 import { CheckpointError } from '../errors.js'
 import { keyOf, normal } from '../random/index.js'
@@ -104,6 +110,18 @@ describe('threads', () => {
         code: 'NotFinite',
       })
     }
+  })
+
+  it('what is only copied keeps its bits, and is refused where it is broken', async () => {
+    const copy = (name: string): Recipe => ({ merge_method: 'passthrough', models: [{ model: at(name) }] })
+    await mergeRecipe(copy('a'), at('copied'), { threads: 1 })
+    await using from = await open(at('a'))
+    await using to = await open(at('copied'))
+    for (const name of from.names())
+      expect(Buffer.compare(await to.readRaw(name), await from.readRaw(name)), name).toBe(0)
+    await expect(mergeRecipe(copy('broken'), at('spread'), { threads: 1 })).rejects.toMatchObject({
+      code: 'NotFinite',
+    })
   })
 
   it('stop when the signal says so', async () => {
