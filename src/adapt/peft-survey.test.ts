@@ -47,24 +47,35 @@ const queriesAndValues: Readonly<Record<string, RegExp>> = {
   vit: /\.(query|value)$/,
 }
 
+type Formula = readonly [
+  string,
+  Pick<AdapterMethod<never>, 'count'>,
+  object,
+  (m: number, n: number) => number,
+]
+
+const r = 3
+
+/** A formula for W [m, n], the method, its options, and the formula as a function. */
+const formulas: readonly Formula[] = [
+  ['r (m + n)', lora, { rank: r }, (m, n) => r * (m + n)],
+  ['r (m + n) + m', lora, { rank: r, dora: true }, (m, n) => r * (m + n) + m],
+  ['r (m + n + 1)', adalora, { rank: r, target: 1 }, (m, n) => r * (m + n + 1)],
+  ['m + r', vera, { rank: r }, (m) => m + r],
+  ['2 r (m + n)', loha, { rank: r }, (m, n) => 2 * r * (m + n)],
+  ['m1 n1 + r (m2 + n2)', lokr, { rank: 1, factor: 4 }, (m, n) => 4 * 4 + (m / 4 + n / 4)],
+  // Blocks of the input's width, as PEFT has it.
+  ['q s (s - 1) / 2', oft, { blockSize: 8 }, (_, n) => ((n / 8) * 8 * 7) / 2],
+]
+
 describe.each(Object.keys(queriesAndValues))('trained numbers on %s', (name) => {
   const load = async (): Promise<{ base: Model; sites: Site[] }> => {
     const base = await openModel(await golden(name))
     return { base, sites: sitesOf(base, ['linear']).filter((site) => queriesAndValues[name].test(site.name)) }
   }
   const none = { modulesToSave: [] }
-  const r = 3
 
-  it.each<[string, AdapterMethod<never>, object, (m: number, n: number) => number]>([
-    ['r (m + n)', lora, { rank: r }, (m, n) => r * (m + n)],
-    ['r (m + n) + m', lora, { rank: r, dora: true }, (m, n) => r * (m + n) + m],
-    ['r (m + n + 1)', adalora, { rank: r, target: 1 }, (m, n) => r * (m + n + 1)],
-    ['m + r', vera, { rank: r }, (m) => m + r],
-    ['2 r (m + n)', loha, { rank: r }, (m, n) => 2 * r * (m + n)],
-    ['m1 n1 + r (m2 + n2)', lokr, { rank: 1, factor: 4 }, (m, n) => 4 * 4 + (m / 4 + n / 4)],
-    // Blocks of the input's width, as PEFT has it.
-    ['q s (s - 1) / 2', oft, { blockSize: 8 }, (_, n) => ((n / 8) * 8 * 7) / 2],
-  ] as never)('%s', async (_, method, options, formula) => {
+  it.each(formulas)('%s', async (_, method, options, formula) => {
     const { base, sites } = await load()
     expect(await method.count(base, { ...none, ...options } as never)).toBe(sum(sites, formula))
   })
