@@ -261,13 +261,13 @@ const fronts = async (stage: Stage, context: MeasureContext): Promise<Record<str
   for (const arm of ways.mix) line.push(await measuredFor(stage, arm, context))
   const falls = line.slice(1).every((m, i) => m.quality < line[i].quality && m.diversity > line[i].diversity)
   const out: Record<string, number> = { monotone: Number(falls) }
-  const best = (await measuredFor(stage, guided3, context)).quality
   for (const [way, list] of Object.entries(ways)) {
     const points: Metrics[] = []
     for (const arm of list) points.push(await measuredFor(stage, arm, context))
     for (const at of [80, 85, 90]) out[`${way}${at}`] = diversityAt(points, at / 100)
-    out[`${way}Best`] = diversityAt(points, best)
+    out[`${way}Reach`] = Math.max(...points.map((point) => point.quality))
   }
+  out.mixAtTrained = diversityAt(line, (await measuredFor(stage, between, context)).quality)
   return out
 }
 
@@ -319,23 +319,23 @@ export const experiment: Reproduction = reproduction(cfgDistillation, {
     holds('at a quality of 0.85 too', (m) => m.fronts.mix85.above(m.fronts.guided85), full),
     holds('and more than a lower temperature', (m) => m.fronts.mix85.above(m.fronts.cooler85), full),
     holds(
-      "mixes are also more varied at full guidance's quality",
-      (m) => m.fronts.mixBest.above(m.fronts.guidedBest),
+      'mixes reach the quality of full guidance, so that they are ahead over all of its scale',
+      (m) => m.fronts.mixReach.notBelow(m.fronts.guidedReach, 0),
       {
         ...full,
         paper: 'interpolated models dominate guidance over its scale',
         known: 'fails',
-        why: 'a tie: neither the student nor any mix quite reaches that quality',
+        why: 'the student stays 0.4 % behind the teacher, and no mix is above the student',
       },
     ),
     holds(
-      'mixes are more varied than students trained for each trade-off',
-      (m) => m.fronts.mix85.above(m.fronts.trained85),
+      'mixes are more varied than a student trained for their quality',
+      (m) => m.fronts.mixAtTrained.above(m.between.diversity),
       {
         ...full,
         paper: 'interpolated models dominate individually trained ones',
         known: 'fails',
-        why: 'a tie: what is saved is the training of the others',
+        why: 'a tie, or nearly: what is saved is the training of the others',
       },
     ),
     holds(
