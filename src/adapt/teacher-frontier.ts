@@ -27,7 +27,7 @@ export const frontierSizes: Readonly<Record<'quick' | 'full', FrontierSize>> = {
 /** The same inputs with other labels, or another teacher on inputs that are shifted. */
 export type Target = 'conflicting' | 'newDomain'
 
-/** The loss on the target at which arms are compared; every arm gets there. */
+/** The loss on the target at which arms are compared; one that does not get there is taken at its end. */
 const matched: Readonly<Record<Target, number>> = { conflicting: 1.5, newDomain: 1.6 }
 
 export interface FrontierArm {
