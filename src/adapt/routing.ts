@@ -10,7 +10,14 @@ import { type RandomStreams, type Tensor, tensor, where } from '../tensor/index.
 import type { Batch } from '../train/index.js'
 import type { Initial } from './initial.js'
 import { requireRank, type Site } from './site.js'
-import { commonOptions, type CommonOptions, type LoraFactors, type Named, type SiteContext } from './spec.js'
+import {
+  commonOptions,
+  type CommonOptions,
+  type LoraFactors,
+  type Named,
+  type ParameterSpec,
+  type SiteContext,
+} from './spec.js'
 
 export interface RoutedOptions extends Omit<CommonOptions, 'bias'> {
   /** r of each skill. */
@@ -45,13 +52,17 @@ export interface RoutedSettings extends Pick<RoutedOptions, 'rank' | 'tasks' | '
   readonly router: string
 }
 
-const noSuchTask = (method: string, what: string, tasks: number): UsageError =>
+/** The error of a task that there is not; `hint`: what else to do than to say another. */
+export const noSuchTask = (
+  method: string,
+  what: string,
+  tasks: number,
+  hint = 'Make the router larger (tasks), or give a trained inventory a row for a new task: adapt mhr with inventory.',
+): UsageError =>
   new UsageError(
     'NoSuchTask',
     `${method}: ${what}: there ${tasks === 1 ? 'is 1 task' : `are ${tasks} tasks`}`,
-    {
-      hint: `Tasks count from 0 to ${tasks - 1}. Make the router larger (tasks), or give a trained inventory a row for a new task: adapt mhr with inventory.`,
-    },
+    { hint: `Tasks count from 0 to ${tasks - 1}. ${hint}` },
   )
 
 /** Throws UsageError for splits that do not divide the module's widths, and a task that there is not. */
@@ -74,8 +85,8 @@ export const routedSettings = (
 
 /** Throws UsageError for the first row of a batch whose task there is not. */
 export const checkTasks =
-  (method: string) =>
-  ({ taskIds }: Batch, { tasks }: RoutedOptions): void => {
+  (method: string, hint?: string) =>
+  ({ taskIds }: Batch, { tasks }: Pick<RoutedOptions, 'tasks'>): void => {
     if (!taskIds || !('data' in taskIds)) return
     const ids = Array.from(taskIds.data, Number)
     const row = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < tasks))
@@ -84,6 +95,7 @@ export const checkTasks =
         method,
         `row ${row} of the batch is of ${ids[row] < 0 ? 'no task' : `task ${ids[row]}`}`,
         tasks,
+        hint,
       )
   }
 
@@ -92,13 +104,16 @@ export const skillSpecs = (
   { in: width, out }: Site,
   { rank, skills, splits }: RoutedSettings,
   { A, B }: Record<'A' | 'B', Initial>,
-) => ({
+): Record<'A' | 'B', ParameterSpec> => ({
   A: { key: 'poly_lora_A', shape: [splits, skills, width / splits, rank], initial: A },
   B: { key: 'poly_lora_B', shape: [splits, skills, rank, out / splits], initial: B },
 })
 
 /** The task of each row: [batch], or [1] where all are of one. */
-const rowsOf = ({ method, tasks, task }: RoutedSettings, given: Tensor | undefined): Tensor => {
+export const rowsOf = (
+  { method, tasks, task }: Pick<RoutedSettings, 'method' | 'tasks' | 'task'>,
+  given: Tensor | undefined,
+): Tensor => {
   // A negative index would count from the end: made too large, it is refused as those are.
   if (given) return where(given.less(0), tasks, given)
   if (task === undefined && tasks > 1)

@@ -46,7 +46,32 @@ const options = z.strictObject({
 })
 
 /** The options of `cfgDistillation`. */
-export type CfgDistillationOptions = z.infer<typeof options>
+export interface CfgDistillationOptions {
+  /** Scale of the guidance that is learned. Default 3. */
+  readonly guidance: number
+  /** Text in the place of the prompt that guidance leads away from. Default ''. */
+  readonly negative: string
+  /** Weight of the diversity reward of the second student. Default 15. */
+  readonly diversity: number
+  /** Share of the second student in what is written: 0 quality, 1 variety. Default 0.5. */
+  readonly mix: number
+  /** Allow a mix outside 0 to 1. Default false. */
+  readonly extrapolate: boolean
+  /** New tokens of a sample. Default 64. */
+  readonly tokens: number
+  /** Steps of each student. Default 200. */
+  readonly steps: number
+  /** Prompts in a step. Default 4. */
+  readonly prompts: number
+  /** Samples of each prompt in a step. Default 4. */
+  readonly samples: number
+  /** Learning rate. Default 1e-5. */
+  readonly learningRate: number
+  /** Of the samples. Default 1. */
+  readonly temperature: number
+  /** Which comes first in the divergence: the student (drops what the teacher would not say) or the teacher. Default 'student'. */
+  readonly direction: 'student' | 'teacher'
+}
 
 /**
  * The recipe of (1 - mix) quality + mix variety. At the ends it is one of the two, bit for bit. `quality`, `variety`: as

@@ -78,7 +78,7 @@ const combined = async (zoo: Zoo, weights: Float64Array): Promise<Record<string,
  * The first `components` principal components of a zoo, at most its rank (default all of them). With as many as the
  * zoo's rank every member is a point exactly.
  */
-export const principalCoordinates = async (zoo: Zoo, components = Infinity): Promise<Coordinates> => {
+export const principalCoordinates = async (zoo: Zoo, components: number = Infinity): Promise<Coordinates> => {
   const gram = await gramOf(zoo)
   const { values, vectors } = symmetricEigen(gram)
   const n = zoo.count

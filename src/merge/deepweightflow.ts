@@ -50,7 +50,36 @@ const options = z.strictObject({
 })
 
 /** Options of `deepweightflow`, all with defaults. */
-export type DeepWeightFlowOptions = z.infer<typeof options>
+export interface DeepWeightFlowOptions {
+  /** How many new models; several go into folders 0, 1, .... Default 1. */
+  readonly samples: number
+  /** Bring units into the order of the first model. Default true. */
+  readonly align: boolean
+  /** Let running statistics count when units are compared. Default false. */
+  readonly statistics: boolean
+  /** Training steps of the flow. Default 30_000. */
+  readonly steps: number
+  /** Points in a step. Default 8. */
+  readonly batch: number
+  /** Highest learning rate of the flow. Default 5e-4. */
+  readonly learningRate: number
+  /** Width of the velocity network. Default 512. */
+  readonly width: number
+  /** Standard deviation of the noise that samples come from, in the points' own. Default 0.05. */
+  readonly source: number
+  /** Noise on the way, in the same unit. Default 0.001. */
+  readonly jitter: number
+  /** How the flow is integrated. Default 'rk4'. */
+  readonly integrator: 'rk4' | 'euler'
+  /** Time points of the integration, ends included. Default 100. */
+  readonly points: number
+  /** Most batches for the statistics of batch norms. Default 100. */
+  readonly batches: number
+  /** Principal components that the flow works in (as many as the models span); none: the weights. */
+  readonly components?: number | 'none'
+  /** How good each model is, higher is better: those far below the median are told (library only). */
+  readonly scores?: readonly number[]
+}
 
 /** A learned flow over a zoo of models. */
 export interface WeightFlow {

@@ -40,7 +40,32 @@ const options = z.strictObject({
 })
 
 /** The options of `fusionX`. */
-export type FusionXOptions = z.infer<typeof options>
+export interface FusionXOptions {
+  /** The target as it was is a source too. Default true. */
+  readonly self: boolean
+  /** Share of the labels in the loss (published: 0.9). Default 0.5. */
+  readonly labels: number
+  /** Weight of the feedback loss (published: 0.5). Default 0.05. */
+  readonly balance: number
+  /** What teaches the gate: the labels, with all sources or those that are heard; or the student, as published. Default 'gold'. */
+  readonly gateLoss: 'gold' | 'gold-masked' | 'paper'
+  /** Learning rate of the gate. Default 1e-2. */
+  readonly gateRate: number
+  /** The gate sees standardised log-likelihoods. Default false. */
+  readonly standardise: boolean
+  /** Tokens kept of each distribution. Default 10. */
+  readonly top: number
+  /** Tokens of other vocabularies only where they are spelled the same. Default false. */
+  readonly exact: boolean
+  /** Rows in a batch. Default 8. */
+  readonly batch: number
+  /** Learning rate of the target. Default 1e-5. */
+  readonly learningRate: number
+  /** What the gate must give a source for it to be heard (0.75 / sources). */
+  readonly threshold?: number
+  /** Steps (once through the data). */
+  readonly steps?: number
+}
 
 const heldOut = async (
   before: Model,

@@ -77,7 +77,11 @@ export const patchesOf = (
 }
 
 /** Pieces of work whose results together stay within `limit` numbers. */
-export const inPasses = <T>(items: readonly T[], sizeOf: (item: T) => number, limit = 2 ** 26): T[][] => {
+export const inPasses = <T>(
+  items: readonly T[],
+  sizeOf: (item: T) => number,
+  limit: number = 2 ** 26,
+): T[][] => {
   const passes: T[][] = []
   let size = Infinity
   for (const item of items) {

@@ -91,7 +91,34 @@ const options = z.strictObject({
 })
 
 /** Options of `pleas`, all but the data with defaults. */
-export type PleasOptions = z.infer<typeof options>
+export interface PleasOptions {
+  /** Multiplications of the merged model, in those of one model: 1 to 2. Default 1. */
+  readonly budget: number
+  /** Averaged: merged units learn the average of both models' activations; stacked: each in turn (RegMean). Default 'averaged'. */
+  readonly rows: 'averaged' | 'stacked'
+  /** Pull towards the permuted weights, relative to X^T X. Default 1e-4. */
+  readonly ridge: number
+  /** Most batches to look at. Default 100. */
+  readonly batches: number
+  /** Rows of text in a batch. Default 32. */
+  readonly batch: number
+  /** Also widen a residual stream that a layer norm or RMS norm spans: no longer exact there. Default false. */
+  readonly residual: boolean
+  /** Share of units that stay apart, in place of a budget. */
+  readonly ratio?: number
+  /** What un-merging each group gains, by its name: the budget goes to those that gain most (library only). */
+  readonly gains?: Readonly<Record<string, number>>
+  /** What units are matched by (activations where there are data, else weights). */
+  readonly match?: 'none' | 'activations' | 'weights'
+  /** Solve the layers (where there are data). */
+  readonly leastSquares?: boolean
+  /** Longest row of text in tokens. */
+  readonly length?: number
+  /** Dimensions inside heads to permute (all; values under rotary positions). */
+  readonly within?: 'none' | 'values' | 'all'
+  /** Whose head: the average of both, or one model's own (needed where labels differ). */
+  readonly head?: 'average' | 'first' | 'second'
+}
 
 /** What came of merging two models. */
 export interface PleasResult {

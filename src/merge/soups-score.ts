@@ -37,7 +37,7 @@ export interface ScoreOptions {
   readonly analysis: 'none' | 'segments' | 'plane'
 }
 
-export const scoreOptions = {
+export const scoreOptions: Readonly<Record<'metric' | 'batch' | 'analysis', z.ZodType>> = {
   metric: z
     .enum(metrics)
     .default('loss')

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { Checkpoint, JsonObject } from '../checkpoint/index.js'
 import type { Parameters } from '../models/index.js'
+import type { Reproduction } from '../papers/reproduction.js'
 import { Stream } from '../random/index.js'
 import type { Value } from '../tensor/index.js'
 import { mixed } from './loss-landscape.js'
@@ -15,7 +16,8 @@ import { soupsCard } from './soups.card.js'
 import { type Analysis, analyse, openPot, type Pot, scoreOptions, type ScoreOptions } from './soups-score.js'
 import { checkAlike, type ModelWeights, namesOf, writeWeighted } from './soups-write.js'
 
-export const soupsReproduction = async () => (await import('./soups.repro.js')).experiment
+export const soupsReproduction = async (): Promise<Reproduction> =>
+  (await import('./soups.repro.js')).experiment
 
 /** What a soup's recipe came to, ready to be written. */
 interface Soup {

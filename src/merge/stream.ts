@@ -43,7 +43,7 @@ export interface Layout {
 /** The histograms of a method that looks for thresholds, of each model. */
 const histogramBytes = 3 << 18
 
-export const layoutOf = (task: Task, method: MergeMethod, most = keptBytes): Layout => {
+export const layoutOf = (task: Task, method: MergeMethod, most: number = keptBytes): Layout => {
   const unit = unitOf(task.shape, method)
   const block = Math.max(1, Math.floor(blockElements / unit)) * unit
   const inputs = inputsOf(task)

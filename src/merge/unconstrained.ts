@@ -52,7 +52,38 @@ const options = z.strictObject({
 })
 
 /** The options of `unconstrainedMerging`. */
-export type UnconstrainedOptions = z.infer<typeof options>
+export interface UnconstrainedOptions {
+  /** What the searched coefficients belong to. Default 'task_arithmetic'. */
+  readonly operator: 'task_arithmetic' | 'ties' | 'linear' | 'dare_linear'
+  /** Blocks that share coefficients; 0: one set for the whole model. Default 1. */
+  readonly granularity: number
+  /** Merged models that the search may score. Default 150. */
+  readonly evaluations: number
+  /** Where the search begins. Default 'grid'. */
+  readonly start: 'uniform' | 'grid' | 'coarse'
+  /** Let weights be negative. Default false. */
+  readonly negative: boolean
+  /** Of ties: factor of the merged update. Default 1. */
+  readonly lambda: number
+  /** What candidates are scored by. Default 'loss'. */
+  readonly score: 'loss' | 'accuracy'
+  /** Of fusion: the share of the labels in the loss. Default 0.9. */
+  readonly labels: number
+  /** Of fusion: how two distributions become one. Default 'min-ce'. */
+  readonly fusion: 'average' | 'min-ce'
+  /** Of fusion: tokens kept of each distribution. Default 10. */
+  readonly top: number
+  /** Rows in a batch. Default 8. */
+  readonly batch: number
+  /** Of fusion. Default 2e-5. */
+  readonly learningRate: number
+  /** How pivots fused with several sources are merged: by variance of changes, or searched. Default 'sce'. */
+  readonly combine: 'sce' | 'search'
+  /** First standard deviation of the search (1/6). */
+  readonly step?: number
+  /** Of fusion: steps for each source (three times through the data). */
+  readonly steps?: number
+}
 
 /** What decides whether weights can be merged: architecture, names and shapes. */
 const shapeOf = (checkpoint: Checkpoint): string =>
