@@ -19,6 +19,7 @@ import { sizeOf, value, valueOf } from '../tensor/index.js'
 import { byShape } from '../train/index.js'
 import type { Named, Plan, PlannedSite } from './spec.js'
 import { foldable, replacements } from './adapter.js'
+import { cutBytes, cutConfig, cutShape, type Kept } from './cut.js'
 import { baseTensor, ownerOf, ownTensor, storedName } from './base.js'
 
 export interface FoldOptions {
@@ -28,6 +29,10 @@ export interface FoldOptions {
   readonly maxShardBytes?: number
   /** Weights pass in blocks of rows of about this many bytes, where their method can. Default 16 MiB. */
   readonly blockBytes?: number
+  /** Refuse where folding would make zeros of a pruned base dense. Default: they become dense, with a warning. */
+  readonly keepZeros?: boolean
+  /** Told what folding loses. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
   readonly onProgress?: OnProgress
   readonly signal?: AbortSignal
 }
@@ -196,6 +201,20 @@ const layoutOf = (plan: Plan): Layout => {
   }
 }
 
+/** Throws UsageError where something would be lost that is wanted, or else says so. */
+const checkLosses = async (
+  plan: Plan,
+  parameters: Parameters<Value>,
+  { keepZeros = false, onWarning = console.warn }: FoldOptions,
+): Promise<void> => {
+  const lost = await plan.method.loses?.(plan, parameters)
+  if (lost === undefined) return
+  if (!keepZeros) return onWarning(lost)
+  throw new UsageError('ZerosLost', lost, {
+    hint: 'No one matrix has both: keep the adapter beside its base, which stays sparse there, or fold without keepZeros.',
+  })
+}
+
 /**
  * Writes the base with the adapter folded in to `folder`: every tensor in the dtype that the base has it in, in blocks
  * of rows (where a method needs whole weights: a tensor at a time), config, tokenizer. Nothing appears under a final
@@ -216,6 +235,9 @@ export const foldInto = async (
     throw new UsageError('AdapterOnAdapter', 'the base is itself an adapted model', {
       hint: 'Fold the first adapter, and put the second on the result.',
     })
+  await checkLosses(plan, parameters, options)
+  const kept: Kept = (await method.cut?.(plan, parameters)) ?? new Map()
+  const cut = cutConfig(base, kept)
   const { written, added, config } = layoutOf(plan)
   const stored = (name: string): Stored => added.get(name) ?? infoOf(base, name)
   const replaced = replacements(plan)
@@ -234,17 +256,18 @@ export const foldInto = async (
     const withBias = biased.get(name)
     return withBias ? foldedBias(plan, withBias, parameters) : copiedRows(base, name, blockBytes)
   }
-  const plans = written.map(({ name }) => {
-    const { dtype, shape } = stored(name)
-    return { name, dtype, shape }
-  })
+  const plans = written.map((spec) => ({
+    name: spec.name,
+    dtype: stored(spec.name).dtype,
+    shape: cutShape(spec, kept),
+  }))
   await using writer = await CheckpointWriter.create(folder, plans, options)
-  for (const [i, { name }] of written.entries()) {
+  for (const [i, spec] of written.entries()) {
     signal?.throwIfAborted()
-    await writer.write(name, () => bytesOf(name))
+    await writer.write(spec.name, async () => cutBytes(await bytesOf(spec.name), spec, kept))
     onProgress?.({ status: 'progress', name: 'fold', done: i + 1, total: written.length, unit: 'tensors' })
   }
-  await writer.finish({ 'config.json': config })
+  await writer.finish({ 'config.json': { ...config, ...cut } })
   const source = await stat(base.checkpoint.folder).catch(() => undefined)
   if (source?.isDirectory()) await copyCompanions(base.checkpoint.folder, folder)
 }

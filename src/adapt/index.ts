@@ -20,10 +20,12 @@ import { s2ft } from './s2ft.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from './spec.js'
 import { unipelt } from './unipelt.js'
 import { vera } from './vera.js'
+import { vlAdapter } from './vl-adapter.js'
 import { adalora } from './adalora.js'
 import { bitfit } from './bitfit.js'
 import { houlsby, parallel, pfeiffer } from './bottleneck.js'
 import { compacter } from './compacter.js'
+import { dsee } from './dsee.js'
 import { fish } from './fish.js'
 import { ia3 } from './ia3.js'
 import { ist } from './ist.js'
@@ -40,6 +42,7 @@ export { adalora, type AdaloraOptions } from './adalora.js'
 export { bitfit, type BitfitOptions } from './bitfit.js'
 export * from './bottleneck.js'
 export { compacter, type CompacterOptions, kroneckerProduct, kroneckerSum, toHoulsby } from './compacter.js'
+export { dsee, type DseeOptions, prunedNow } from './dsee.js'
 export { fish, type FishOptions } from './fish.js'
 export { ia3, type Ia3Options } from './ia3.js'
 export { ist, type IstOptions, layerImportance, layerSampled, type LayerSampling } from './ist.js'
@@ -64,6 +67,9 @@ export { s2ft, type S2ftOptions } from './s2ft.js'
 export { heads, type Site, sitesOf, type Targets, targetSites } from './site.js'
 export { unipelt, type UnipeltOptions } from './unipelt.js'
 export { vera, type VeraOptions } from './vera.js'
+export { vlAdapter, type VlAdapterOptions } from './vl-adapter.js'
+export { type TaskBatches, taskOrder } from './vl-adapter-batches.js'
+export { type VisionOptions, withVision } from './vl-adapter-vision.js'
 
 /** Every method of the family: the contract suite, the command line and the catalogue read this list. */
 export const methods: readonly AdapterMethod<never>[] = [
@@ -81,6 +87,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   pfeiffer,
   parallel,
   compacter,
+  vlAdapter,
   prompt,
   prefix,
   pTuning,
@@ -92,6 +99,7 @@ export const methods: readonly AdapterMethod<never>[] = [
   s2ft,
   lift,
   ist,
+  dsee,
 ] as readonly AdapterMethod<never>[]
 
 /** What the family has in the catalogue: its methods, and the survey that they come from. */

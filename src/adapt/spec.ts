@@ -15,6 +15,7 @@ import type { Paper } from '../papers/card.js'
 import type { Reproduction } from '../papers/reproduction.js'
 import type { Batch, SelfTrained, Training } from '../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../tensor/index.js'
+import type { Kept } from './cut.js'
 import type { FoldOptions } from './fold.js'
 import type { Initial, SharedInitial } from './initial.js'
 import type { Site, Targets } from './site.js'
@@ -167,6 +168,10 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   fold?(W: Tensor, p: Named<Tensor>, settings: S): Tensor
   /** The bias that goes with it, where the module has one. Default: as it was. b: [out]. */
   foldBias?(b: Tensor, p: Named<Tensor>, settings: S): Tensor
+  /** Units that the folded checkpoint is to be without, where training left some out. */
+  cut?(plan: Plan, parameters: Parameters<Value>): Promise<Kept>
+  /** What folding loses, though the outputs stay: a sentence. */
+  loses?(plan: Plan, parameters: Parameters<Value>): Promise<string | undefined>
   /** Along which axes a weight may be folded block by block. Default: none. */
   blocks?(settings: S): readonly ('in' | 'out')[]
   /** The same update as LoRA's, where it is one of low rank: what an export to LoRA writes. */
