@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { cp, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
@@ -229,7 +229,10 @@ describe('lora', () => {
     await expect(lora(llama, { modulesToSave: ['lm_haed'] })).rejects.toThrow(/Nearest: lm_head/)
     await expect(lora(llama, { targets: '(' })).rejects.toThrow(/no regular expression/)
     await expect(lora(llama, { layers: [9] })).rejects.toThrow(/leave none/)
-    await expect(loadAdapter(llama, goldenFolder('peft', 'prefix'))).rejects.toThrow(/PREFIX_TUNING/)
+    const unknown = join(scratch.path, 'unknown')
+    await cp(goldenFolder('peft', 'lora'), unknown, { recursive: true })
+    await writeFile(join(unknown, 'adapter_config.json'), '{"peft_type": "XLORA"}')
+    await expect(loadAdapter(llama, unknown)).rejects.toThrow(/XLORA/)
     await expect(loadAdapter(gpt2, goldenFolder('peft', 'lora'))).rejects.toThrow(
       /no .* matches target "v_proj"/,
     )
