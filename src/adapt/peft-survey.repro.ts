@@ -221,7 +221,11 @@ export const experiment: Reproduction = reproduction(
       bars({ y: 'savedKiB', title: 'KiB that a forward pass keeps for the backward one' }),
     ],
     claims: [
-      holds('full fine-tuning is on top', (m) => m.full.accuracy.notBelow(m.lora8.accuracy, 0), fullOnly),
+      holds(
+        'full fine-tuning is above the best adapter, LoRA of rank 8',
+        (m) => m.full.accuracy.notBelow(m.lora8.accuracy, 0),
+        fullOnly,
+      ),
       holds(
         'LoRA of rank 8 comes within 3 points of it',
         (m) => m.lora8.accuracy.notBelow(m.full.accuracy, 0.03 / 0.7),
@@ -230,7 +234,11 @@ export const experiment: Reproduction = reproduction(
       holds(
         'LoHa of rank 2 comes within 3 points of it',
         (m) => m.loha2.accuracy.notBelow(m.full.accuracy, 0.03 / 0.7),
-        fullOnly,
+        {
+          ...fullOnly,
+          why: '4.6 points below over three seeds, above LoRA at half its numbers',
+          known: 'fails',
+        },
       ),
       holds(
         'AdaLoRA from rank 4 to 2 comes within 3 points of it',
