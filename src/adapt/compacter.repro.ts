@@ -89,15 +89,19 @@ const agreement = (stream: Stream): Example => {
 
 const word = (stream: Stream): string => grammar.words[stream.int(grammar.words.length)]
 
-/** Two pairs of brackets among words, one within the other or one after the other. */
+/** Brackets that close: half of them one pair after another, half with a pair within a pair somewhere. */
 const nesting = (stream: Stream): Example => {
   const nested = stream.int(2) === 1
-  const places = [...stream.permutation(length - 1).subarray(0, 4)].sort((a, b) => a - b)
-  const text = Array.from({ length: length - 1 }, () => word(stream))
-  places.forEach(
-    (place, i) => (text[place] = i === 0 ? '(' : i === 3 ? ')' : (i === 1) === nested ? '(' : ')'),
-  )
-  return [['nested:', ...text], yes(nested)]
+  for (;;) {
+    const pairs = 2 + stream.int(4)
+    let open = 0
+    const text = Array.from({ length: 2 * pairs }, (_, i) => {
+      const opens = nested ? open === 0 || (open < 2 * pairs - i && stream.int(2) === 1) : open === 0
+      open += opens ? 1 : -1
+      return opens ? '(' : ')'
+    })
+    if (!nested || text.join('').includes('((')) return [['nested:', ...text], yes(nested)]
+  }
 }
 
 const marking = (stream: Stream): Example => {
