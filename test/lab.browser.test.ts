@@ -3,7 +3,7 @@
  * of every page, light and dark, are left in bench/out/lab for a person to look at.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +12,9 @@ import { SMTPServer } from 'smtp-server'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findChromium } from '../scripts/chromium.mjs'
 import { scratch, until, writeRun } from './lab.js'
-import { writeTinyLlama } from './tiny.js'
+import { readRuns } from '../src/runs/index.js'
+import { sentences, tinyConfig, writeRandom, writeTinyLlama } from './tiny.js'
+import { weftWith } from './weft.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pictures = join(root, 'bench', 'out', 'lab')
@@ -197,6 +199,67 @@ describe('the lab', () => {
     await page.waitForSelector('.uplot')
     expect(await page.locator('.uplot').count()).toBeGreaterThanOrEqual(1)
     expect(await page.locator('tr', { hasText: 'rank' }).textContent()).toContain('48')
+    await context.close()
+  })
+
+  it('shows a merge: its recipe, heat maps by layer, the loss along its paths', async () => {
+    const models = ['tiny', 'one', 'two'].map((name) => join(home.folder, 'models', name))
+    const data = join(home.folder, 'data.jsonl')
+    await writeRandom(models[1], tinyConfig(320), 1)
+    await writeRandom(models[2], tinyConfig(320), 2)
+    writeFileSync(
+      data,
+      sentences
+        .slice(0, 8)
+        .map((text) => JSON.stringify({ text }))
+        .join('\n'),
+    )
+    const [tiny, ...others] = models
+    const call = ['merge', '--method', 'task_arithmetic', '--base', tiny, '--weight', '0.5,0.5', ...others]
+    const out = join(home.folder, 'models', 'merged')
+    const flags = ['--out', out, '--analyse', '--data', data]
+    expect(await weftWith({ WEFT_HOME: home.folder }, [...call, ...flags])).toMatchObject({ code: 0 })
+    const [run] = (await readRuns(home.folder)).filter(({ command }) => command === 'merge')
+    await until(async () => (await fetch(`${base}/api/runs/${run.id}`)).ok)
+    const { page, context, complaints } = await visit(`/runs/${run.id}`)
+    await page.waitForSelector('.cell')
+    const titles = await page.locator('.plot figcaption').allTextContents()
+    expect(titles).toContain('Agreement of the changes in sign')
+    expect(titles).toContain('Loss from the merged model to each model')
+    expect(await page.locator('.plot .cell').count()).toBeGreaterThan(20)
+    expect(await page.getByLabel('recipe.yaml').textContent()).toMatch(/merge_method: task_arithmetic/)
+    expect(await violations(page)).toEqual([])
+    expect(complaints).toEqual([])
+    await page.screenshot({ path: join(pictures, 'merge.png'), fullPage: true })
+    await context.close()
+  })
+
+  it('compares adapters of one base: their curves, and score against size', async () => {
+    const arms = [
+      ['lora', 3000, 2.5],
+      ['full', 90_000, 2.4],
+      ['ia3', 200, 3.1],
+    ] as const
+    const series = arms.map(([name, x, y]) => ({ name, points: [{ x, y }] }))
+    const pareto = {
+      kind: 'pareto',
+      title: 'Held-out loss by trained numbers',
+      x: { label: 'trained numbers', log: true },
+      y: { label: 'loss' },
+      series,
+    }
+    const rows = arms.flatMap(([name, , y]) =>
+      [1, 2, 3].map((step) => ({ step, series: name, loss: y + 1 / step })),
+    )
+    const folder = writeRun(home.folder, 'comparison', { command: 'adapt', subject: 'compare' }, rows)
+    writeFileSync(join(folder, 'plots.json'), JSON.stringify([pareto]))
+    await until(async () => (await fetch(`${base}/api/runs/comparison`)).ok)
+    const { page, context } = await visit('/runs/comparison')
+    await page.waitForSelector('.plot circle')
+    expect(await page.locator('.plot circle').count()).toBe(3)
+    expect(await page.locator('.plot .legend li').allTextContents()).toEqual([' lora', ' full', ' ia3'])
+    expect(await page.locator('.plots').first().textContent()).toMatch(/lora.*full.*ia3/s)
+    await page.screenshot({ path: join(pictures, 'comparison.png'), fullPage: true })
     await context.close()
   })
 
