@@ -1,5 +1,4 @@
 /** @file Planned papers of the family adapt. */
 import type { Paper } from '../card.js'
 
-export const adapt: readonly Paper[] = [
-]
+export const adapt: readonly Paper[] = []
