@@ -57,6 +57,7 @@ const measure = async (arm: FrontierArm, context: MeasureContext): Promise<Recor
 }
 
 const full = { fullOnly: true } as const
+const matched = 'at the end it has forgotten less, and learned less too'
 
 export const experiment: Reproduction = reproduction(s2ft, {
   arms: arms as Record<keyof typeof arms, FrontierArm>,
@@ -82,7 +83,7 @@ export const experiment: Reproduction = reproduction(s2ft, {
     holds(
       'on both sides it learns a new domain 3 % better than LoRA',
       (m) => m.both.newDomain.below(m.lora.newDomain, 0.03),
-      { ...full, paper: '+1.3 to 4.6 points over LoRA' },
+      { ...full, known: 'fails', why: '2 % better over three seeds', paper: '+1.3 to 4.6 points over LoRA' },
     ),
     holds(
       'on what MLPs read alone it forgets less of the source than LoRA there, at the end',
@@ -102,12 +103,12 @@ export const experiment: Reproduction = reproduction(s2ft, {
     holds(
       'on both sides it forgets less than full fine-tuning where both know a conflicting target equally',
       (m) => m.both.conflictingKept.below(m.full.conflictingKept),
-      { ...full, paper: '+11.5 points in other domains' },
+      { ...full, known: 'fails', why: matched, paper: '+11.5 points in other domains' },
     ),
     holds(
       'and where both know a new domain equally',
       (m) => m.both.newDomainKept.below(m.full.newDomainKept),
-      { ...full, paper: '+11.5 points in other domains' },
+      { ...full, known: 'fails', why: matched, paper: '+11.5 points in other domains' },
     ),
     notShown('accuracy of models of 7 billion parameters', 'out of reach here'),
     notShown('latency and memory on GPUs', 'npm run bench adapt measures both on a processor'),

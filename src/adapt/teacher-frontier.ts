@@ -20,7 +20,7 @@ export interface FrontierSize {
 }
 
 export const frontierSizes: Readonly<Record<'quick' | 'full', FrontierSize>> = {
-  quick: { network: { blocks: 2, width: 16, steps: 60 }, steps: 30, held: 2, every: 10, rates: 1 },
+  quick: { network: { blocks: 1, width: 16, steps: 60 }, steps: 20, held: 2, every: 10, rates: 1 },
   full: { network: { blocks: 6, width: 64, steps: 1500 }, steps: 400, held: 16, every: 20, rates: 2 },
 }
 
