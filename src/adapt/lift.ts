@@ -281,6 +281,7 @@ export const liftSpec: AdapterSpec<LiftOptions, LiftSettings> = {
   reproduction: async () => (await import('./lift.repro.js')).experiment,
   peftType: 'LIFT',
   options,
+  size: { option: 'density', kind: 'share' },
   kinds: ['linear'],
   defaultTargets: () => 'all-linear',
   async resolve(base, o) {

@@ -96,6 +96,7 @@ const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
   reproduction: async () => (await import('./s2ft.repro.js')).experiment,
   peftType: 'S2FT',
   options,
+  size: { option: 'ratio', kind: 'share' },
   kinds: ['linear'],
   defaultTargets: readers,
   async resolve(base, o) {
