@@ -51,9 +51,9 @@ const leadingRowsOfR = (a: Matrix, count: number): Matrix => {
 
 /**
  * The sparse part S of W ~ U V + S, [m, n] as W. V starts as one row of noise and grows by a few rows a round, while its
- * rank stays below half of the smaller side: beyond that the low-rank part would take everything. Each round starts from
- * S = 0, with two sweeps of U = Q of QR((W - S) Vᵀ), V = Uᵀ (W - S), S = what of W - U V is above the threshold.
- * Throws NotFiniteError.
+ * rank stays below half of the smaller side. A round has two sweeps of U = Q of QR((W - S) Vᵀ), V = Uᵀ (W - S), S = what of
+ * W - U V is above the threshold. S is carried from round to round: started from zero each time, the growing low-rank part
+ * takes in the large entries too, and S ends up without them. Throws NotFiniteError.
  */
 export const sparsePart = (
   W: Matrix,
@@ -66,7 +66,6 @@ export const sparsePart = (
   let V = matrix(1, W.cols, start)
   let S = matrix(W.rows, W.cols)
   for (let round = 0; round < rounds; round++) {
-    S = matrix(W.rows, W.cols)
     let rest = W
     for (let sweep = 0; sweep < sweeps; sweep++) {
       const left = minus(W, S)
