@@ -72,8 +72,10 @@ export const experiment: Reproduction = reproduction(s2ft, {
     pareto({ x: 'conflictingSource', y: 'conflicting', title: 'Source and target at the end' }),
   ],
   claims: [
-    holds('on both sides it trains as many numbers as LoRA of rank 2', (m) =>
-      m.both.parameters.within(m.lora.parameters, 0),
+    holds(
+      'on both sides it trains as many numbers as LoRA of rank 2',
+      (m) => m.both.parameters.within(m.lora.parameters, 0),
+      full,
     ),
     holds(
       'on both sides it learns a conflicting target 3 % better than LoRA',
