@@ -1,0 +1,21 @@
+/** @file Every experiment in its quick form: it runs, its metrics are numbers, and what so small a size can show holds. */
+import { describe, expect, it } from 'vitest'
+import { families } from '../src/papers/families.js'
+import { reproduce } from '../src/papers/index.js'
+
+const methods = (await Promise.all(families.map((family) => family.methods()))).flat()
+const experiments = new Map(methods.map(({ paper, reproduction }) => [paper.id, reproduction]))
+
+describe('quick reproductions', () => {
+  it.each([...experiments].flatMap(([id, load]) => (load ? [{ id, load }] : [])))('$id', async ({ load }) => {
+    const experiment = await load()
+    const { arms, claims } = await reproduce(experiment, { quick: true })
+    expect(Object.keys(arms)).toEqual([...experiment.arms])
+    expect(claims.map(({ text }) => text)).toEqual(experiment.claims.map(({ text }) => text))
+    const known = new Set(experiment.claims.filter((claim) => claim.known).map(({ text }) => text))
+    const failing = claims.filter(({ verdict, text }) => verdict === 'fails' && !known.has(text))
+    expect(failing).toEqual([])
+    // What is not shown says why, or that the full experiment is needed.
+    for (const claim of experiment.claims) if (!claim.test) expect(claim.why, claim.text).toMatch(/\w/)
+  })
+})
