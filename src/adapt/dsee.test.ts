@@ -30,13 +30,15 @@ const noise = (length: number, seed: string): Float32Array => {
   return data
 }
 
-/** A rank-4 matrix of unit deviation with 64 spikes, each `height` times the deviation of the whole. */
+/** A rank-4 matrix of unit deviation with 64 spikes of this height added, up or down. */
 const spiked = (height: number, seed: number): { W: Float64Array; spikes: Set<number> } => {
   const n = 96
   const [a, b] = [noise(n * 4, `a ${seed}`), noise(n * 4, `b ${seed}`)]
   const W = new Float64Array(n * n)
   for (let i = 0; i < n; i++)
     for (let j = 0; j < n; j++) for (let k = 0; k < 4; k++) W[i * n + j] += (a[i * 4 + k] * b[j * 4 + k]) / 2
+  const deviation = Math.sqrt(W.reduce((sum, x) => sum + x * x, 0) / W.length)
+  for (let i = 0; i < W.length; i++) W[i] /= deviation
   const stream = new Stream(`spikes ${seed}`)
   const spikes = new Set<number>()
   while (spikes.size < 64) spikes.add(stream.int(n * n))
@@ -51,9 +53,9 @@ describe('the support of the free entries', () => {
     return found.filter((i) => spikes.has(i)).length / 64
   }
 
-  it('is the spikes of a low-rank matrix where they are high', () => {
-    for (const seed of [0, 1, 2]) {
-      expect(recall(10, seed)).toBe(1)
+  it('is the spikes of a low-rank matrix where they are high, but for one that an entry of it is as high as', () => {
+    for (const seed of [0, 1, 2, 3, 4]) {
+      expect(recall(10, seed)).toBeGreaterThanOrEqual(63 / 64)
       expect(recall(5, seed)).toBeGreaterThanOrEqual(0.75)
     }
   })
