@@ -21,8 +21,11 @@ import type { AdaptedModel } from './spec.js'
 const [symbols, length] = [20, 20]
 
 const sizes = {
-  quick: { layers: 4, width: 24, pretraining: 30, steps: 12, held: 2 },
-  full: { layers: 12, width: 48, pretraining: 600, steps: 220, held: 12 },
+  quick: { layers: 4, width: 16, pretraining: 10, steps: 6, held: 1, targets: ['v_proj'] },
+  full: {
+    ...{ layers: 12, width: 48, pretraining: 600, steps: 220, held: 12 },
+    targets: ['q_proj', 'k_proj', 'v_proj', 'up_proj', 'down_proj'],
+  },
 }
 type Size = (typeof sizes)['full']
 
@@ -141,7 +144,7 @@ const measure = async (
 ): Promise<Record<'loss' | 'gradientShare' | 'lowestLayer' | 'agreement' | 'spread', number>> => {
   const size = quick ? sizes.quick : sizes.full
   const base = await baseFor(size, seed, signal)
-  const targets = ['q_proj', 'k_proj', 'v_proj', 'up_proj', 'down_proj']
+  const { targets } = size
   const layers = top ? [3, 2, 1].map((n) => size.layers - n) : undefined
   const adapter = await lora(base, { rank: 4, alpha: 4, targets, seed, layers })
   const start = sampling ? layerSampled(adapter, sampling) : adapter
@@ -174,7 +177,14 @@ export const experiment: Reproduction = reproduction(ist, {
     ),
     holds('importance agrees in order with what leaving a layer out costs', (m) => m.ist.agreement.above(0), {
       fullOnly: true,
+      known: 'fails',
+      why: '21 updates move the scores by a tenth: the draws stay uniform',
     }),
+    holds(
+      'with an update every other step and advantages divided by their spread, importance agrees',
+      (m) => m.often.agreement.above(0),
+      { fullOnly: true },
+    ),
     holds('it is at most 5 % behind random layers', (m) => m.ist.loss.notAbove(m.random.loss, 0.05), {
       fullOnly: true,
     }),
@@ -187,6 +197,7 @@ export const experiment: Reproduction = reproduction(ist, {
       (m) => m.ist.loss.notAbove(m.all.loss, 0),
       {
         fullOnly: true,
+        known: 'fails',
         paper: 'better than uniform updating',
       },
     ),
