@@ -265,22 +265,40 @@ export const experiment: Reproduction = reproduction(compacter, {
     holds(
       'at almost the same size it is at least three points better than the low-rank adapter',
       (m) => m.compacter.accuracy.notBelow(plus(m.lowRank.accuracy, 0.03), 0),
-      full,
+      {
+        ...full,
+        known: 'fails',
+        why: 'over three seeds 0.80 ± 0.08 of the answers are right, of the low-rank adapter’s 0.85 ± 0.10',
+      },
     ),
     holds(
       'it comes within seven points of the dense adapter',
       (m) => m.compacter.accuracy.notBelow(plus(m.adapter.accuracy, -0.07), 0),
-      full,
+      {
+        ...full,
+        known: 'fails',
+        why: 'over three seeds 0.80 ± 0.08 of the answers are right, of the dense adapter’s 0.97 ± 0.01',
+      },
     ),
     holds(
       'it comes within three points of the dense adapter',
       (m) => m.compacter.accuracy.notBelow(plus(m.adapter.accuracy, -0.03), 0),
-      { ...full, paper: 'as good as adapters, with a tenth of their numbers' },
+      {
+        ...full,
+        paper: 'as good as adapters, with a tenth of their numbers',
+        known: 'fails',
+        why: 'over three seeds 0.80 ± 0.08 of the answers are right, of the dense adapter’s 0.97 ± 0.01',
+      },
     ),
     holds(
       'with few examples it is at least as good as full fine-tuning',
       (m) => m.compacter.few.notBelow(m.full.few, 0),
-      { ...full, paper: 'better than full fine-tuning in low-resource settings' },
+      {
+        ...full,
+        paper: 'better than full fine-tuning in low-resource settings',
+        known: 'fails',
+        why: 'of 100 examples a task 0.84 ± 0.06 are right, of full fine-tuning 0.93 ± 0.02',
+      },
     ),
     holds(
       'Compacter++, at feed-forward parts only, is not better',
