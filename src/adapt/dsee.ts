@@ -291,6 +291,7 @@ const training = (plan: Plan, o: DseeOptions): Training => ({
 const spec: AdapterSpec<DseeOptions, DseeSettings> = {
   paper: dseeCard,
   source: 'src/adapt/dsee.ts',
+  reproduction: async () => (await import('./dsee.repro.js')).experiment,
   peftType: 'DSEE',
   options,
   size: { option: 'rank', kind: 'count' },

@@ -67,7 +67,12 @@ export const fold: Verb = {
         )
       const { progress: onProgress, signal } = context
       await saveInto(out, (folder) =>
-        fold(model, folder, { maxShardBytes: maxShardSize, onProgress, signal }),
+        fold(model, folder, {
+          maxShardBytes: maxShardSize,
+          onProgress,
+          signal,
+          onWarning: context.info,
+        }),
       )
       context.result(plan, () => `Folded ${grouped(sites)} modules. Wrote ${out} (${formatBytes(bytes)})`)
     },
