@@ -241,13 +241,14 @@ describe('compacter', () => {
     const model = await compacter(base)
     const folder = join(scratch.path, 'bytes')
     await model.save(folder)
-    const file = await openFile(diskFiles(folder), 'adapter_model.safetensors')
+    await using file = await openFile(diskFiles(folder), 'adapter_model.safetensors')
     const bytes = file.names().reduce((n, name) => n + file.info(name).shape.reduce((a, b) => a * b, 4), 0)
     expect(bytes).toBe(4 * countOf(model))
   })
 
   it('stands behind self-attention and feed-forward parts, not behind the attention between them', async () => {
-    const model = await compacter(await open(goldenFolder('t5')), { norms: false })
+    await using encoderDecoder = await open(goldenFolder('t5'))
+    const model = await compacter(encoderDecoder, { norms: false })
     expect(model.plan.sites).toHaveLength(2 * 2 + 2 * 2)
     expect(model.plan.sites.filter(({ site }) => site.name.includes('EncDec'))).toEqual([])
   })

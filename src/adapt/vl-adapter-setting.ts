@@ -26,7 +26,9 @@ export interface Setting {
   /** Steps of the image encoder and of the text model. */
   readonly looking: number
   readonly reading: number
-  /** Scenes to learn from, and as many again held out. */
+  /** Scenes in words that the text model reads. */
+  readonly told: number
+  /** Rendered scenes to learn from, and as many again held out. */
   readonly scenes: number
   /** Held-out questions a task. */
   readonly held: number
@@ -42,7 +44,7 @@ const prefixes: Readonly<Record<SceneTask, string>> = {
 const words = ['<pad>', 'first', 'second', ...Object.values(prefixes), ...sceneWords(kinds)]
 const idOf = new Map(words.map((word, id) => [word, id]))
 /** Words of a question, its task's among them; words of an answer; words of a question with its scenes. */
-const [asked, answered, told] = [5, 5, 11]
+const [questionLength, answerLength, toldLength] = [5, 5, 11]
 const batchSize = 24
 
 const idsOf = (texts: readonly (readonly string[])[], length: number, rest: number): number[] =>
@@ -61,7 +63,7 @@ const textBatch = (
       [texts.length, length],
       'int32',
     ),
-    labels: valueOf(idsOf(answers, answered, -100), [answers.length, answered], 'int32'),
+    labels: valueOf(idsOf(answers, answerLength, -100), [answers.length, answerLength], 'int32'),
   }
 }
 
@@ -88,13 +90,13 @@ const reading = (scenes: Scenes, seed: string) =>
       yield textBatch(
         all.map((q) => inWords(q, scenes, stream)),
         all.map(({ answer }) => answer),
-        told,
+        toldLength,
       )
     }
   }
 
 const readerFor = async (
-  { width, layers, reading: steps }: Setting,
+  { width, layers, told: count, reading: steps }: Setting,
   signal?: AbortSignal,
 ): Promise<Model> => {
   const config = {
@@ -110,7 +112,7 @@ const readerFor = async (
     relative_attention_max_distance: 16,
     tie_word_embeddings: false,
   }
-  const scenes = renderedScenes({ ...kinds, count: 2000, seed: 'told', size: 2, noise: 0 })
+  const scenes = renderedScenes({ ...kinds, count, seed: 'told', size: 2, noise: 0 })
   const options = { steps, learningRate: 3e-3, schedule: 'linear', signal } as const
   return (await fit(await createModel(config), reading(scenes, 'told'), options)).model
 }
@@ -213,7 +215,7 @@ const seeingBatch = (questions: readonly SceneQuestion[], features: Value): Batc
   ...textBatch(
     questions.map(question),
     questions.map(({ answer }) => answer),
-    asked,
+    questionLength,
   ),
   pixels: picturesOf(questions, features),
   taskIds: valueOf(

@@ -34,8 +34,8 @@ import { visualModule } from './vl-adapter-vision.js'
 
 /** What the two sizes of the experiment differ in. */
 const sizes = {
-  quick: { width: 16, layers: 1, looking: 4, reading: 10, scenes: 24, held: 16, steps: 10 },
-  full: { width: 64, layers: 2, looking: 300, reading: 2000, scenes: 800, held: 200, steps: 600 },
+  quick: { width: 32, layers: 1, looking: 2, reading: 4, told: 50, scenes: 24, held: 8, steps: 5 },
+  full: { width: 64, layers: 2, looking: 300, reading: 2000, told: 2000, scenes: 800, held: 200, steps: 600 },
 } satisfies Record<string, Setting & { steps: number }>
 type Size = (typeof sizes)['full']
 
@@ -160,7 +160,11 @@ export const experiment: Reproduction = reproduction(vlAdapter, {
     holds(
       'the setting is fit for comparing: full fine-tuning reaches 0.9 on each task',
       (m) => m.full.least.notBelow(0.9, 0),
-      full,
+      {
+        ...full,
+        known: 'fails',
+        why: 'it reaches 0.95 and 0.97 on questions about one scene, 0.82 on pairs and 0.86 on words of captions',
+      },
     ),
     holds(
       'one adapter for all tasks comes within three points of full fine-tuning',
@@ -180,11 +184,13 @@ export const experiment: Reproduction = reproduction(vlAdapter, {
     holds(
       'it is at least as good as one adapter a task of its own size',
       (m) => m.single.score.notBelow(m.multiple.score, 0),
-      { ...full, paper: '77.4 against 75.9' },
+      { ...full, paper: '77.4 against 75.9', known: 'fails', why: '0.887 ± 0.013 against 0.898 ± 0.006' },
     ),
     holds('it is at least as good as half-shared adapters', (m) => m.single.score.notBelow(m.half.score, 0), {
       ...full,
       paper: '77.4 against 75.9',
+      known: 'fails',
+      why: '0.887 ± 0.013 against 0.894 ± 0.002',
     }),
     holds(
       'it is at least as good as adapters that a network makes',
@@ -199,13 +205,14 @@ export const experiment: Reproduction = reproduction(vlAdapter, {
     holds(
       'sharing helps most on the smallest task: there it is better than one adapter a task',
       (m) => m.single.pair.above(m.multiple.pair),
-      { ...full, paper: 'the largest gain on NLVR2' },
+      {
+        ...full,
+        paper: 'the largest gain on NLVR2',
+        known: 'fails',
+        why: '0.830 ± 0.036 against 0.833 ± 0.018',
+      },
     ),
-    holds(
-      'training the visual embedding alone is worst of all',
-      (m) => m.visual.score.below(m.single.score),
-      full,
-    ),
+    holds('it is better than the visual embedding alone', (m) => m.single.score.above(m.visual.score), full),
     holds(
       'full fine-tuning is better than the visual embedding alone',
       (m) => m.full.score.above(m.visual.score),
