@@ -177,7 +177,7 @@ export const logitsOf = async (model: Model, inputs: Record<string, Value> = {})
 export const gap = (a: Float64Array, b: Float64Array): number =>
   a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0)
 
-/** The model with each parameter a function of its name and what it was. */
+/** The model with each parameter that trains a function of its name and what it was. */
 export const changed = (
   model: AdaptedModel,
   change: (old: Float64Array, name: string) => ArrayLike<number>,
@@ -186,7 +186,7 @@ export const changed = (
     Object.fromEntries(
       Object.entries(model.parameters).map(([name, v]) => [
         name,
-        valueOf(Array.from(change(toNumbers(v), name)), v.shape),
+        isMoved(model)(name) ? valueOf(Array.from(change(toNumbers(v), name)), v.shape) : v,
       ]),
     ),
   )

@@ -18,7 +18,7 @@ import { type Coordinates, plainCoordinates, principalCoordinates } from './deep
 import { openZoo, type Zoo } from './deepweightflow-zoo.js'
 import { modelOf, readTensors, saveTensors, specsOf } from './permutation/index.js'
 import { recalibrated, statisticsOf } from './soups-statistics.js'
-import { type Procedure, procedure, type ProcedureContext } from './procedure.js'
+import { withoutContext, type Procedure, procedure, type ProcedureContext } from './procedure.js'
 
 const count = z.number().int().positive()
 
@@ -215,17 +215,8 @@ export const learnWeightFlow = async (
   checkpoints: readonly Checkpoint[],
   given: Partial<DeepWeightFlowOptions> & ProcedureContext = {},
 ): Promise<WeightFlow> => {
-  const {
-    base: _base,
-    evaluation: _evaluation,
-    data,
-    tokenizer,
-    seed = 0,
-    signal,
-    onProgress,
-    ...own
-  } = given
-  const context: ProcedureContext = { data, tokenizer, seed, signal, onProgress }
+  const { own, context } = withoutContext<DeepWeightFlowOptions>(given)
+  const { data, seed = 0, signal, onProgress } = context
   const all = options.parse(own)
   await checkZoo(checkpoints, data !== undefined)
   const { zoo, coordinates } = await openPoints(checkpoints, all, context)

@@ -45,7 +45,7 @@ import {
   weightSimilarity,
 } from './permutation/index.js'
 import { recalibrated, statisticsOf } from './soups-statistics.js'
-import { type Procedure, procedure, type ProcedureContext } from './procedure.js'
+import { withoutContext, type Procedure, procedure, type ProcedureContext } from './procedure.js'
 
 const options = z.strictObject({
   budget: z
@@ -345,8 +345,8 @@ export const pleasMerge = async (
   checkpoints: readonly Checkpoint[],
   given: Partial<PleasOptions> & ProcedureContext = {},
 ): Promise<PleasResult> => {
-  const { base: _base, data, evaluation: _evaluation, tokenizer, seed, onProgress, signal, ...own } = given
-  const context: ProcedureContext = { data, tokenizer, seed, onProgress, signal }
+  const { own, context } = withoutContext<PleasOptions>(given)
+  const { data } = context
   const all = options.parse(own)
   const ways = waysOf(all, data !== undefined)
   const pair = await pairOf(checkpoints, all.head)

@@ -82,6 +82,18 @@ const contextKeys = [
   'signal',
 ] as const
 
+/** What was given, apart: a procedure's own options, and the rest. */
+export const withoutContext = <O>(
+  given: Partial<O> & ProcedureContext,
+): { readonly own: Partial<O>; readonly context: ProcedureContext } => {
+  const isContext = ([key]: [string, unknown]): boolean => (contextKeys as readonly string[]).includes(key)
+  const entries = Object.entries(given)
+  return {
+    own: Object.fromEntries(entries.filter((entry) => !isContext(entry))) as Partial<O>,
+    context: Object.fromEntries(entries.filter(isContext)),
+  }
+}
+
 /** Declares a procedure. */
 export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedure<O> => {
   const name = about.name ?? about.paper.id
@@ -89,9 +101,7 @@ export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedu
     models: readonly Checkpoint[],
     given: Partial<O> & ProcedureContext = {},
   ): Promise<Merged> => {
-    const isOwn = ([key]: [string, unknown]): boolean => !(contextKeys as readonly string[]).includes(key)
-    const own = Object.fromEntries(Object.entries(given).filter(isOwn))
-    const result = about.options.safeParse(own)
+    const result = about.options.safeParse(withoutContext<O>(given).own)
     if (!result.success) throw new UsageError('BadOption', `${name}: ${z.prettifyError(result.error)}`)
     checkInputs({ ...about, name }, models.length, given)
     return run(models, result.data as O, given)

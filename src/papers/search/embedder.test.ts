@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { goldenFolder } from '../../../test/golden.js'
 import { diskFiles, openFile, writeSafetensors } from '../../checkpoint/index.js'
 import { createModel } from '../../models/index.js'
-import { openEmbedder, PaperIndex, planned } from '../index.js'
+import { catalogue, openEmbedder, PaperIndex } from '../index.js'
 
 const base = mkdtempSync(join(tmpdir(), 'weft-embedder-'))
 const headed = join(base, 'headed')
@@ -66,7 +66,7 @@ test('a text has the same vector alone, among others, and from a checkpoint with
 
 test('searching with it puts the paper whose text was asked for first', async () => {
   await using embedder = await openEmbedder(headed)
-  const some = planned.slice(0, 12)
+  const some = (await catalogue()).slice(0, 12)
   const index = new PaperIndex(some, embedder.embed)
   const { id, title, summary } = some[7]
   expect((await index.searchEmbedded(`${title}. ${summary}`))[0].paper.id).toBe(id)
