@@ -303,6 +303,22 @@ describe('pruning of heads and channels', () => {
     expect(size(small)).toBeLessThan(size(model.plan.base))
   })
 
+  it.each([
+    ['t5', { heads: 1, hidden: 0.25 }, { num_heads: 3, d_kv: 8, d_ff: 54 }],
+    ['bert-classify', { hidden: 0.25 }, { intermediate_size: 54 }],
+  ] as const)(
+    'of %s, where stacks share heads or config.json has no head size: %j',
+    async (name, options, said) => {
+      const model = await prunedNow(await dsee(await open(goldenFolder(name)), { ...half, ...options }))
+      const small = await foldedOf(model, `small-${name}`)
+      expect(small.checkpoint.config).toMatchObject(said)
+      const decoderIds = valueOf([0, 3, 1, 4], [2, 2], 'int32')
+      const logits = (m: Model) => logitsOf(m, name === 't5' ? { decoderIds } : {})
+      expect(gap(await logits(small), await logits(model))).toBeLessThan(1e-5)
+      expect(size(small)).toBeLessThan(size(model.plan.base))
+    },
+  )
+
   it('leaves the units that score highest', async () => {
     const start = await dsee(base, { ...half, hidden: 0.5 })
     const model = await prunedNow(start)
