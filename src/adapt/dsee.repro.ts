@@ -177,6 +177,7 @@ const measure = async (
 }
 
 const full = { fullOnly: true } as const
+const failing = { fullOnly: true, known: 'fails' } as const
 
 export const experiment: Reproduction = reproduction(dsee, {
   arms: arms as Record<keyof typeof arms, Arm>,
@@ -190,7 +191,11 @@ export const experiment: Reproduction = reproduction(dsee, {
     holds(
       'un-pruned it answers as many questions as LoRA, within 1 %',
       (m) => m.dsee.accuracy.notBelow(m.lora.accuracy, 0.01),
-      { ...full, paper: 'a little better at matched counts' },
+      {
+        ...failing,
+        paper: 'a little better at matched counts',
+        why: 'it was 3 % below; its V starts as the paper has it, several times smaller than that of LoRA here',
+      },
     ),
     holds(
       'without a fifth of the weights it is within 1 % of un-pruned',
@@ -198,9 +203,9 @@ export const experiment: Reproduction = reproduction(dsee, {
       full,
     ),
     holds(
-      'without half of them it is within 1 %',
+      'without half of them, chosen by the update, it is within 1 %',
       (m) => m.half.accuracy.notBelow(m.dsee.accuracy, 0.01),
-      full,
+      { ...failing, why: 'chosen by the update it was 4 % below' },
     ),
     holds(
       'without a third of heads and channels it is within 2 %',
@@ -227,26 +232,30 @@ export const experiment: Reproduction = reproduction(dsee, {
     holds(
       'free entries that the decomposition chose are better than random ones',
       (m) => m.dsee.accuracy.above(m.random.accuracy),
-      { ...full, paper: 'better than random or magnitude' },
+      {
+        ...failing,
+        paper: 'better than random or magnitude',
+        why: 'random ones were as good on average, and seeds differ more',
+      },
     ),
     holds(
       'heads and channels chosen by the update are better than random ones',
       (m) => m.units.accuracy.above(m.randomUnits.accuracy),
-      { ...full, paper: 'importance matters' },
+      { ...failing, paper: 'importance matters', why: '1 % better, within the noise of three seeds' },
     ),
     holds(
       'just pruned, half by update is better than half by weight',
       (m) => m.half.justPruned.above(m.halfByWeight.justPruned),
       {
-        ...full,
+        ...failing,
         paper: 'scripts score by the update',
-        why: 'weights that matter may have got a small update',
+        why: 'large weights that got a small update are removed: a quarter worse',
       },
     ),
     holds(
       'the three steps are better than pruning first and LoRA for all steps',
       (m) => m.half.accuracy.above(m.prunedFirst.accuracy),
-      full,
+      { ...failing, why: 'pruned first by weight it was 3 % better' },
     ),
     notShown('scores on GLUE and of GPT-2', 'out of reach here'),
     notShown(
