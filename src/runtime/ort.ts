@@ -148,6 +148,12 @@ class OrtSession implements Session {
   }
 }
 
+/**
+ * What ONNX Runtime's optimiser gets wrong. Scales folded into products: where one scaled value is read by a product and by
+ * another scale, the value is removed while it is still read, and the graph is refused.
+ */
+const broken = 'MatMulScaleFusion'
+
 /** Opens a session; `options` of ORT's own are the platform's, as is when it may be called. Throws EngineError. */
 export const openOrt = async (
   ort: Ort,
@@ -164,6 +170,7 @@ export const openOrt = async (
       logSeverityLevel: 3,
       ...(externalData.length ? { externalData } : {}),
       ...options,
+      extra: { ...options.extra, optimization: { disable_specified_optimizers: broken } },
     } as const
     session = await turn(() => ort.InferenceSession.create(model, settings))
   } catch (cause) {
