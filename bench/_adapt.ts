@@ -46,7 +46,10 @@ const modelFor = async (folder: string, id: string): Promise<Model> => {
   const checkpoint = await open(folder)
   if (id === 'full') return openModel(checkpoint, { trainable: true })
   const method = methods.find(({ paper }) => paper.id === id) as AdapterMethod<object>
-  return method(checkpoint, settings[id] ?? {})
+  // What a method may choose by.
+  const calibration = [randomBatch(rows, time, vocabulary)]
+  const given = 'calibration' in method.options.shape ? { calibration } : {}
+  return method(checkpoint, { ...given, ...settings[id] })
 }
 
 /** Training as `fit` does it, a step a call; each gives the loss before it. */
