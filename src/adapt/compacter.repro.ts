@@ -5,6 +5,7 @@
  */
 import { createModel, type Model } from '../models/index.js'
 import {
+  full,
   bars,
   curve,
   holds,
@@ -12,7 +13,6 @@ import {
   notShown,
   type Reproduction,
   reproduction,
-  Sample,
 } from '../papers/index.js'
 import { Stream } from '../random/index.js'
 import { Grammar, phraseRules } from '../synth/index.js'
@@ -241,14 +241,6 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
   return result
 }
 
-const plus = ({ arm, values }: Sample, more: number): Sample =>
-  new Sample(
-    arm,
-    values.map((v) => v + more),
-  )
-
-const full = { fullOnly: true }
-
 export const experiment: Reproduction = reproduction(compacter, {
   arms: arms as Record<keyof typeof arms, Arm>,
   measure,
@@ -264,7 +256,7 @@ export const experiment: Reproduction = reproduction(compacter, {
     ),
     holds(
       'at almost the same size it is at least three points better than the low-rank adapter',
-      (m) => m.compacter.accuracy.notBelow(plus(m.lowRank.accuracy, 0.03), 0),
+      (m) => m.compacter.accuracy.notBelow(m.lowRank.accuracy.plus(0.03), 0),
       {
         ...full,
         known: 'fails',
@@ -273,7 +265,7 @@ export const experiment: Reproduction = reproduction(compacter, {
     ),
     holds(
       'it comes within seven points of the dense adapter',
-      (m) => m.compacter.accuracy.notBelow(plus(m.adapter.accuracy, -0.07), 0),
+      (m) => m.compacter.accuracy.notBelow(m.adapter.accuracy.plus(-0.07), 0),
       {
         ...full,
         known: 'fails',
@@ -282,7 +274,7 @@ export const experiment: Reproduction = reproduction(compacter, {
     ),
     holds(
       'it comes within three points of the dense adapter',
-      (m) => m.compacter.accuracy.notBelow(plus(m.adapter.accuracy, -0.03), 0),
+      (m) => m.compacter.accuracy.notBelow(m.adapter.accuracy.plus(-0.03), 0),
       {
         ...full,
         paper: 'as good as adapters, with a tenth of their numbers',

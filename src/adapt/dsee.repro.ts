@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { type JsonObject, open } from '../checkpoint/index.js'
 import { createModel, type Model, openModel, type Parameters } from '../models/index.js'
 import {
+  full,
   bars,
   curve,
   holds,
@@ -176,7 +177,6 @@ const measure = async (
   return smaller ? { ...measured, ...(await afterFolding(model as AdaptedModel, held)) } : measured
 }
 
-const full = { fullOnly: true } as const
 const failing = { fullOnly: true, known: 'fails' } as const
 
 export const experiment: Reproduction = reproduction(dsee, {

@@ -5,11 +5,10 @@
 import { svd, matrix } from '../linalg/index.js'
 import type { Model } from '../models/index.js'
 import {
-  curve,
+  full,
   holds,
   type MeasureContext,
   notShown,
-  pareto,
   type Reproduction,
   reproduction,
 } from '../papers/index.js'
@@ -18,7 +17,7 @@ import { lift } from './lift.js'
 import type { MaskKind } from './lift-mask.js'
 import { planted, recovered } from './lift-planted.js'
 import { lora } from './lora.js'
-import { type FrontierArm, frontierSizes, onFrontier } from './teacher-frontier.js'
+import { type FrontierArm, frontierPlots, frontierSizes, onBothTargets } from './teacher-frontier.js'
 
 type Arm = FrontierArm & { readonly mask?: MaskKind }
 
@@ -77,36 +76,17 @@ const stableRank = async (base: Model): Promise<number> => {
 
 const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
   const size = context.quick ? frontierSizes.quick : frontierSizes.full
-  const conflicting = await onFrontier(arm, 'conflicting', size, context)
-  const shifted = await onFrontier(arm, 'newDomain', size, context)
-  const { parameters, base } = conflicting
-  return {
-    parameters,
-    ...(arm.mask ? await recovery(arm.mask, context) : { stableRank: await stableRank(base) }),
-    conflicting: conflicting.loss,
-    conflictingSource: conflicting.source,
-    conflictingKept: conflicting.kept,
-    newDomain: shifted.loss,
-    newDomainSource: shifted.source,
-    newDomainKept: shifted.kept,
-  }
+  const { base, metrics } = await onBothTargets(arm, size, context)
+  const own = arm.mask ? await recovery(arm.mask, context) : { stableRank: await stableRank(base) }
+  return { ...metrics, ...own }
 }
 
-const full = { fullOnly: true } as const
 const flat = 'weights trained briefly from scratch have flat spectra, in which rank reduction finds little'
 
 export const experiment: Reproduction = reproduction(lift, {
   arms: arms as Record<keyof typeof arms, Arm>,
   measure,
-  plot: [
-    curve({
-      x: 'conflicting loss',
-      y: 'conflicting source loss',
-      title: 'Source against a conflicting target',
-    }),
-    curve({ x: 'newDomain loss', y: 'newDomain source loss', title: 'Source against a new domain' }),
-    pareto({ x: 'conflictingSource', y: 'conflicting', title: 'Source and target at the end' }),
-  ],
+  plot: frontierPlots,
   claims: [
     holds('the mask finds nine tenths of a planted support at its rank', (m) => m.lift.recovered4.above(0.9)),
     holds('magnitude finds about half of it', (m) => m.magnitude.recovered4.below(0.55)),

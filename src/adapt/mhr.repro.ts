@@ -4,6 +4,7 @@
  */
 import { createModel, type Model } from '../models/index.js'
 import {
+  full,
   bars,
   curve,
   holds,
@@ -11,7 +12,6 @@ import {
   notShown,
   type Reproduction,
   reproduction,
-  Sample,
 } from '../papers/index.js'
 import { Stream } from '../random/index.js'
 import { dirichlet } from '../synth/index.js'
@@ -352,14 +352,6 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
   return { ...measured, ...more }
 }
 
-const plus = ({ arm, values }: Sample, more: number): Sample =>
-  new Sample(
-    arm,
-    values.map((v) => v + more),
-  )
-
-const full = { fullOnly: true }
-
 export const experiment: Reproduction = reproduction(mhr, {
   arms: arms as Record<keyof typeof arms, Arm>,
   measure,
@@ -395,7 +387,7 @@ export const experiment: Reproduction = reproduction(mhr, {
     ),
     holds(
       'on new tasks it comes within a point of the shared LoRA, or beats it',
-      (m) => m.mhr.accuracy.notBelow(plus(m.shared.accuracy, -0.01), 0),
+      (m) => m.mhr.accuracy.notBelow(m.shared.accuracy.plus(-0.01), 0),
       { ...full, paper: 'better few-shot transfer than a shared LoRA' },
     ),
     holds('on new tasks it is better than Poly', (m) => m.mhr.accuracy.above(m.poly.accuracy), {
@@ -409,7 +401,7 @@ export const experiment: Reproduction = reproduction(mhr, {
     ),
     holds(
       'MHR-mu comes within three points of it',
-      (m) => m.average.accuracy.notBelow(plus(m.mhr.accuracy, -0.03), 0),
+      (m) => m.average.accuracy.notBelow(m.mhr.accuracy.plus(-0.03), 0),
       full,
     ),
     holds('MHR-z is better than no step at all', (m) => m.routing.accuracy.above(m.routing.accuracyBefore), {

@@ -4,6 +4,7 @@
  */
 import { createModel, type Model } from '../models/index.js'
 import {
+  full,
   curve,
   holds,
   type MeasureContext,
@@ -11,7 +12,6 @@ import {
   pareto,
   type Reproduction,
   reproduction,
-  Sample,
 } from '../papers/index.js'
 import { Stream } from '../random/index.js'
 import { heldBatches, markov, sequences, teacherBatches, teacherTask } from '../synth/index.js'
@@ -244,14 +244,6 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
   return measured
 }
 
-const plus = ({ arm, values }: Sample, more: number): Sample =>
-  new Sample(
-    arm,
-    values.map((v) => v + more),
-  )
-
-const full = { fullOnly: true }
-
 export const experiment: Reproduction = reproduction(mos, {
   arms: arms as Record<keyof typeof arms, Arm>,
   measure,
@@ -298,7 +290,7 @@ export const experiment: Reproduction = reproduction(mos, {
     }),
     holds(
       'planted updates of their own: pure sharing is the worst by 0.1 of their squared norm',
-      (m) => m.sharing.independentError.above(plus(m.selection.independentError, 0.1)),
+      (m) => m.sharing.independentError.above(m.selection.independentError.plus(0.1)),
       full,
     ),
     holds(

@@ -1,17 +1,16 @@
 /** @file S2FT against LoRA at equal counts and full fine-tuning: what is learned of a new teacher, what is kept of the old. */
 import type { Model } from '../models/index.js'
 import {
-  curve,
+  full,
   holds,
   type MeasureContext,
   notShown,
-  pareto,
   type Reproduction,
   reproduction,
 } from '../papers/index.js'
 import { lora } from './lora.js'
 import { s2ft } from './s2ft.js'
-import { type FrontierArm, frontierSizes, onFrontier } from './teacher-frontier.js'
+import { type FrontierArm, frontierPlots, frontierSizes, onBothTargets } from './teacher-frontier.js'
 
 /** Channels of 128, and of the quick network's fewer as many of a hundred. */
 const channels = (base: Model, of128: number): number => {
@@ -43,34 +42,15 @@ const arms = {
 
 const measure = async (arm: FrontierArm, context: MeasureContext): Promise<Record<string, number>> => {
   const size = context.quick ? frontierSizes.quick : frontierSizes.full
-  const conflicting = await onFrontier(arm, 'conflicting', size, context)
-  const shifted = await onFrontier(arm, 'newDomain', size, context)
-  return {
-    parameters: conflicting.parameters,
-    conflicting: conflicting.loss,
-    conflictingSource: conflicting.source,
-    conflictingKept: conflicting.kept,
-    newDomain: shifted.loss,
-    newDomainSource: shifted.source,
-    newDomainKept: shifted.kept,
-  }
+  return (await onBothTargets(arm, size, context)).metrics
 }
 
-const full = { fullOnly: true } as const
 const matched = 'at the end it has forgotten less, and learned less too'
 
 export const experiment: Reproduction = reproduction(s2ft, {
   arms: arms as Record<keyof typeof arms, FrontierArm>,
   measure,
-  plot: [
-    curve({
-      x: 'conflicting loss',
-      y: 'conflicting source loss',
-      title: 'Source against a conflicting target',
-    }),
-    curve({ x: 'newDomain loss', y: 'newDomain source loss', title: 'Source against a new domain' }),
-    pareto({ x: 'conflictingSource', y: 'conflicting', title: 'Source and target at the end' }),
-  ],
+  plot: frontierPlots,
   claims: [
     holds(
       'on both sides it trains as many numbers as LoRA of rank 2',

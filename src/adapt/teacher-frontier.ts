@@ -4,7 +4,7 @@
  * target equally well.
  */
 import type { Model } from '../models/index.js'
-import type { MeasureContext } from '../papers/index.js'
+import { curve, type MeasureContext, pareto, type Plot } from '../papers/index.js'
 import { heldBatches, teacherBatches, teacherTask } from '../synth/index.js'
 import { adamW, type Batch, evaluator, fit, movedParameters, type Schedule } from '../train/index.js'
 
@@ -105,7 +105,7 @@ const run = async (
   return { points }
 }
 
-export interface Frontier {
+interface Frontier {
   /** What was adapted. */
   readonly base: Model
   readonly loss: number
@@ -119,7 +119,7 @@ export interface Frontier {
  * Of the run with the lowest final loss on the target: that loss, the loss on the source at the end (`source`) and when the
  * target's was `matched` (`kept`), and the rate; and how many numbers train. Logs the frontier as `target` and `source`.
  */
-export const onFrontier = async (
+const onFrontier = async (
   arm: FrontierArm,
   target: Target,
   size: FrontierSize,
@@ -142,3 +142,34 @@ export const onFrontier = async (
   const kept = sourceAt(best!.points, matched[target])
   return { base: data.base, loss, source, kept, rate: best!.rate, parameters }
 }
+
+/** What both targets give: losses on the target and the source at the end, and on the source when the target's was matched. */
+export const onBothTargets = async (
+  arm: FrontierArm,
+  size: FrontierSize,
+  context: MeasureContext,
+): Promise<{ readonly base: Model; readonly metrics: Record<string, number> }> => {
+  const conflicting = await onFrontier(arm, 'conflicting', size, context)
+  const shifted = await onFrontier(arm, 'newDomain', size, context)
+  const metrics = {
+    parameters: conflicting.parameters,
+    conflicting: conflicting.loss,
+    conflictingSource: conflicting.source,
+    conflictingKept: conflicting.kept,
+    newDomain: shifted.loss,
+    newDomainSource: shifted.source,
+    newDomainKept: shifted.kept,
+  }
+  return { base: conflicting.base, metrics }
+}
+
+/** The frontiers of both targets, and where the arms end. */
+export const frontierPlots: readonly Plot[] = [
+  curve({
+    x: 'conflicting loss',
+    y: 'conflicting source loss',
+    title: 'Source against a conflicting target',
+  }),
+  curve({ x: 'newDomain loss', y: 'newDomain source loss', title: 'Source against a new domain' }),
+  pareto({ x: 'conflictingSource', y: 'conflicting', title: 'Source and target at the end' }),
+]

@@ -4,6 +4,7 @@
  */
 import { createModel, type Model, openModel } from '../models/index.js'
 import {
+  full,
   holds,
   type MeasureContext,
   notShown,
@@ -276,8 +277,6 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
   context.signal?.throwIfAborted()
   return 'fronts' in arm ? fronts(stage, context) : measuredFor(stage, arm, context)
 }
-
-const full = { fullOnly: true } as const
 
 export const experiment: Reproduction = reproduction(cfgDistillation, {
   arms: arms as Record<keyof typeof arms, Arm>,

@@ -4,6 +4,7 @@
  */
 import { createModel, type Model } from '../models/index.js'
 import {
+  full,
   bars,
   holds,
   type MeasureContext,
@@ -191,8 +192,6 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
     ...(selection ? { entropy: selection.entropy, hit: selection.hit, heard: selection.heard } : {}),
   }
 }
-
-const full = { fullOnly: true } as const
 
 export const experiment: Reproduction = reproduction(fusionX, {
   arms,

@@ -9,6 +9,7 @@ import { loadAdapter, lora } from '../adapt/index.js'
 import { readAdapter } from '../checkpoint/index.js'
 import { createModel, type Model } from '../models/index.js'
 import {
+  full,
   bars,
   type Finding,
   holds,
@@ -224,8 +225,6 @@ const all = (...findings: readonly Finding[]): Finding => ({
 })
 
 const whole20 = ['uniform', 'loss1', 'loss2', 'loss4', 'step1', 'ema', 'uniformDelta', 'stepDelta'] as const
-const full = { fullOnly: true }
-
 export const experiment: Reproduction = reproduction(
   { paper: mwaCard },
   {

@@ -6,6 +6,7 @@
 import type { Checkpoint } from '../checkpoint/index.js'
 import { createModel, type Model, openModel } from '../models/index.js'
 import {
+  full,
   bars,
   holds,
   type MeasureContext,
@@ -333,8 +334,6 @@ const measure = async (
   context.signal?.throwIfAborted()
   return { ...(await given.test(merged)), validation: await given.validate(merged) }
 }
-
-const full = { fullOnly: true } as const
 
 export const experiment: Reproduction = reproduction(unconstrainedMerging, {
   arms,

@@ -22,6 +22,7 @@ export { experimentOf, recordReproduction, type RecordedReproduction } from './r
 export {
   holds,
   type MeasureContext,
+  full,
   notShown,
   type Reproduction,
   reproduction,

@@ -41,6 +41,9 @@ export const holds = (
   notes: ClaimNotes = {},
 ): ReproductionClaim => ({ text, test, ...notes })
 
+/** Notes of a claim that only the full experiment can decide. */
+export const full: ClaimNotes = { fullOnly: true }
+
 /** A claim of the paper that nothing of this size can show, with the reason. */
 export const notShown = (
   text: string,

@@ -38,6 +38,14 @@ export class Sample {
     this.spread = spread(values)
   }
 
+  /** The sample with `amount` added to every value: a bound that is not a fraction, as three points of accuracy. */
+  plus(amount: number): Sample {
+    return new Sample(
+      this.arm,
+      this.values.map((v) => v + amount),
+    )
+  }
+
   /** Lower than `other` by at least the fraction `by` of it (default 0). */
   below(other: Sample | number, by = 0): Finding {
     return this.compare(other, (here, there) => there - by * Math.abs(there) - here, true)
