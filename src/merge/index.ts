@@ -81,7 +81,8 @@ export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } fr
 export { type CheckpointMetrics, readCheckpointMetrics } from './mwa-history.js'
 export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './mwa-weights.js'
 export { mwa, type MwaOptions } from './mwa.js'
-export { pleas, pleasMerge, type PleasOptions, type PleasResult } from './pleas.js'
+export { pleas, pleasMerge, type PleasResult } from './pleas.js'
+export type { PleasOptions } from './pleas-options.js'
 export {
   deepweightflow,
   type DeepWeightFlowOptions,

@@ -17,7 +17,8 @@ import { type Tensor, type Value, value } from '../tensor/index.js'
 import { adamW, type Batch, evaluate, fit, forward, modelLoss } from '../train/index.js'
 import { byShape } from '../train/by-shape.js'
 import { modelOf } from './permutation/index.js'
-import { pleas, pleasMerge, type PleasOptions } from './pleas.js'
+import { pleas, pleasMerge } from './pleas.js'
+import type { PleasOptions } from './pleas-options.js'
 
 const width = 24
 const classes = 10

@@ -3,7 +3,6 @@
  * one of any size between one and both. Units are matched by assignment; those that agree best are merged, within a
  * budget; then every layer is solved by least squares to put out what both models' layers do.
  */
-import { z } from 'zod'
 import type { Checkpoint, JsonObject } from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
 import { type Model, openModel, type WeightSpec } from '../models/index.js'
@@ -11,6 +10,7 @@ import { sizeOf, type Value } from '../tensor/index.js'
 import { batchesOf } from '../train/data.js'
 import type { Batch } from '../train/loss.js'
 import { pleasCard } from './pleas.card.js'
+import { options, type PleasOptions } from './pleas-options.js'
 import { stepsOf, widenedConfig } from './pleas-config.js'
 import { type GroupMatch, matchActivations } from './pleas-match.js'
 import type { Batches } from './pleas-sites.js'
@@ -46,79 +46,6 @@ import {
 } from './permutation/index.js'
 import { recalibrated, statisticsOf } from './soups-statistics.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from './procedure.js'
-
-const options = z.strictObject({
-  budget: z
-    .number()
-    .min(1)
-    .max(2)
-    .default(1)
-    .describe('multiplications of the merged model, in those of one model: 1 to 2'),
-  ratio: z.number().min(0).max(1).optional().describe('share of units that stay apart, in place of a budget'),
-  gains: z
-    .record(z.string(), z.number())
-    .optional()
-    .describe(
-      'what un-merging each group gains, by its name: the budget goes to those that gain most (library only)',
-    ),
-  match: z
-    .enum(['activations', 'weights', 'none'])
-    .optional()
-    .describe('what units are matched by (activations where there are data, else weights)'),
-  leastSquares: z.boolean().optional().describe('solve the layers (where there are data)'),
-  rows: z
-    .enum(['averaged', 'stacked'])
-    .default('averaged')
-    .describe(
-      "averaged: merged units learn the average of both models' activations; stacked: each in turn (RegMean)",
-    ),
-  ridge: z.number().min(0).default(1e-4).describe('pull towards the permuted weights, relative to X^T X'),
-  batches: z.number().int().positive().default(100).describe('most batches to look at'),
-  batch: z.number().int().positive().default(32).describe('rows of text in a batch'),
-  length: z.number().int().positive().optional().describe('longest row of text in tokens'),
-  within: z
-    .enum(['none', 'values', 'all'])
-    .optional()
-    .describe('dimensions inside heads to permute (all; values under rotary positions)'),
-  residual: z
-    .boolean()
-    .default(false)
-    .describe('also widen a residual stream that a layer norm or RMS norm spans: no longer exact there'),
-  head: z
-    .enum(['average', 'first', 'second'])
-    .optional()
-    .describe("whose head: the average of both, or one model's own (needed where labels differ)"),
-})
-
-/** Options of `pleas`, all but the data with defaults. */
-export interface PleasOptions {
-  /** Multiplications of the merged model, in those of one model: 1 to 2. Default 1. */
-  readonly budget: number
-  /** Averaged: merged units learn the average of both models' activations; stacked: each in turn (RegMean). Default 'averaged'. */
-  readonly rows: 'averaged' | 'stacked'
-  /** Pull towards the permuted weights, relative to X^T X. Default 1e-4. */
-  readonly ridge: number
-  /** Most batches to look at. Default 100. */
-  readonly batches: number
-  /** Rows of text in a batch. Default 32. */
-  readonly batch: number
-  /** Also widen a residual stream that a layer norm or RMS norm spans: no longer exact there. Default false. */
-  readonly residual: boolean
-  /** Share of units that stay apart, in place of a budget. */
-  readonly ratio?: number
-  /** What un-merging each group gains, by its name: the budget goes to those that gain most (library only). */
-  readonly gains?: Readonly<Record<string, number>>
-  /** What units are matched by (activations where there are data, else weights). */
-  readonly match?: 'none' | 'activations' | 'weights'
-  /** Solve the layers (where there are data). */
-  readonly leastSquares?: boolean
-  /** Longest row of text in tokens. */
-  readonly length?: number
-  /** Dimensions inside heads to permute (all; values under rotary positions). */
-  readonly within?: 'none' | 'values' | 'all'
-  /** Whose head: the average of both, or one model's own (needed where labels differ). */
-  readonly head?: 'average' | 'first' | 'second'
-}
 
 /** What came of merging two models. */
 export interface PleasResult {
