@@ -1,6 +1,6 @@
 /** @file Every experiment in its quick form: it runs, its metrics are numbers, and what so small a size can show holds. */
 import { describe, expect, it } from 'vitest'
-import { families } from '../src/papers/families.js'
+import { families } from '../src/catalogue/families.js'
 import { reproduce } from '../src/papers/index.js'
 
 const methods = (await Promise.all(families.map((family) => family.methods()))).flat()

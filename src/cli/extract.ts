@@ -64,7 +64,7 @@ export const extract: Verb = {
         ])
       const [{ extract, planExtraction }, { openSource }] = await Promise.all([
         import('../merge/index.js'),
-        import('../merge/sources.js'),
+        import('../merge/core/recipe/sources.js'),
       ])
       useEngine(options)
       const { out, force, rank, energy } = options

@@ -69,7 +69,7 @@ describe('weft papers', () => {
     expect(JSON.parse((await weft(['papers', 'lora', '--json'])).out)).toMatchObject({
       id: 'lora',
       reproducible: true,
-      source: 'src/adapt/lora.ts',
+      source: 'src/adapt/lora/lora.ts',
     })
   })
 

@@ -9,25 +9,25 @@ export {
   type MergeDefinition,
   type MergeMethod,
   type ParametersOf,
-} from './method.js'
-export { methods } from './methods.js'
+} from './core/method.js'
+export { methods } from './tensor-methods/index.js'
 export {
   type Merged,
   type Procedure,
   procedure,
   type ProcedureContext,
   type ProcedureDefinition,
-} from './procedure.js'
+} from './core/procedure.js'
 export { procedures } from './procedures.js'
-export { type AnatomyOptions, anatomyOf } from './anatomy.js'
-export { formatRecipe } from './card.js'
+export { type AnatomyOptions, anatomyOf } from './core/anatomy.js'
+export { formatRecipe } from './core/recipe/model-card.js'
 export {
   extract,
   type ExtractedTensor,
   type Extraction,
   type ExtractOptions,
   planExtraction,
-} from './extract.js'
+} from './extract/extract.js'
 export {
   type Conditional,
   type Gradient,
@@ -43,7 +43,7 @@ export {
   type Setting,
   type Settings,
   type TokenSource,
-} from './recipe.js'
+} from './core/recipe/recipe.js'
 export {
   explainMerge,
   type Explanation,
@@ -51,12 +51,12 @@ export {
   type MergeOptions,
   mergeRecipe,
   type MergeReport,
-} from './run.js'
-export { isInterrupted } from './staging.js'
-export { CmaEs, type CmaEsOptions } from './cma-es.js'
-export { unconstrainedMerging, type UnconstrainedOptions } from './unconstrained.js'
-export { fuse, type Fused, type FuseOptions } from './unconstrained-fusion.js'
-export { searchMerge, type SearchOptions, type SearchResult } from './unconstrained-search.js'
+} from './core/recipe/run.js'
+export { isInterrupted } from '../stream/staging.js'
+export { CmaEs, type CmaEsOptions } from '../solve/cma-es.js'
+export { unconstrainedMerging, type UnconstrainedOptions } from './unconstrained/unconstrained.js'
+export { fuse, type Fused, type FuseOptions } from './unconstrained/fusion.js'
+export { searchMerge, type SearchOptions, type SearchResult } from './unconstrained/search.js'
 export {
   barrierOf,
   type LinePoint,
@@ -69,39 +69,43 @@ export {
   type Score,
   type TaskAngles,
   taskAngles,
-} from './loss-landscape.js'
-export { type EnsembleGap, ensembleGap } from './soups-ensemble.js'
-export { learnedSoup, type LearnedSoupOptions, soupModel, type SoupModel } from './soups-learned.js'
-export type { ScoreOptions } from './soups-score.js'
-export { recalibrated } from './soups-statistics.js'
-export { greedySoup, type GreedySoupOptions, uniformSoup } from './soups.js'
-export { fusionX, type FusionXOptions } from './fusion-x.js'
-export { type FusionXSettings, trainFusionX } from './fusion-x-train.js'
-export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from './fusion.js'
-export { type CheckpointMetrics, readCheckpointMetrics } from './mwa-history.js'
-export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './mwa-weights.js'
-export { mwa, type MwaOptions } from './mwa.js'
-export { pleas, pleasMerge, type PleasResult } from './pleas.js'
-export type { PleasOptions } from './pleas-options.js'
+} from './core/averaging/landscape.js'
+export { type EnsembleGap, ensembleGap } from './soups/ensemble.js'
+export { learnedSoup, type LearnedSoupOptions, soupModel, type SoupModel } from './soups/learned.js'
+export type { ScoreOptions } from './core/averaging/pot.js'
+export { recalibrated } from '../observe/statistics.js'
+export { greedySoup, type GreedySoupOptions, uniformSoup } from './soups/soups.js'
+export { fusionX, type FusionXOptions } from './fusion-x/fusion-x.js'
+export { type FusionXSettings, trainFusionX } from './fusion-x/train.js'
+export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/teachings.js'
+export { type CheckpointMetrics, readCheckpointMetrics } from './mwa/history.js'
+export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './mwa/weights.js'
+export { mwa, type MwaOptions } from './mwa/mwa.js'
+export { pleas, pleasMerge, type PleasResult } from './pleas/pleas.js'
+export type { PleasOptions } from './pleas/options.js'
 export {
   deepweightflow,
   type DeepWeightFlowOptions,
   learnWeightFlow,
   type WeightFlow,
-} from './deepweightflow.js'
+} from './deepweightflow/deepweightflow.js'
 export {
   matchWeights,
   type MatchOptions,
   permutationGroups,
   type PermutationGroup,
-} from './permutation/index.js'
-export { cfgDistillation, type CfgDistillationOptions, interpolation } from './cfg-distillation.js'
-export { type Guidance, type Sampler, sampler, type SamplerOptions } from './cfg-distillation-sample.js'
-export { type Distilled, distilGuidance, type DistilOptions } from './cfg-distillation-train.js'
+} from '../units/permutation/index.js'
+export {
+  cfgDistillation,
+  type CfgDistillationOptions,
+  interpolation,
+} from './cfg-distillation/cfg-distillation.js'
+export { type Guidance, type Sampler, sampler, type SamplerOptions } from '../distil/sampler.js'
+export { type Distilled, distilGuidance, type DistilOptions } from './cfg-distillation/train.js'
 export {
   type BreadcrumbOptions,
   breadcrumbsOf,
   composeBreadcrumbs,
   type ComposeOptions,
   writeBreadcrumbs,
-} from './breadcrumbs.js'
+} from './breadcrumbs/breadcrumbs.js'

@@ -7,9 +7,9 @@ export {
   findPaper,
   type PaperState,
   stateWords,
-} from './catalogue.js'
-export { type CataloguedMethod, families, type MethodFamily } from './families.js'
-export { planned } from './planned/index.js'
+} from '../catalogue/catalogue.js'
+export { type CataloguedMethod, families, type MethodFamily } from '../catalogue/families.js'
+export { planned } from '../catalogue/planned/index.js'
 export { bars, curve, type DrawnPlot, pareto, type Plot, type PlotSeries } from './plot.js'
 export {
   type ClaimResult,
@@ -17,8 +17,8 @@ export {
   reproduce,
   type ReproduceOptions,
   type ReproductionResult,
-} from './reproduce.js'
-export { experimentOf, recordReproduction, type RecordedReproduction } from './record.js'
+} from '../catalogue/reproduce.js'
+export { experimentOf, recordReproduction, type RecordedReproduction } from '../catalogue/record.js'
 export {
   holds,
   type MeasureContext,
@@ -31,7 +31,7 @@ export {
   type Verdict,
 } from './reproduction.js'
 export { type Finding, Sample } from './sample.js'
-export type { BertEmbedder } from './search/embedder.js'
+export type { BertEmbedder } from '../catalogue/search/embedder.js'
 export {
   type Embedder,
   type Found,
@@ -39,7 +39,7 @@ export {
   PaperIndex,
   type SearchLimit,
   searchPapers,
-} from './search/index.js'
+} from '../catalogue/search/index.js'
 export { inWords, measuredWords, verdictWords } from './words.js'
-export { type ListedPaper, readListed } from './sync/listed.js'
-export { syncPapers, type SyncOptions, type SyncResult } from './sync/index.js'
+export { type ListedPaper, readListed } from '../catalogue/sync/listed.js'
+export { syncPapers, type SyncOptions, type SyncResult } from '../catalogue/sync/index.js'

@@ -1,0 +1,90 @@
+/** @file What every method of the family refuses, with one clear error and before anything is written. */
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { goldenFolder } from '../../../test/golden.js'
+import { scratchFolder } from '../../../test/tiny.js'
+import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { CheckpointError } from '../../errors.js'
+import { createModel, type Model, openModel } from '../../models/index.js'
+import { valueOf } from '../../tensor/index.js'
+import { evaluate, fit } from '../../train/index.js'
+import { type AdapterMethod, loadAdapter, methods } from '../index.js'
+
+let base: Checkpoint
+let narrow: Model
+let scratch: Awaited<ReturnType<typeof scratchFolder>>
+beforeAll(async () => {
+  base = await open(goldenFolder('llama'))
+  narrow = await createModel({ ...base.config, hidden_size: 16, intermediate_size: 24 } as never, { seed: 1 })
+  scratch = await scratchFolder()
+})
+afterAll(async () => {
+  await base.close()
+  await scratch.remove()
+})
+
+const ids = valueOf([3, 1, 4, 1, 5, 9, 2, 6], [2, 4], 'int32')
+const cases = methods.map(
+  (method) => [method.paper.id, method as AdapterMethod<Record<string, unknown>>] as const,
+)
+const takes = (option: string) => cases.filter(([, method]) => option in method.options.shape)
+const given = (method: AdapterMethod<Record<string, unknown>>): Record<string, unknown> =>
+  'calibration' in method.options.shape ? { calibration: [{ ids, labels: ids }] } : {}
+
+describe('a rank above the matrix', () => {
+  // VeRA's rank is that of projections which all modules share, MoS's of a pool, LIFT's a budget; LoKr and the last two cap it.
+  const free = ['vera', 'lokr', 'lift', 'mos']
+  it.each(takes('rank').filter(([id]) => !free.includes(id)))('is refused by %s', async (_, method) => {
+    const attempt = method(base, { ...given(method), rank: 10_000 })
+    await expect(attempt).rejects.toMatchObject({ code: 'RankTooHigh' })
+    await expect(attempt).rejects.toThrow(/10000 .*at model\.layers\.0\..*whose weight is \d+ x \d+/)
+  })
+})
+
+describe('an adapter of a base of other widths', () => {
+  it.each(cases)('of %s is refused, naming a tensor and both shapes', async (id, method) => {
+    const folder = join(scratch.path, id)
+    await (await method(base, given(method))).save(folder)
+    const attempt = loadAdapter(narrow, folder, { onWarning: () => undefined })
+    await expect(attempt).rejects.toBeInstanceOf(CheckpointError)
+  })
+})
+
+describe('a task that there is not', () => {
+  const routed = cases.filter(([, method]) => 'tasks' in method.options.shape)
+
+  it.each(routed)('is refused by %s, as an option', async (_, method) => {
+    const attempt = method(base, { tasks: 3, task: 3 })
+    await expect(attempt).rejects.toMatchObject({ code: 'NoSuchTask' })
+  })
+
+  it.each(routed)(
+    'is refused by %s in a batch, trained or evaluated, and nothing is written',
+    async (id, method) => {
+      const model = await method(base, { tasks: 3 })
+      const batch = { ids, labels: ids, taskIds: valueOf([0, 3], [2], 'int32') }
+      const out = join(scratch.path, `${id}-tasks`)
+      await expect(evaluate(model, () => [batch])).rejects.toMatchObject({ code: 'NoSuchTask' })
+      await expect(fit(model, () => [batch], { steps: 1, out })).rejects.toMatchObject({ code: 'NoSuchTask' })
+      const written = await readdir(out, { recursive: true }).catch(() => [])
+      expect(written.filter((name) => name.endsWith('.safetensors'))).toEqual([])
+    },
+  )
+})
+
+describe('a method on a model that lacks what it needs', () => {
+  it.each([
+    ['prompt', 'vit', /vit has no token embeddings/],
+    ['p-tuning', 'vit', /vit has no token embeddings/],
+    ['prefix', 'resnet', /resnet has no attention modules/],
+    ['mam', 'resnet', /resnet has no attention modules/],
+  ])('%s on %s: it names what is missing and methods that fit', async (id, architecture, message) => {
+    await using other = await open(goldenFolder(architecture))
+    const [, method] = cases.find(([name]) => name === id)!
+    const attempt = method(await openModel(other))
+    await expect(attempt).rejects.toMatchObject({ code: 'NotApplicable' })
+    await expect(attempt).rejects.toThrow(message)
+    await expect(attempt).rejects.toThrow(/lora/)
+  })
+})

@@ -1,0 +1,273 @@
+/** @file Folding: the base's checkpoint with the adapter's effect in its weights, streamed tensor by tensor. */
+import { stat } from 'node:fs/promises'
+import {
+  type Bytes,
+  CheckpointWriter,
+  convertValue,
+  copyCompanions,
+  decode,
+  encode,
+  type JsonObject,
+  type SafetensorsDType,
+  valueDType,
+} from '../../checkpoint/index.js'
+import { UsageError } from '../../errors.js'
+import type { Model, Parameters, WeightSpec } from '../../models/index.js'
+import type { OnProgress } from '../../progress.js'
+import type { Shape, Tensor, Value } from '../../tensor/index.js'
+import { sizeOf, value, valueOf } from '../../tensor/index.js'
+import { byShape } from '../../train/index.js'
+import type { Named, Plan, PlannedSite } from './spec.js'
+import { foldable, replacements } from './adapter.js'
+import { cutBytes, cutConfig, cutShape, type Kept } from '../../units/cut.js'
+import { baseTensor, ownerOf, ownTensor, storedName } from '../../models/stored.js'
+
+export interface FoldOptions {
+  /** Replace the weights that the folder holds already. */
+  readonly overwrite?: boolean
+  /** A shard holds at most this many bytes. */
+  readonly maxShardBytes?: number
+  /** Weights pass in blocks of rows of about this many bytes, where their method can. Default 16 MiB. */
+  readonly blockBytes?: number
+  /** Refuse where folding would make zeros of a pruned base dense. Default: they become dense, with a warning. */
+  readonly keepZeros?: boolean
+  /** Told what folding loses. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
+  readonly onProgress?: OnProgress
+  readonly signal?: AbortSignal
+}
+
+interface Stored {
+  readonly dtype: SafetensorsDType
+  readonly shape: Shape
+}
+
+const infoOf = (base: Model, name: string): Stored => {
+  const owner = ownerOf(base, name)
+  const trained = base.parameters[owner]
+  return trained
+    ? { dtype: 'F32', shape: trained.shape }
+    : base.checkpoint.info(storedName(base, owner) ?? owner)
+}
+
+/** Rows `start` to `end` of a stored tensor. */
+interface Rows {
+  readonly start: number
+  readonly end: number
+  readonly bytes: Uint8Array
+}
+
+async function* rowsOf(base: Model, name: string, size: number): AsyncGenerator<Rows> {
+  const owner = ownerOf(base, name)
+  const own = await ownTensor(base, owner)
+  if (own) yield { start: 0, end: own.shape[0] ?? 1, bytes: narrowed(own, infoOf(base, name).dtype) }
+  else yield* base.checkpoint.rows(storedName(base, owner) ?? owner, { blockBytes: size })
+}
+
+/** A value rounded to a stored dtype. */
+const narrowed = (v: Value, dtype: SafetensorsDType): Uint8Array =>
+  encode(convertValue(v, valueDType[dtype])).data
+
+/** Rows `start` to `end` along `axis`. */
+const cut = ({ data, shape, dtype }: Value, axis: number, start: number, end: number): Value => {
+  const outer = shape.slice(0, axis).reduce((n, d) => n * d, 1)
+  const inner = shape.slice(axis + 1).reduce((n, d) => n * d, 1)
+  const out = new Float32Array(outer * (end - start) * inner)
+  for (let o = 0; o < outer; o++)
+    out.set(
+      data.subarray((o * shape[axis] + start) * inner, (o * shape[axis] + end) * inner) as Float32Array,
+      o * (end - start) * inner,
+    )
+  return value(out, [...shape.slice(0, axis), end - start, ...shape.slice(axis + 1)], dtype)
+}
+
+interface FoldInputs<T> {
+  readonly W: T
+  readonly p: Named<T>
+}
+
+/** Values of what a method has at a site, its own and the shared. */
+export const valuesAt = async (
+  { shared }: Plan,
+  { site, parameters: specs }: PlannedSite,
+  parameters: Parameters<Value>,
+): Promise<Named<Value>> => {
+  const names = [
+    ...Object.entries(shared).map(([name, { key }]) => [name, key]),
+    ...Object.entries(specs).map(([name, { key }]) => [name, `${site.name}.${key}`]),
+  ]
+  const read = names.map(async ([name, parameter]) => {
+    const v = parameters[parameter]
+    return [name, value(await v.read(), v.shape, v.dtype)] as const
+  })
+  return Object.fromEntries(await Promise.all(read))
+}
+
+/** The bytes of one adapted bias, folded. */
+const foldedBias = async (
+  plan: Plan,
+  at: PlannedSite,
+  parameters: Parameters<Value>,
+): Promise<Uint8Array> => {
+  const name = `${at.site.name}.bias`
+  const p = await valuesAt(plan, at, parameters)
+  const program = byShape(({ W, p }: FoldInputs<Tensor>) => ({
+    b: plan.method.foldBias!(W, p, at.settings),
+  }))
+  const { b } = await program({ W: await baseTensor(plan.base, name), p })
+  return narrowed(value(await b.read(), b.shape, 'float32'), infoOf(plan.base, name).dtype)
+}
+
+/** The bytes of one adapted weight, folded. */
+async function* foldedRows(
+  plan: Plan,
+  at: PlannedSite,
+  parameters: Parameters<Value>,
+  blockBytes: number,
+): AsyncGenerator<Uint8Array> {
+  const { base, method } = plan
+  const { site, settings, parameters: specs } = at
+  const name = `${site.name}.weight`
+  const { dtype, shape } = infoOf(base, name)
+  const along = site.transposed ? 'in' : 'out'
+  const inBlocks = method.blocks?.(settings).includes(along) ?? false
+  const program = byShape(({ W, p }: FoldInputs<Tensor>) => {
+    const folded = method.fold!(site.transposed ? W.t() : W, p, settings)
+    return { W: site.transposed ? folded.t() : folded }
+  })
+  const own = await valuesAt(plan, at, parameters)
+  for await (const { start, end, bytes } of rowsOf(base, name, inBlocks ? blockBytes : Infinity)) {
+    const W = decode(bytes, dtype, [end - start, ...shape.slice(1)], 'float32')
+    const p = Object.entries(own).map(([key, v]) => {
+      const axis = specs[key]?.axes?.indexOf(along) ?? -1
+      return [key, axis < 0 ? v : cut(v, axis, start, end)] as const
+    })
+    const folded = await program({ W, p: Object.fromEntries(p) })
+    yield narrowed(value(await folded.W.read(), W.shape, 'float32'), dtype)
+  }
+}
+
+async function* copiedRows(base: Model, name: string, size: number): AsyncGenerator<Uint8Array> {
+  for await (const { bytes } of rowsOf(base, name, size)) yield bytes
+}
+
+interface Layout {
+  readonly written: readonly WeightSpec[]
+  /** Those of them that the base has not, with their dtypes. */
+  readonly added: ReadonlyMap<string, Stored>
+  readonly config: JsonObject
+}
+
+/** Biases that the base has no tensors for, and the config.json of a model that has them. Throws UsageError where none has. */
+const slotsFor = ({ base, method }: Plan, names: readonly string[]): Pick<Layout, 'written' | 'config'> => {
+  const { architecture, checkpoint } = base
+  if (names.length === 0) return { written: [], config: checkpoint.config }
+  const known = new Set(architecture.table(base.config).map(({ name }) => name))
+  const config = architecture.withBiases?.(checkpoint.config) as JsonObject | undefined
+  const written = config
+    ? architecture.table(architecture.readConfig(config)).filter(({ name }) => !known.has(name))
+    : []
+  const lost = names.filter((name) => !written.some((spec) => spec.name === name))
+  if (config && lost.length === 0) return { written, config }
+  throw new UsageError(
+    'CannotFold',
+    `${method.paper.id}: ${checkpoint.folder} has no place for ${lost.join(', ')}`,
+    {
+      hint: 'Keep the adapter beside its base, or leave those modules out (exclude).',
+    },
+  )
+}
+
+/** The folded checkpoint's tensors: a tied one is stored by itself where folding made it differ. */
+const layoutOf = (plan: Plan): Layout => {
+  const { base, sites } = plan
+  const replaced = [...replacements(plan).keys()]
+  const changed = new Set([...sites.map(({ site }) => `${site.name}.weight`), ...replaced])
+  const table = base.architecture.table(base.config)
+  const kept = table.filter(({ name, tied }) => tied === undefined || changed.has(name) || changed.has(tied))
+  const slots = slotsFor(
+    plan,
+    replaced.filter((name) => !table.some((spec) => spec.name === name)),
+  )
+  const added = slots.written.map(({ name, shape }) => {
+    const { dtype } = infoOf(base, name.replace(/\.bias$/, '.weight'))
+    return [name, { dtype, shape }] as const
+  })
+  const untied = kept.some(({ tied }) => tied !== undefined)
+  return {
+    written: [...kept, ...slots.written],
+    added: new Map(added),
+    config: untied ? { ...slots.config, tie_word_embeddings: false } : slots.config,
+  }
+}
+
+/** Throws UsageError where something would be lost that is wanted, or else says so. */
+const checkLosses = async (
+  plan: Plan,
+  parameters: Parameters<Value>,
+  { keepZeros = false, onWarning = console.warn }: FoldOptions,
+): Promise<void> => {
+  const lost = await plan.method.loses?.(plan, parameters)
+  if (lost === undefined) return
+  if (!keepZeros) return onWarning(lost)
+  throw new UsageError('ZerosLost', lost, {
+    hint: 'No one matrix has both: keep the adapter beside its base, which stays sparse there, or fold without keepZeros.',
+  })
+}
+
+/**
+ * Writes the base with the adapter folded in to `folder`: every tensor in the dtype that the base has it in, in blocks
+ * of rows (where a method needs whole weights: a tensor at a time), config, tokenizer. Nothing appears under a final
+ * name before all of it is written. Throws UsageError when the folder holds weights, or the base is itself an adapter.
+ */
+export const foldInto = async (
+  plan: Plan,
+  parameters: Parameters<Value>,
+  folder: string,
+  { onProgress, signal, blockBytes = 16 << 20, ...options }: FoldOptions = {},
+): Promise<void> => {
+  const { base, sites, method } = plan
+  if (!foldable(method))
+    throw new UsageError('CannotFold', `${method.paper.id} has no plain weights that do the same`, {
+      hint: 'Keep the adapter beside its base.',
+    })
+  if ('plan' in base)
+    throw new UsageError('AdapterOnAdapter', 'the base is itself an adapted model', {
+      hint: 'Fold the first adapter, and put the second on the result.',
+    })
+  await checkLosses(plan, parameters, options)
+  const kept: Kept = (await method.cut?.(plan, parameters)) ?? new Map()
+  const cut = cutConfig(base, kept)
+  const { written, added, config } = layoutOf(plan)
+  const stored = (name: string): Stored => added.get(name) ?? infoOf(base, name)
+  const replaced = replacements(plan)
+  const planned = new Map(method.fold && sites.map((at) => [`${at.site.name}.weight`, at]))
+  const biased = new Map(method.foldBias && sites.map((at) => [`${at.site.name}.bias`, at]))
+  const bytesOf = async (name: string): Promise<Bytes> => {
+    const at = planned.get(name)
+    if (at) return foldedRows(plan, at, parameters, blockBytes)
+    const own = replaced.get(name)
+    if (own !== undefined) {
+      const v = parameters[own]
+      return narrowed(value(await v.read(), v.shape, v.dtype), stored(name).dtype)
+    }
+    const empty = added.get(name)
+    if (empty) return narrowed(valueOf(new Float32Array(sizeOf(empty.shape)), empty.shape), empty.dtype)
+    const withBias = biased.get(name)
+    return withBias ? foldedBias(plan, withBias, parameters) : copiedRows(base, name, blockBytes)
+  }
+  const plans = written.map((spec) => ({
+    name: spec.name,
+    dtype: stored(spec.name).dtype,
+    shape: cutShape(spec, kept),
+  }))
+  await using writer = await CheckpointWriter.create(folder, plans, options)
+  for (const [i, spec] of written.entries()) {
+    signal?.throwIfAborted()
+    await writer.write(spec.name, async () => cutBytes(await bytesOf(spec.name), spec, kept))
+    onProgress?.({ status: 'progress', name: 'fold', done: i + 1, total: written.length, unit: 'tensors' })
+  }
+  await writer.finish({ 'config.json': { ...config, ...cut } })
+  const source = await stat(base.checkpoint.folder).catch(() => undefined)
+  if (source?.isDirectory()) await copyCompanions(base.checkpoint.folder, folder)
+}

@@ -1,0 +1,85 @@
+/** @file What LoHa and LoKr share: options, and how PEFT's config says them. */
+import { z } from 'zod'
+import type { JsonObject } from '../../checkpoint/index.js'
+import { full, type Tensor } from '../../tensor/index.js'
+import { byPattern, patterns } from './patterns.js'
+import type { Site } from '../../models/sites.js'
+import { type CommonOptions, commonOptions, type SiteContext } from './spec.js'
+
+export interface LycorisOptions extends Omit<CommonOptions, 'bias'> {
+  /** r. Default 8. */
+  readonly rank: number
+  /** α: the update is scaled by α / r. Default 8. */
+  readonly alpha: number
+  /** Probability that an output is left without its update, in training. Default 0. */
+  readonly rankDropout: number
+  /** Probability that a module is left without its update, in training. Default 0. */
+  readonly moduleDropout: number
+  /** Other ranks, by regular expressions for the end of a module's name. */
+  readonly rankPattern: Readonly<Record<string, number>>
+  readonly alphaPattern: Readonly<Record<string, number>>
+}
+
+/** What the options come to at one module. */
+export interface LycorisSettings {
+  readonly rank: number
+  readonly scale: number
+  readonly rankDropout: number
+  readonly moduleDropout: number
+}
+
+const probability = z.number().min(0).lt(1)
+
+export const lycorisOptions: z.ZodObject = commonOptions.omit({ bias: true }).extend({
+  rank: z.number().int().positive().default(8).describe('rank r of the factors'),
+  alpha: z.number().positive().default(8).describe('the update is scaled by alpha / rank'),
+  rankDropout: probability.default(0).describe('share of outputs left without their update in training'),
+  moduleDropout: probability.default(0).describe('how often a module is left without its update in training'),
+  ...patterns,
+})
+
+export const lycorisSettings = (o: LycorisOptions, { name }: Site): LycorisSettings => {
+  const rank = byPattern(o.rankPattern, name) ?? o.rank
+  const alpha = byPattern(o.alphaPattern, name) ?? o.alpha
+  return { rank, scale: alpha / rank, rankDropout: o.rankDropout, moduleDropout: o.moduleDropout }
+}
+
+/** The update with some outputs, or all, left out in training; what stays is not scaled up. update: [..., out]. */
+export const withoutSome = (
+  update: Tensor,
+  { rankDropout, moduleDropout }: LycorisSettings,
+  { dropout }: Pick<SiteContext, 'dropout'>,
+): Tensor => {
+  const kept = (size: number, p: number): Tensor => {
+    const ones = full([size], 1)
+    const dropped = dropout(ones, p)
+    return dropped === ones ? ones : dropped.greater(0).cast('float32')
+  }
+  const outputs = rankDropout ? update.mul(kept(update.shape[update.rank - 1], rankDropout)) : update
+  return moduleDropout ? outputs.mul(kept(1, moduleDropout)) : outputs
+}
+
+export const lycorisToPeft = (o: LycorisOptions): JsonObject => ({
+  alpha: o.alpha,
+  alpha_pattern: { ...o.alphaPattern },
+  init_weights: true,
+  module_dropout: o.moduleDropout,
+  r: o.rank,
+  rank_dropout: o.rankDropout,
+  rank_pattern: { ...o.rankPattern },
+  use_effective_conv2d: false,
+})
+
+export const lycorisFromPeft = (json: JsonObject): Omit<LycorisOptions, keyof CommonOptions> => {
+  const given = {
+    rank: json.r,
+    alpha: json.alpha,
+    rankDropout: json.rank_dropout,
+    moduleDropout: json.module_dropout,
+    rankPattern: json.rank_pattern,
+    alphaPattern: json.alpha_pattern,
+  }
+  const present = Object.entries(given).filter(([, x]) => x !== undefined && x !== null)
+  const defaults = { rank: 8, alpha: 8, rankDropout: 0, moduleDropout: 0, rankPattern: {}, alphaPattern: {} }
+  return { ...defaults, ...Object.fromEntries(present) }
+}

@@ -1,0 +1,31 @@
+/** @file The card of DSEE. */
+import type { Paper } from '../../papers/card.js'
+
+export const dseeCard: Paper = {
+  id: 'dsee',
+  title: 'DSEE: Dually Sparsity-embedded Efficient Tuning of Pre-trained Language Models',
+  date: '2021-10-29',
+  authors: 6,
+  arxiv: '2111.00160',
+  code: 'https://github.com/VITA-Group/DSEE',
+  family: 'adapt',
+  summary:
+    'Two kinds of sparsity in one workflow. The update of a weight is a low-rank product plus a few free entries, whose places come from decomposing the weight; the weight itself is pruned by a mask, entry by entry or by whole heads and hidden units. The task file is tiny and the deployed model is cheaper to run.',
+  claims: [
+    {
+      quantity: 'fewer inference FLOPs',
+      value: 25,
+      unit: 'percent',
+      baseline: 'dense BERT',
+      condition: 'comparable quality',
+    },
+    {
+      quantity: 'trained parameters',
+      value: 0.5,
+      unit: 'percent',
+      baseline: 'all parameters',
+      condition: 'BERT',
+    },
+  ],
+  terms: ['pruning', 'sparsity', 'LoRA', 'robust PCA', 'GreBsmo', 'PEFT', 'compression'],
+}

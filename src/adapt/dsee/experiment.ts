@@ -1,0 +1,266 @@
+/**
+ * @file DSEE against LoRA and full fine-tuning, un-pruned and pruned: a small Llama that knows texts of pairs and brackets
+ * learns three questions about them. Arms that prune do so after five eighths of the steps, so that all have equally many.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type JsonObject, open } from '../../checkpoint/index.js'
+import { createModel, type Model, openModel, type Parameters } from '../../models/index.js'
+import {
+  full,
+  bars,
+  curve,
+  holds,
+  type MeasureContext,
+  notShown,
+  type Reproduction,
+  reproduction,
+} from '../../papers/index.js'
+import { yesNoAnswers, yesNoLength, yesNoQuestions, yesNoTexts, yesNoTokens } from '../../synth/index.js'
+import { sizeOf, type Tensor, type Value } from '../../tensor/index.js'
+import { type Batch, byShape, fit, forward, movedParameters } from '../../train/index.js'
+import { dsee, type DseeOptions, prunedNow } from './dsee.js'
+import { lora } from '../lora/lora.js'
+import type { AdaptedModel } from '../core/spec.js'
+
+const sizes = {
+  quick: { width: 24, layers: 1, pretraining: 30, steps: 8, held: 2 },
+  full: { width: 48, layers: 3, pretraining: 1000, steps: 640, held: 12 },
+}
+type Size = (typeof sizes)['full']
+
+const pruneAt = 0.625
+
+const configOf = ({ width, layers }: Size): JsonObject => ({
+  model_type: 'llama',
+  vocab_size: yesNoTokens,
+  hidden_size: width,
+  intermediate_size: 2 * width,
+  num_hidden_layers: layers,
+  num_attention_heads: 6,
+  num_key_value_heads: 6,
+  head_dim: width / 6,
+  hidden_act: 'silu',
+  max_position_embeddings: yesNoLength,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  tie_word_embeddings: false,
+  initializer_range: 0.1,
+})
+/** Batches without end. */
+const batches = (rows: typeof yesNoTexts, seed: string): ((startAt: number) => Generator<Batch>) =>
+  function* (startAt) {
+    for (let i = startAt; ; i++) yield { ...rows(32, `${seed} ${i}`) }
+  }
+
+const pretrained = new Map<string, Promise<Model>>()
+
+/** The model that knows the texts: the same for every arm. */
+const baseFor = (size: Size, seed: number, signal?: AbortSignal): Promise<Model> => {
+  const key = `${size.width} ${seed}`
+  const train = async (): Promise<Model> => {
+    const start = await createModel(configOf(size), { seed })
+    const options = { steps: size.pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
+    return (await fit(start, batches(yesNoTexts, `texts ${seed}`), options)).model
+  }
+  const model = pretrained.get(key) ?? train()
+  pretrained.set(key, model)
+  model.catch(() => pretrained.delete(key))
+  return model
+}
+
+interface Arm {
+  /** What trains; all weights where it is absent. */
+  readonly adapt?: (base: Model, seed: number) => Promise<AdaptedModel>
+  readonly rate: number
+  /** Folded, it is a smaller model. */
+  readonly smaller?: boolean
+}
+
+const common = { targets: ['q_proj', 'v_proj'], modulesToSave: ['lm_head'], rank: 8, alpha: 8 } as const
+
+const sparse = (options: Partial<DseeOptions>, arm: Partial<Arm> = {}): Arm => ({
+  adapt: (base, seed) => dsee(base, { ...common, entries: 64, pruneAt, seed, ...options }),
+  rate: 5e-3,
+  ...arm,
+})
+
+const third = { heads: 2, hidden: 1 / 3 } as const
+
+const arms = {
+  full: { rate: 3e-3 },
+  lora: { adapt: (base, seed) => lora(base, { ...common, seed }), rate: 5e-3 },
+  dsee: sparse({}),
+  magnitude: sparse({ omega: 'magnitude' }),
+  random: sparse({ omega: 'random' }),
+  fifth: sparse({ sparsity: 0.2, score: 'update' }),
+  half: sparse({ sparsity: 0.5, score: 'update' }),
+  halfByWeight: sparse({ sparsity: 0.5 }),
+  prunedFirst: {
+    adapt: async (base, seed) => prunedNow(await dsee(base, { ...common, entries: 0, sparsity: 0.5, seed })),
+    rate: 5e-3,
+  },
+  units: sparse({ ...third, score: 'update' }, { smaller: true }),
+  randomUnits: sparse({ ...third, score: 'random' }, { smaller: true }),
+} satisfies Record<string, Arm>
+
+/** The share of questions that a model with these parameters answers. */
+const accuracyOf = (
+  model: Model,
+  held: readonly Batch[],
+): ((parameters?: Parameters<Value>) => Promise<number>) => {
+  const program = byShape(({ parameters, ids }: { parameters: Parameters<Tensor>; ids: Tensor }) => {
+    const { logits } = forward(model, parameters, { ids })
+    const answer = logits.slice(1, yesNoLength - 2, yesNoLength - 1).slice(2, yesNoAnswers.no)
+    const wanted = ids.slice(1, yesNoLength - 1).sub(yesNoAnswers.no)
+    return { right: answer.argMax(-1).equal(wanted).cast('float32').mean() }
+  })
+  return async (parameters = model.parameters) => {
+    let sum = 0
+    for (const { ids } of held) sum += Number((await (await program({ parameters, ids })).right.read())[0])
+    return sum / held.length
+  }
+}
+
+/** Multiplications and additions of the blocks for a row of tokens: those of their matrices, of scores and of their sums. */
+const multiplyAdds = ({ architecture, config }: Model): number => {
+  const matrices = architecture
+    .table(config)
+    .filter(({ name, kind }) => kind === 'linear' && name !== 'lm_head.weight')
+  const perToken = matrices.reduce((n, { shape }) => n + sizeOf(shape), 0)
+  const attended = architecture.cache!(config).reduce((n, { heads, size }) => n + heads * size, 0)
+  return yesNoLength * (perToken + 2 * yesNoLength * attended)
+}
+
+/** The folded model's accuracy, and its work as a share of the base's. */
+const afterFolding = async (
+  model: AdaptedModel,
+  held: readonly Batch[],
+): Promise<{ foldedAccuracy: number; work: number }> => {
+  const folder = await mkdtemp(join(tmpdir(), 'weft-fold-'))
+  try {
+    await model.fold(folder)
+    await using checkpoint = await open(folder)
+    const folded = await openModel(checkpoint)
+    const work = multiplyAdds(folded) / multiplyAdds(model.plan.base)
+    return { foldedAccuracy: await accuracyOf(folded, held)(), work }
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+const measure = async (
+  { adapt, rate, smaller }: Arm,
+  { seed, quick, signal, log }: MeasureContext,
+): Promise<Record<string, number>> => {
+  const size = quick ? sizes.quick : sizes.full
+  const base = await baseFor(size, seed, signal)
+  const start = (await adapt?.(base, seed)) ?? base
+  const held = Array.from({ length: size.held }, (_, i) => ({ ...yesNoQuestions(96, `held ${seed} ${i}`) }))
+  const accuracy = accuracyOf(start, held)
+  let justPruned = NaN
+  const { model } = await fit(start, batches(yesNoQuestions, `questions ${seed}`), {
+    steps: size.steps,
+    learningRate: rate,
+    schedule: 'linear',
+    seed,
+    signal,
+    hook: async ({ step, parameters }, { losses: [loss] }) => {
+      log({ step, loss })
+      if (step === Math.round(pruneAt * size.steps)) justPruned = await accuracy(parameters)
+    },
+  })
+  signal?.throwIfAborted()
+  const parameters = Object.values(movedParameters(start)).reduce((n, v) => n + v.data.length, 0)
+  const measured = { accuracy: await accuracy(model.parameters), justPruned, parameters }
+  return smaller ? { ...measured, ...(await afterFolding(model as AdaptedModel, held)) } : measured
+}
+
+const failing = { fullOnly: true, known: 'fails' } as const
+
+export const experiment: Reproduction = reproduction(dsee, {
+  arms: arms as Record<keyof typeof arms, Arm>,
+  measure,
+  plot: [
+    bars({ y: 'accuracy', title: 'Questions answered' }),
+    bars({ y: 'justPruned', title: 'Questions answered after five eighths of the steps, just pruned' }),
+    curve({ y: 'loss', title: 'Loss while adapting' }),
+  ],
+  claims: [
+    holds(
+      'un-pruned it answers as many questions as LoRA, within 1 %',
+      (m) => m.dsee.accuracy.notBelow(m.lora.accuracy, 0.01),
+      {
+        ...failing,
+        paper: 'a little better at matched counts',
+        why: 'it was 3 % below; its V starts as the paper has it, several times smaller than that of LoRA here',
+      },
+    ),
+    holds(
+      'without a fifth of the weights it is within 1 % of un-pruned',
+      (m) => m.fifth.accuracy.notBelow(m.dsee.accuracy, 0.01),
+      full,
+    ),
+    holds(
+      'without half of them, chosen by the update, it is within 1 %',
+      (m) => m.half.accuracy.notBelow(m.dsee.accuracy, 0.01),
+      { ...failing, why: 'chosen by the update it was 4 % below' },
+    ),
+    holds(
+      'without a third of heads and channels it is within 2 %',
+      (m) => m.units.accuracy.notBelow(m.dsee.accuracy, 0.02),
+      { ...full, paper: 'comparable quality at 25 % fewer FLOPs' },
+    ),
+    holds('and folded it is a model with a third less work', (m) => m.units.work.within(2 / 3, 1e-9)),
+    holds('which answers the same', (m) => m.units.foldedAccuracy.within(m.units.accuracy, 1e-6)),
+    holds(
+      'tuning on repairs what pruning half by update broke',
+      (m) => m.half.accuracy.above(m.half.justPruned),
+      full,
+    ),
+    holds(
+      'and what pruning half by weight broke',
+      (m) => m.halfByWeight.accuracy.above(m.halfByWeight.justPruned),
+      full,
+    ),
+    holds(
+      'and what pruning heads and channels broke',
+      (m) => m.units.accuracy.above(m.units.justPruned),
+      full,
+    ),
+    holds(
+      'free entries that the decomposition chose are better than random ones',
+      (m) => m.dsee.accuracy.above(m.random.accuracy),
+      {
+        ...failing,
+        paper: 'better than random or magnitude',
+        why: 'random ones were as good on average, and seeds differ more',
+      },
+    ),
+    holds(
+      'heads and channels chosen by the update are better than random ones',
+      (m) => m.units.accuracy.above(m.randomUnits.accuracy),
+      { ...failing, paper: 'importance matters', why: '1 % better, within the noise of three seeds' },
+    ),
+    holds(
+      'just pruned, half by update is better than half by weight',
+      (m) => m.half.justPruned.above(m.halfByWeight.justPruned),
+      {
+        ...failing,
+        paper: 'scripts score by the update',
+        why: 'large weights that got a small update are removed: a quarter worse',
+      },
+    ),
+    holds(
+      'the three steps are better than pruning first and LoRA for all steps',
+      (m) => m.half.accuracy.above(m.prunedFirst.accuracy),
+      { ...failing, why: 'pruned first by weight it was 3 % better' },
+    ),
+    notShown('scores on GLUE and of GPT-2', 'out of reach here'),
+    notShown(
+      'time saved by pruning single entries',
+      'ONNX Runtime multiplies dense matrices: FLOPs, not time',
+    ),
+  ],
+})

@@ -1,0 +1,27 @@
+/** @file The card of FISH mask. */
+import type { Paper } from '../../papers/card.js'
+
+export const fishCard: Paper = {
+  id: 'fish',
+  title: 'Training Neural Networks with Fixed Sparse Masks',
+  date: '2021-11-18',
+  authors: 3,
+  arxiv: '2111.09839',
+  code: 'https://github.com/varunnair18/FISH',
+  family: 'adapt',
+  summary:
+    'A small share of the weights trains, chosen once before training by how much the outputs depend on them: the diagonal of ' +
+    'the Fisher information, estimated as squared gradients on a few samples. Updates are then sparse, cheap to store and to ' +
+    'send, and the same for many steps or for all workers.',
+  claims: [
+    {
+      quantity: 'trained parameters at the quality of full fine-tuning',
+      value: 0.5,
+      unit: 'percent',
+      baseline: 'all parameters',
+      condition: 'BERT-Large, GLUE',
+    },
+  ],
+  baseline: true,
+  terms: ['sparse fine-tuning', 'mask', 'Fisher information', 'selective', 'PEFT'],
+}

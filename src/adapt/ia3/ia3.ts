@@ -1,0 +1,90 @@
+/**
+ * @file (IA)^3 (Liu et al. 2022, arXiv 2205.05638): vectors l, one at first, that scale keys, values and the hidden units
+ * of the feed-forward part. As PEFT has it: l ⊙ (W x + b) at attention modules, and W (l ⊙ x) + b at feed-forward ones.
+ */
+import type { z } from 'zod'
+import type { Model } from '../../models/index.js'
+import { adapter } from '../core/adapter.js'
+import { ia3Card } from './card.js'
+import { ones } from '../core/initial.js'
+import { listed, matcher, sitesOf } from '../../models/sites.js'
+import {
+  type AdapterMethod,
+  type AdapterSpec,
+  type CommonOptions,
+  commonOptions,
+  moduleNames,
+} from '../core/spec.js'
+
+export interface Ia3Options extends CommonOptions {
+  /** Which of the targets are feed-forward modules, written as targets are. Default: by the architectures' names. */
+  readonly feedforward: string | readonly string[]
+}
+
+/** Whether the input is scaled rather than the output. */
+interface Settings {
+  readonly scalesInput: boolean
+}
+
+/** The last module of the feed-forward part, in each architecture: its input are the hidden units. */
+const feedforward = ['down_proj', 'w2', 'mlp.c_proj', 'output.dense', 'wo']
+
+const keysAndValues = ['k_proj', 'v_proj', 'c_attn', 'key', 'value', 'k', 'v']
+
+/** Those of `names` that name a linear module. */
+const present = (base: Model, names: readonly string[]): string[] => {
+  const sites = sitesOf(base, ['linear'])
+  return names.filter((name) => sites.some((site) => matcher([name])(site.name)))
+}
+
+const options: z.ZodObject = commonOptions.omit({ bias: true }).extend({
+  feedforward: moduleNames
+    .default(feedforward)
+    .describe('which targets are feed-forward modules, whose input is scaled'),
+})
+
+const spec: AdapterSpec<Ia3Options, Settings> = {
+  paper: ia3Card,
+  source: 'src/adapt/ia3/ia3.ts',
+  peftType: 'IA3',
+  options,
+  kinds: ['linear'],
+  defaultTargets: (base) => present(base, [...keysAndValues, ...feedforward]),
+  settings: (o, { name }) => ({ scalesInput: matcher(o.feedforward)(name) }),
+  parameters: ({ in: width, out }, { scalesInput }) => ({
+    l: scalesInput
+      ? { key: 'ia3_l', shape: [1, width], initial: ones, axes: [undefined, 'in'] }
+      : { key: 'ia3_l', shape: [out, 1], initial: ones, axes: ['out', undefined] },
+  }),
+  linear: (y, x, { l }, { scalesInput }, { base }) =>
+    scalesInput ? base(x.mul(l.reshape([-1]))) : y.mul(l.reshape([-1])),
+  fold: (W, { l }) => W.mul(l),
+  foldBias: (b, { l }, { scalesInput }) => (scalesInput ? b : b.mul(l.reshape([-1]))),
+  blocks: () => ['in', 'out'],
+  toPeft: ({ feedforward: given }, sites) => ({
+    fan_in_fan_out: sites.some(({ transposed }) => transposed),
+    feedforward_modules:
+      given === undefined
+        ? []
+        : written(
+            given,
+            sites.map(({ name }) => name),
+          ),
+    init_ia3_weights: true,
+  }),
+  fromPeft: ({ feedforward_modules: given }) => ({ feedforward: given as string | string[] }),
+  ignoredKeys: [],
+  lacks: ['bias', 'layers_pattern', 'layers_to_transform'],
+}
+
+/** A pattern as it is; of names those that name a site. */
+const written = (given: string | readonly string[], sites: readonly string[]): string | string[] => {
+  const names = listed(given)
+  return typeof names === 'string' ? names : names.filter((name) => sites.some(matcher([name])))
+}
+
+/**
+ * (IA)^3 on `base`, a checkpoint or an open model: a model whose parameters are the vectors l of every target.
+ * Throws UsageError for a target that matches nothing.
+ */
+export const ia3: AdapterMethod<Ia3Options> = adapter(spec)

@@ -1,0 +1,24 @@
+/** @file The card of IST. */
+import type { Paper } from '../../papers/card.js'
+
+export const istCard: Paper = {
+  id: 'ist',
+  title:
+    'Layer-wise Importance Matters: Less Memory for Better Performance in Parameter-efficient Fine-tuning of Large Language Models',
+  date: '2024-10-15',
+  authors: 7,
+  arxiv: '2410.11772',
+  code: 'https://github.com/Kaiseem/IST',
+  family: 'adapt',
+  summary:
+    'A wrapper around any adapter that sits in layers. At each step only a quarter of the layers is updated, drawn by an importance score; now and then a few random choices are compared by their loss, and the scores move as in policy-gradient learning. Gradients and activations of the other layers need not be kept, and the adapter file does not change.',
+  claims: [
+    { quantity: 'layers trained in a step', value: 25, unit: 'percent', baseline: 'all layers' },
+    {
+      quantity: 'better results with less memory',
+      baseline: 'updating all layers',
+      condition: 'several LLMs, LoRA and adapters',
+    },
+  ],
+  terms: ['layer selection', 'importance sampling', 'LoRA', 'memory saving', 'reinforcement', 'PEFT'],
+}

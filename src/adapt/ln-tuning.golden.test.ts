@@ -1,3 +1,0 @@
-import { describeAdapter } from '../../test/adapter.js'
-
-describeAdapter('ln-tuning')

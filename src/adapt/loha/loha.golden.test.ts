@@ -1,0 +1,3 @@
+import { describeAdapter } from '../../../test/adapter.js'
+
+describeAdapter('loha')

@@ -1,0 +1,155 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import type { Paper } from '../papers/card.js'
+import {
+  catalogue,
+  type Entry,
+  experimentOf,
+  findPaper,
+  holds,
+  inWords,
+  measuredWords,
+  type MethodFamily,
+  planned,
+  recordReproduction,
+  reproduction,
+} from '../papers/index.js'
+import { readMetrics, readRuns } from '../runs/index.js'
+
+const home = mkdtempSync(join(tmpdir(), 'weft-catalogue-'))
+afterAll(() => rmSync(home, { recursive: true, force: true }))
+
+/** Two papers that have no method yet. */
+const [some, other] = planned
+
+const card = (id: string, more: Partial<Paper> = {}): Paper => ({
+  ...planned.find((paper) => paper.id === id)!,
+  summary: 'The method itself.',
+  ...more,
+})
+
+/** A family whose one method measures `value`; the claim is that it is below 1. */
+const family = (paper: Paper, value: number, known?: 'fails'): MethodFamily => {
+  const experiment = reproduction(
+    { paper },
+    {
+      arms: { ours: value },
+      measure: (arm, { log }) => Promise.resolve({ loss: (log({ step: 1, loss: 9 }), arm) }),
+      claims: [holds('is low', (m) => m.ours.loss.below(1), known ? { known } : {})],
+    },
+  )
+  return {
+    name: paper.family,
+    methods: () =>
+      Promise.resolve([{ paper, source: 'src/x.ts', reproduction: () => Promise.resolve(experiment) }]),
+  }
+}
+
+const stateOf = (entries: readonly Entry[], id: string): string => findPaper(entries, id).state
+
+describe('the papers that Weft is about', () => {
+  test('are 63, of nine families, planned or done, with everything that a card has', async () => {
+    // A baseline is what others are compared with, and none of the 63.
+    const papers = (await catalogue()).filter(({ baseline }) => !baseline)
+    expect(papers).toHaveLength(63)
+    expect(new Set(papers.map(({ arxiv }) => arxiv)).size).toBe(63)
+    expect(new Set(papers.map((paper) => paper.family)).size).toBe(9)
+    for (const { id, title, date, arxiv, code, summary, claims } of papers) {
+      expect(id).toMatch(/^[a-z0-9]+(-[a-z0-9]+)*$/)
+      expect(title.length).toBeGreaterThan(10)
+      expect(arxiv).toMatch(/^\d{4}\.\d{5}$/)
+      // arXiv numbers its papers by month. Its day begins the evening before.
+      const [year, month] = date.split('-').map(Number)
+      const numbered = 12 * (2000 + Number(arxiv.slice(0, 2))) + Number(arxiv.slice(2, 4))
+      expect(numbered - (12 * year + month)).toBeGreaterThanOrEqual(0)
+      expect(numbered - (12 * year + month)).toBeLessThanOrEqual(1)
+      expect(code ?? 'https://').toMatch(/^https:\/\//)
+      expect(summary.length).toBeGreaterThan(200)
+      expect(summary).not.toMatch(/[\n]|\bwe\b/i)
+      expect(claims.length).toBeGreaterThan(0)
+    }
+  })
+})
+
+describe('the catalogue', () => {
+  test('lists all papers, newest first, and the methods that there are in place of planned ones', async () => {
+    const entries = await catalogue()
+    expect(entries.length).toBeGreaterThanOrEqual(64)
+    const dates = entries.map(({ date }) => date)
+    expect(dates).toEqual([...dates].sort().reverse())
+    expect(findPaper(entries, 'lora')).toMatchObject({ baseline: true, source: 'src/adapt/lora/lora.ts' })
+    expect(findPaper(entries, '2508.04581').id).toBe('masa')
+    expect(() => findPaper(entries, 'lorra')).toThrow(/Nearest: lora/)
+  })
+
+  test("puts a method's own card in the planned one's place", async () => {
+    const entries = await catalogue({ families: [family(card(some.id), 0.5)] })
+    expect(entries).toHaveLength(planned.length)
+    expect(findPaper(entries, some.id)).toMatchObject({ state: 'works', summary: 'The method itself.' })
+    expect(stateOf(entries, other.id)).toBe('planned')
+  })
+
+  test('shows a claim that is known to fail, before anything was run here', async () => {
+    expect(stateOf(await catalogue({ families: [family(card(some.id), 2, 'fails')] }), some.id)).toBe('short')
+  })
+
+  test('shows what the latest recorded reproduction found; a full one counts before a quick one', async () => {
+    const failing = [family(card(some.id), 2)]
+    const run = async (families: MethodFamily[], quick: boolean): Promise<void> => {
+      const experiment = await experimentOf(findPaper(await catalogue({ families }), some.id))
+      await recordReproduction(home, experiment, { quick })
+    }
+    await run(failing, true)
+    const entry = findPaper(await catalogue({ home, families: failing }), some.id)
+    expect(entry.state).toBe('short')
+    expect(entry.latest!.result.claims[0]).toMatchObject({ verdict: 'fails', mean: 2 })
+    await run([family(card(some.id), 0.5)], false)
+    await run(failing, true)
+    const [latest] = await readRuns(home)
+    expect(latest).toMatchObject({ command: 'reproduce', subject: some.id, status: 'finished' })
+    const { rows } = await readMetrics(latest.folder)
+    expect(rows.map(({ series, step, values }) => [series, step, values])).toContainEqual([
+      'ours/0',
+      1,
+      { loss: 9 },
+    ])
+    expect(stateOf(await catalogue({ home, families: failing }), some.id)).toBe('works')
+  })
+
+  test('marks baselines, and has no experiment for what is planned', async () => {
+    const entries = await catalogue({ families: [family(card(some.id, { baseline: true }), 0.5)] })
+    expect(stateOf(entries, some.id)).toBe('baseline')
+    await expect(experimentOf(findPaper(entries, other.id))).rejects.toMatchObject({
+      code: 'NotReproducible',
+    })
+  })
+
+  test('has a paper that sync found once, and not where it is planned', async () => {
+    const found = (arxiv: string): Paper => ({
+      ...card(some.id),
+      id: arxiv,
+      arxiv,
+      date: '2026-03-01',
+      family: 'cs.LG',
+    })
+    const entries = await catalogue({ listed: [found('2603.00001'), found(some.arxiv)], families: [] })
+    expect(entries).toHaveLength(planned.length + 1)
+    expect(entries[0]).toMatchObject({ id: '2603.00001', state: 'listed' })
+  })
+})
+
+test('claims and measurements in words', () => {
+  expect(inWords({ quantity: 'q' })).toBeUndefined()
+  expect(inWords({ quantity: 'q', value: 10_000, unit: 'times', baseline: 'LoRA' })).toBe(
+    '10,000x against LoRA',
+  )
+  expect(inWords({ quantity: 'q', value: 0.047, unit: 'percent' })).toBe('0.047 %')
+  expect(inWords({ quantity: 'q', value: 0, unit: 's' })).toBe('0 s')
+  const claim = { text: 't', verdict: 'holds' as const }
+  expect(measuredWords(claim)).toBeUndefined()
+  expect(measuredWords({ ...claim, mean: 0.93751, spread: 0.0123, unit: 'times lora' })).toBe(
+    '0.9375 ± 0.012 times lora',
+  )
+})

@@ -1,0 +1,168 @@
+/** @file Running a reproduction: every arm with every seed, then a verdict for every claim. */
+import { UsageError, WeftError } from '../errors.js'
+import type { OnProgress } from '../progress.js'
+import { draw } from '../papers/plot.js'
+import type { DrawnPlot, LoggedRow, Measured } from '../papers/plot.js'
+import type { Reproduction, ReproductionClaim, Verdict } from '../papers/reproduction.js'
+import { Sample } from '../papers/sample.js'
+import type { Finding } from '../papers/sample.js'
+
+/** A claim against what was measured. */
+export interface ClaimResult {
+  readonly text: string
+  /** What the paper reports, in words. */
+  readonly paper?: string
+  readonly verdict: Verdict
+  readonly mean?: number
+  readonly spread?: number
+  /** What `mean` is, for example `times lora`. */
+  readonly unit?: string
+  readonly why?: string
+}
+
+/** One metric of one arm. */
+export interface MetricResult {
+  readonly values: readonly number[]
+  readonly mean: number
+  readonly spread: number
+}
+
+/** What a reproduction found; kept as the `result` of its run. */
+export interface ReproductionResult {
+  readonly paper: string
+  readonly quick: boolean
+  readonly seeds: readonly number[]
+  readonly arms: { readonly [arm: string]: { readonly [metric: string]: MetricResult } }
+  readonly claims: readonly ClaimResult[]
+  readonly plots: readonly DrawnPlot[]
+  readonly seconds: number
+}
+
+/** How to run it. */
+export interface ReproduceOptions {
+  /** How many seeds: 0, 1, ... Default: the reproduction's own; 2 with `quick`. */
+  readonly seeds?: number
+  readonly quick?: boolean
+  readonly signal?: AbortSignal
+  readonly onProgress?: OnProgress
+  /** Receives what the arms log, and each arm's metrics at its end. */
+  readonly log?: (values: { readonly [name: string]: number }, at: { series: string; step?: number }) => void
+}
+
+/** Measures every arm with every seed and judges the claims. Aborting `signal` throws its reason between two arms. */
+export const reproduce = async (
+  experiment: Reproduction,
+  { seeds, quick = false, signal, onProgress, log }: ReproduceOptions = {},
+): Promise<ReproductionResult> => {
+  const start = performance.now()
+  const numbers = Array.from({ length: countOf(seeds ?? (quick ? 2 : experiment.seeds)) }, (_, i) => i)
+  const total = numbers.length * experiment.arms.length
+  const rows: LoggedRow[] = []
+  const values = new Map<string, Record<string, number>[]>()
+  const name = `reproduce ${experiment.paper.id}`
+  onProgress?.({ status: 'initiate', name, done: 0, total, unit: 'arms' })
+  for (const seed of numbers)
+    for (const arm of experiment.arms) {
+      signal?.throwIfAborted()
+      const series = `${arm}/${seed}`
+      const record = (row: { readonly [name: string]: number }): void => {
+        rows.push({ arm, seed, values: row })
+        const { step, ...rest } = row
+        log?.(rest, step === undefined ? { series } : { series, step })
+      }
+      const metrics = await experiment.measure(arm, { seed, quick, signal, log: record })
+      checkMetrics(experiment, arm, metrics)
+      log?.(metrics, { series })
+      values.set(arm, [...(values.get(arm) ?? []), metrics])
+      const done = [...values.values()].reduce((n, list) => n + list.length, 0)
+      onProgress?.({ status: 'progress', name: `${name} ${arm}`, done, total, unit: 'arms', metrics })
+    }
+  onProgress?.({ status: 'done', name, done: total, total, unit: 'arms' })
+  const measured = samples(values)
+  return {
+    paper: experiment.paper.id,
+    quick,
+    seeds: numbers,
+    arms: mapValues(measured, (metrics) =>
+      mapValues(metrics, ({ values, mean, spread }) => ({ values, mean, spread })),
+    ),
+    claims: experiment.claims.map((claim) => judge(claim, measured, quick)),
+    plots: experiment.plots.map((plot) => draw(plot, measured, rows)),
+    seconds: Math.round(performance.now() - start) / 1000,
+  }
+}
+
+const countOf = (seeds: number): number => {
+  if (Number.isInteger(seeds) && seeds > 0) return seeds
+  throw new UsageError('BadOption', `seeds: ${seeds}; expected a positive whole number`)
+}
+
+const checkMetrics = (
+  { paper }: Reproduction,
+  arm: string,
+  metrics: { readonly [name: string]: number },
+): void => {
+  const bad = Object.entries(metrics).find(([, value]) => !Number.isFinite(value))
+  if (bad)
+    throw new WeftError(
+      'NotMeasured',
+      `${paper.id}: arm ${arm} gave ${bad[0]} = ${bad[1]}; expected a number`,
+    )
+}
+
+const mapValues = <T, U>(object: { readonly [key: string]: T }, f: (value: T) => U): Record<string, U> =>
+  Object.fromEntries(Object.entries(object).map(([key, value]) => [key, f(value)]))
+
+const samples = (values: ReadonlyMap<string, readonly Record<string, number>[]>): Measured =>
+  Object.fromEntries(
+    [...values].map(([arm, seeds]) => [
+      arm,
+      Object.fromEntries(
+        Object.keys(seeds[0]).map((name) => [
+          name,
+          new Sample(
+            arm,
+            seeds.map((s) => s[name]),
+          ),
+        ]),
+      ),
+    ]),
+  )
+
+/** The verdict on one claim. */
+export const judge = (claim: ReproductionClaim, measured: Measured, quick: boolean): ClaimResult => {
+  const { text, paper, why, test, fullOnly } = claim
+  const said = { text, ...(paper === undefined ? {} : { paper }), ...(why === undefined ? {} : { why }) }
+  if (!test) return { ...said, verdict: 'not-shown' }
+  const mayLack = quick && fullOnly === true
+  const finding = decide(text, test, measured, mayLack)
+  if (!finding) return { ...said, verdict: 'not-shown' }
+  const { holds, mean, spread, unit } = finding
+  const open = !holds && mayLack
+  return { ...said, mean, spread, unit, verdict: holds ? 'holds' : open ? 'not-shown' : 'fails' }
+}
+
+/**
+ * A claim about an arm or a metric that was not measured is a mistake in the reproduction, and told as one, unless the
+ * metric `mayLack`: a quick run need not measure what full claims are about.
+ */
+const decide = (
+  text: string,
+  test: (measured: Measured) => Finding,
+  measured: Measured,
+  mayLack: boolean,
+): Finding | undefined => {
+  try {
+    return test(measured)
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause
+    if (mayLack) return undefined
+    const known = Object.entries(measured).map(
+      ([arm, metrics]) => `${arm} (${Object.keys(metrics).join(', ')})`,
+    )
+    throw new WeftError('BrokenClaim', `claim ${JSON.stringify(text)}: ${cause.message}`, {
+      hint: `Measured: ${known.join('; ')}`,
+      cause,
+    })
+  }
+}

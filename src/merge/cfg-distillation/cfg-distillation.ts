@@ -1,0 +1,187 @@
+/**
+ * @file Diversity-rewarded CFG distillation (arXiv 2410.06084): a model learns what guidance makes of it, once for quality
+ * and once for variety, and the two are interpolated.
+ */
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { JsonObject } from '../../checkpoint/index.js'
+import { UsageError } from '../../errors.js'
+import { type Model, openModel } from '../../models/index.js'
+import type { Example, Tokenizer } from '../../text/index.js'
+import { ignored } from '../../text/index.js'
+import { cfgDistillationCard } from './card.js'
+import { type Distilled, distilGuidance, type DistilOptions } from './train.js'
+import { rowsOf, tokenizerIn } from '../../distil/teachings.js'
+import { type Merged, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
+import type { Recipe } from '../core/recipe/recipe.js'
+import { mergeRecipe } from '../core/recipe/run.js'
+
+const whole = z.number().int().positive()
+
+const options = z.strictObject({
+  guidance: z.number().nonnegative().default(3).describe('scale of the guidance that is learned'),
+  negative: z.string().default('').describe('text in the place of the prompt that guidance leads away from'),
+  diversity: z
+    .number()
+    .nonnegative()
+    .default(15)
+    .describe('weight of the diversity reward of the second student'),
+  mix: z
+    .number()
+    .default(0.5)
+    .describe('share of the second student in what is written: 0 quality, 1 variety'),
+  extrapolate: z.boolean().default(false).describe('allow a mix outside 0 to 1'),
+  tokens: whole.default(64).describe('new tokens of a sample'),
+  steps: whole.default(200).describe('steps of each student'),
+  prompts: whole.default(4).describe('prompts in a step'),
+  samples: whole.default(4).describe('samples of each prompt in a step'),
+  learningRate: z.number().positive().default(1e-5).describe('learning rate'),
+  temperature: z.number().positive().default(1).describe('of the samples'),
+  direction: z
+    .enum(['student', 'teacher'])
+    .default('student')
+    .describe(
+      'which comes first in the divergence: the student (drops what the teacher would not say) or the teacher',
+    ),
+})
+
+/** The options of `cfgDistillation`. */
+export interface CfgDistillationOptions {
+  /** Scale of the guidance that is learned. Default 3. */
+  readonly guidance: number
+  /** Text in the place of the prompt that guidance leads away from. Default ''. */
+  readonly negative: string
+  /** Weight of the diversity reward of the second student. Default 15. */
+  readonly diversity: number
+  /** Share of the second student in what is written: 0 quality, 1 variety. Default 0.5. */
+  readonly mix: number
+  /** Allow a mix outside 0 to 1. Default false. */
+  readonly extrapolate: boolean
+  /** New tokens of a sample. Default 64. */
+  readonly tokens: number
+  /** Steps of each student. Default 200. */
+  readonly steps: number
+  /** Prompts in a step. Default 4. */
+  readonly prompts: number
+  /** Samples of each prompt in a step. Default 4. */
+  readonly samples: number
+  /** Learning rate. Default 1e-5. */
+  readonly learningRate: number
+  /** Of the samples. Default 1. */
+  readonly temperature: number
+  /** Which comes first in the divergence: the student (drops what the teacher would not say) or the teacher. Default 'student'. */
+  readonly direction: 'student' | 'teacher'
+}
+
+/**
+ * The recipe of (1 - mix) quality + mix variety. At the ends it is one of the two, bit for bit. `quality`, `variety`: as
+ * recipes name models.
+ */
+export const interpolation = (quality: string, variety: string, mix: number): Recipe => {
+  const weighted = (model: string, weight: number) => ({ model, parameters: { weight } })
+  if (mix === 0 || mix === 1)
+    return { merge_method: 'passthrough', models: [{ model: mix ? variety : quality }] }
+  return {
+    merge_method: 'linear',
+    models: [weighted(quality, 1 - mix), weighted(variety, mix)],
+    parameters: { normalize: false },
+  }
+}
+
+/** What stands before the tokens that count; of a text that counts whole, the text itself. */
+const promptOf = ({ ids, labels }: Example, eos: number | undefined): number[] => {
+  const first = labels.findIndex((label) => label !== ignored)
+  if (first > 0) return ids.slice(0, first)
+  return ids.at(-1) === eos ? ids.slice(0, -1) : ids
+}
+
+const checkMix = ({ mix, extrapolate }: CfgDistillationOptions): string[] => {
+  if (mix >= 0 && mix <= 1) return []
+  if (extrapolate) return [`a mix of ${mix} extrapolates beyond the two students`]
+  throw new UsageError('BadMix', `mix is ${mix}; expected 0 to 1`, { hint: 'To go beyond: extrapolate.' })
+}
+
+/** The tokens of the negative prompt: at least the one that every text begins with. */
+const negativeTokens = (text: string, tokenizer: Tokenizer | undefined): number[] => {
+  const ids = text === '' ? [] : (tokenizer?.encode(text) ?? [])
+  if (ids.length > 0) return ids
+  const start = tokenizer?.bos ?? tokenizer?.eos
+  if (start !== undefined) return [start]
+  throw new UsageError(
+    'NoNegative',
+    'the tokenizer has no token that begins a text, to stand for an empty prompt',
+    {
+      hint: 'Give a negative prompt (negative).',
+    },
+  )
+}
+
+const settingsFor = async (
+  base: Model,
+  given: CfgDistillationOptions,
+  { seed, signal, onProgress, tokenizer }: ProcedureContext,
+): Promise<DistilOptions & { tokenizer?: Tokenizer }> => {
+  const { guidance, negative, tokens, steps, prompts, samples, learningRate, temperature, direction } = given
+  const own = tokenizer ?? (await tokenizerIn(base.checkpoint))
+  return {
+    guidance: { scale: guidance, negative: negativeTokens(negative, own) },
+    ...{ tokens, steps, prompts, samples, learningRate, temperature, direction, seed, signal, onProgress },
+    ends: new Set(own?.eos === undefined ? [] : [own.eos]),
+    tokenizer: own,
+  }
+}
+
+const found = ({ kl, diversity }: Distilled): JsonObject => ({ kl, diversity })
+
+/**
+ * Distils the guidance of a conditional generator into its weights, twice: for quality, and with a reward for unlike samples
+ * of a prompt. Writes the mix of both, and beside it the two students (folders `quality` and `variety`) with the recipe,
+ * so that another mix is a merge away. Only the prompts of `data` are used. With a diversity of 0 there is one student.
+ */
+export const cfgDistillation: Procedure<CfgDistillationOptions> = procedure<CfgDistillationOptions>({
+  paper: cfgDistillationCard,
+  summary: 'guidance distilled into the weights, for quality and for variety, and a dial between both',
+  source: 'src/merge/cfg-distillation/cfg-distillation.ts',
+  reproduction: async () => (await import('./experiment.js')).experiment,
+  base: 'none',
+  data: 'required',
+  counts: [1, 1],
+  options,
+  run: async ([checkpoint], given, context): Promise<Merged> => {
+    const notes = checkMix(given)
+    const [base, teacher] = [await openModel(checkpoint, { trainable: true }), await openModel(checkpoint)]
+    const { tokenizer, ...settings } = await settingsFor(base, given, context)
+    const rows = await rowsOf(base, context.data!, { tokenizer })
+    const room = Number(
+      base.checkpoint.config.max_position_embeddings ?? base.checkpoint.config.n_positions ?? Infinity,
+    )
+    const all = rows.map((row) => promptOf(row, tokenizer?.eos))
+    const prompts = all.filter(({ length }) => length > 0 && length + given.tokens <= room)
+    if (prompts.length < all.length)
+      notes.push(
+        `${all.length - prompts.length} of ${all.length} prompts are empty or too long, and left out`,
+      )
+    const quality = await distilGuidance(base, teacher, prompts, settings)
+    if (given.diversity === 0)
+      return { report: { quality: found(quality) }, notes, save: (folder) => quality.model.save(folder) }
+    const variety = await distilGuidance(base, teacher, prompts, { ...settings, diversity: given.diversity })
+    const recipe = interpolation('./quality', './variety', given.mix)
+    notes.push(
+      'For another mix change the weights in mergekit_config.yml, and merge it from inside its folder.',
+    )
+    return {
+      report: {
+        base: checkpoint.folder,
+        prompts: prompts.length,
+        ...{ quality: found(quality), variety: found(variety), mix: given.mix },
+        recipe: recipe as unknown as JsonObject,
+      },
+      notes,
+      save: async (folder) => {
+        await quality.model.save(join(folder, 'quality'))
+        await variety.model.save(join(folder, 'variety'))
+        await mergeRecipe(recipe, folder, { folder, signal: context.signal, onProgress: context.onProgress })
+      },
+    }
+  },
+})

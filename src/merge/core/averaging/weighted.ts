@@ -1,0 +1,128 @@
+/** @file Weighted means of checkpoints, written tensor by tensor: what soups and averages over a run's checkpoints end in. */
+import { stat } from 'node:fs/promises'
+import {
+  type Checkpoint,
+  CheckpointWriter,
+  convertValue,
+  copyCompanions,
+  encode,
+  valueDType,
+} from '../../../checkpoint/index.js'
+import { CheckpointError } from '../../../errors.js'
+import { value, type Value } from '../../../tensor/index.js'
+import { formatRecipe, modelCard } from '../recipe/model-card.js'
+import { combine } from '../../../stream/kernels/gram.js'
+import { linear } from '../../tensor-methods/linear.js'
+import type { MergeMethod } from '../method.js'
+import { planMerge } from '../recipe/plan.js'
+import type { Recipe, Settings } from '../recipe/recipe.js'
+import { mergedBytes } from '../../../stream/stream.js'
+
+/** A weight for each model; or such a list for each tensor, by its name. They need not add up to 1. */
+export type ModelWeights = readonly number[] | ReadonlyMap<string, readonly number[]>
+
+/**
+ * `linear`, added up in float64 and rounded once: equal models give that model back bit for bit, whatever the weights.
+ */
+const mean: MergeMethod = {
+  ...linear,
+  tensor: (out, { models }, { weight }) => {
+    const weights = weight as readonly number[]
+    const total = weights.reduce((sum, w) => sum + w, 0)
+    combine(
+      out,
+      models,
+      weights.map((w) => w / total),
+    )
+  },
+}
+
+/** What the models are called: as given, or by their folders; numbered where two are the same. */
+export const namesOf = (
+  models: readonly Checkpoint[],
+  given: readonly string[] = models.map(({ folder }) => folder),
+): string[] => given.map((name, i) => (given.indexOf(name) === i ? name : `${name} (${i + 1})`))
+
+/** One model's weight for every tensor. Filters are parts of names, and the first that fits holds: the longest first. */
+const settingsOf = (weights: ModelWeights, m: number): Settings => {
+  if (!(weights instanceof Map)) return { weight: (weights as readonly number[])[m] }
+  const entries = [...(weights as ReadonlyMap<string, readonly number[]>)]
+  const longest = entries.sort(([a], [b]) => b.length - a.length || (a < b ? -1 : 1))
+  return { weight: longest.map(([filter, own]) => ({ filter, value: own[m] })) }
+}
+
+/** The recipe that says the same, up to the rounding of its sums. */
+export const weightedRecipe = (names: readonly string[], weights: ModelWeights): Recipe => ({
+  merge_method: 'linear',
+  models: names.map((model, m) => ({ model, parameters: settingsOf(weights, m) })),
+})
+
+/** What two models differ in: the first three differences, and how many more there are. */
+const differences = (a: Checkpoint, b: Checkpoint): string[] => {
+  const shown = (c: Checkpoint, name: string): string =>
+    c.has(name) ? `${c.info(name).dtype} [${c.info(name).shape.join(', ')}]` : 'absent'
+  const names = [...new Set([...a.names(), ...b.names()])].sort()
+  const found = names.flatMap((name) => {
+    const [here, there] = [shown(a, name), shown(b, name)]
+    return here === there ? [] : [`${name} is ${here} and ${there}`]
+  })
+  const labels = [a, b].map(({ config }) => JSON.stringify(config.id2label))
+  if (labels[0] !== labels[1]) found.unshift(`id2label of config.json is ${labels[0]} and ${labels[1]}`)
+  return found.length > 3 ? [...found.slice(0, 3), `and ${found.length - 3} more`] : found
+}
+
+/** Throws CheckpointError unless all models have the same tensors (names, shapes, dtypes) and labels. */
+export const checkAlike = (models: readonly Checkpoint[]): void => {
+  const [first, ...others] = models
+  for (const other of others) {
+    const found = differences(first, other)
+    if (found.length)
+      throw new CheckpointError(
+        'NotAlike',
+        `${first.folder} and ${other.folder} differ: ${found.join('; ')}.`,
+        { hint: 'Only models of one shape can be averaged.' },
+      )
+  }
+}
+
+export interface WriteOptions {
+  /** What made it: the title of its card. */
+  readonly title: string
+  /** What the models are called in the recipe. Default: their folders. */
+  readonly names?: readonly string[]
+  /** Tensors that are written as they are given here: statistics that were computed anew. */
+  readonly replaced?: ReadonlyMap<string, Value>
+}
+
+/**
+ * Writes the weighted mean of `models` to `folder`, a tensor at a time in float32, with the first model's config and
+ * tokenizer, and the recipe that makes it. Integer tensors are the first model's. Throws CheckpointError for models that
+ * do not fit together and numbers that are not finite.
+ */
+export const writeWeighted = async (
+  models: readonly Checkpoint[],
+  weights: ModelWeights,
+  folder: string,
+  { title, names = namesOf(models), replaced = new Map() }: WriteOptions,
+): Promise<void> => {
+  const recipe = weightedRecipe(names, weights)
+  const opened = new Map(names.map((name, i) => [name, models[i]]))
+  const plan = await planMerge(recipe, opened)
+  await using writer = await CheckpointWriter.create(
+    folder,
+    plan.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+  )
+  for (const tensor of plan.tensors) {
+    const given = replaced.get(tensor.name)
+    const bytes = given
+      ? encode(convertValue(value(await given.read(), given.shape, given.dtype), valueDType[tensor.dtype]))
+          .data
+      : mergedBytes(tensor, mean, 0)
+    await writer.write(tensor.name, bytes)
+  }
+  const source = formatRecipe(recipe)
+  const card = modelCard(title, recipe, source)
+  await writer.finish({ 'config.json': plan.config, 'mergekit_config.yml': source, 'README.md': card })
+  const onDisk = await stat(models[0].folder).catch(() => undefined)
+  if (onDisk?.isDirectory()) await copyCompanions(models[0].folder, folder)
+}

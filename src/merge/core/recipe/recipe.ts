@@ -1,0 +1,225 @@
+/** @file mergekit's recipes: their schema, and the value that a parameter has for one tensor. */
+import { z } from 'zod'
+import { methods } from '../../tensor-methods/index.js'
+
+/** A number for all layers, or several to be interpolated over depth. */
+export type Gradient = number | boolean | readonly (number | boolean)[]
+
+/** A value for the tensors whose name contains `filter`; for all without one, or with '*'. */
+export interface Conditional {
+  readonly filter?: string
+  readonly value: Gradient
+}
+
+/** What a recipe gives for a parameter: of conditional values the first that fits. */
+export type Setting = Gradient | Conditional | readonly Conditional[]
+export type Settings = Readonly<Record<string, Setting | undefined>>
+
+export interface RecipeModel {
+  /** `path[@revision][+adapter]`, or the name of an earlier step. */
+  readonly model: string
+  readonly parameters?: Settings
+}
+
+export interface RecipeSource extends RecipeModel {
+  /** First layer, and the layer after the last. */
+  readonly layer_range: readonly [number, number]
+}
+
+export interface RecipeSlice {
+  readonly sources: readonly RecipeSource[]
+  readonly base_model?: string
+  readonly parameters?: Settings
+}
+
+/** The element types that a recipe may ask for. */
+export type RecipeDType = 'float32' | 'float16' | 'bfloat16'
+
+/** A part of an architecture that has a recipe of its own: exactly one of `models` and `slices` is there. */
+export interface RecipeModule {
+  readonly models?: readonly RecipeModel[]
+  readonly slices?: readonly RecipeSlice[]
+  readonly parameters?: Settings
+}
+
+/** Whose numbers a token has: a model's for the same token, for another of its tokens, or zeros. */
+export type TokenSource =
+  | string
+  | {
+      readonly kind: 'model_token'
+      readonly model: string
+      readonly token?: string
+      readonly token_id?: number
+    }
+  | { readonly kind: 'zero' }
+
+/** What a recipe says of one token. One that the vocabulary lacks is added to it. */
+export interface RecipeToken {
+  /** For the models that lack the token. Default: the base's numbers, or those of the models that have it, averaged. */
+  readonly source?: TokenSource
+  /** For every model, whatever it has itself. Default false. */
+  readonly force?: boolean
+}
+
+/** Which vocabulary the result has. */
+export interface RecipeTokenizer {
+  /** `union` (the default), `base`, or one of the models. */
+  readonly source?: string
+  readonly tokens?: Readonly<Record<string, RecipeToken>>
+  /** The embeddings get rows up to the next multiple, each the average of all. */
+  readonly pad_to_multiple_of?: number | null
+}
+
+/** One document of a recipe, in mergekit's words. Exactly one of `models`, `slices` and `modules` is there. */
+export interface Recipe {
+  /** What later documents call its result. */
+  readonly name?: string
+  readonly merge_method: string
+  readonly base_model?: string
+  readonly models?: readonly RecipeModel[]
+  readonly slices?: readonly RecipeSlice[]
+  /** By the names that the architecture's parts have: `default` where there is but one. */
+  readonly modules?: Readonly<Record<string, RecipeModule>>
+  readonly parameters?: Settings
+  /** Of the result, unless `out_dtype` says otherwise. Weft computes in float32 whatever it is. */
+  readonly dtype?: RecipeDType
+  readonly out_dtype?: RecipeDType
+  /**
+   * Whose vocabulary the result has: `union`, `base` or one of the models. The others' embeddings are reordered into it.
+   * Without it the models must have one vocabulary, and the base's (or the first model's) tokenizer is copied.
+   */
+  readonly tokenizer_source?: string
+  /** The same and more, as newer recipes write it. */
+  readonly tokenizer?: RecipeTokenizer
+  /** `auto` (what most of the models have), the name of a known format, or a Jinja template. */
+  readonly chat_template?: string
+}
+
+const scalar = z.union([z.number(), z.boolean()])
+const gradient = z.union([scalar, z.array(scalar).min(1)])
+const conditional = z.strictObject({ filter: z.string().optional(), value: gradient })
+const setting = z.union([scalar, z.array(scalar).min(1), z.array(conditional).min(1), conditional]).optional()
+
+/** Every method's parameters: public recipes often keep some of another method, which do nothing. */
+const parameterNames = [
+  ...new Set(methods.flatMap(({ perModel, global }) => [...Object.keys(perModel), ...Object.keys(global)])),
+]
+const settings = z.strictObject(Object.fromEntries(parameterNames.map((name) => [name, setting]))).optional()
+
+const model = { model: z.string().min(1), parameters: settings }
+const layer = z.number().int().nonnegative()
+const slice = z.strictObject({
+  sources: z
+    .array(
+      z.strictObject({
+        ...model,
+        layer_range: z
+          .tuple([layer, layer])
+          .refine(([start, end]) => end > start, { error: 'expected [first, end) with first < end' }),
+      }),
+    )
+    .min(1),
+  base_model: z.string().optional(),
+  parameters: settings,
+})
+
+const tokenSource = z.union(
+  [
+    z.string().min(1),
+    z
+      .strictObject({
+        kind: z.literal('model_token'),
+        model: z.string().min(1),
+        token: z.string().optional(),
+        token_id: z.number().int().nonnegative().optional(),
+      })
+      .refine(({ token, token_id: id }) => (token === undefined) !== (id === undefined), {
+        error: 'expected exactly one of token and token_id',
+      }),
+    z.strictObject({ kind: z.literal('zero') }),
+  ],
+  { error: 'expected a model, {kind: model_token, model, token or token_id} or {kind: zero}' },
+)
+
+const tokenizer = z.strictObject({
+  source: z.string().min(1).optional(),
+  tokens: z
+    .record(
+      z.string().min(1),
+      z
+        .strictObject({ source: tokenSource.optional(), force: z.boolean().optional() })
+        .refine(({ source, force }) => source !== undefined || !force, {
+          error: 'expected a source of what is forced',
+        }),
+    )
+    .optional(),
+  pad_to_multiple_of: z.number().int().positive().nullish(),
+})
+
+const parts = {
+  models: z.array(z.strictObject(model)).min(1).optional(),
+  slices: z.array(slice).min(1).optional(),
+}
+
+const module = z
+  .strictObject({ ...parts, parameters: settings })
+  .refine(({ models, slices }) => (models === undefined) !== (slices === undefined), {
+    error: 'expected exactly one of models and slices',
+  })
+
+const dtype = z.enum(['float32', 'float16', 'bfloat16']).optional()
+
+/** A document of a recipe file. */
+export const recipeSchema: z.ZodType<Recipe> = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[\w.-]+$/, { error: 'expected letters, digits, dots, dashes and underscores' })
+      .optional(),
+    merge_method: z.enum(methods.map(({ name }) => name)),
+    base_model: z.string().optional(),
+    ...parts,
+    modules: z.record(z.string().min(1), module).optional(),
+    parameters: settings,
+    dtype,
+    out_dtype: dtype,
+    tokenizer_source: z.string().optional(),
+    tokenizer: tokenizer.optional(),
+    chat_template: z.string().min(1).optional(),
+  })
+  .refine(({ models, slices, modules }) => [models, slices, modules].filter(Boolean).length === 1, {
+    error: 'expected exactly one of models, slices and modules',
+  })
+  .refine(({ tokenizer, tokenizer_source: source }) => tokenizer === undefined || source === undefined, {
+    error: 'expected at most one of tokenizer and tokenizer_source',
+  })
+
+/** What a recipe says of the vocabulary, in one spelling; undefined where it says nothing. */
+export const tokenizerOf = ({
+  tokenizer: given,
+  tokenizer_source: source,
+}: Recipe): (RecipeTokenizer & { readonly source: string }) | undefined =>
+  given ? { ...given, source: given.source ?? 'union' } : source === undefined ? undefined : { source }
+
+/** Linear interpolation of a gradient at depth `t`; a list with anything but numbers in it has steps instead. */
+const at = (values: readonly (number | boolean)[], t: number): number | boolean => {
+  const scaled = t * (values.length - 1)
+  const lower = Math.floor(scaled)
+  if (!values.every((v) => typeof v === 'number')) return values[lower]
+  const numbers = values as readonly number[]
+  const upper = Math.min(values.length - 1, lower + 1)
+  return (1 - (scaled - lower)) * numbers[lower] + (scaled - lower) * numbers[upper]
+}
+
+const isConditional = (s: Setting | number | boolean): s is Conditional =>
+  typeof s === 'object' && !Array.isArray(s)
+
+/** The value of `setting` for the tensor `name` at depth `t` in [0, 1]; undefined where no filter fits. */
+export const evaluate = (setting: Setting, name: string, t: number): number | boolean | undefined => {
+  const list = (Array.isArray(setting) ? setting : [setting]) as readonly (Conditional | number | boolean)[]
+  if (!isConditional(list[0])) return at(list as readonly (number | boolean)[], t)
+  const fits = (list as readonly Conditional[]).find(
+    ({ filter }) => filter === undefined || filter === '*' || name.includes(filter),
+  )
+  return fits && at(([] as (number | boolean)[]).concat(fits.value), t)
+}

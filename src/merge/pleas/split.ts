@@ -1,0 +1,195 @@
+/** @file Partial merging: which units of two aligned models become one, which stay apart, and what that costs. */
+import type { WeightSpec } from '../../models/index.js'
+import { sizeOf, type Value, value } from '../../tensor/index.js'
+import { outputAxis, type PermutationGroup, segmentsOf, type Tensors } from '../../units/permutation/index.js'
+
+/** Whose an element is: of both models, merged; of the first alone; of the second alone. */
+export const owners = { both: 0, first: 1, second: 2 } as const
+
+/** One axis of a merged tensor: for each element, where it stands in the (aligned) models, and whose it is. */
+export interface WideAxis {
+  readonly from: Int32Array
+  readonly owner: Uint8Array
+}
+
+/** The units of a group: those that are merged, and those of which each model keeps its own. */
+export interface Split {
+  readonly merged: readonly number[]
+  readonly apart: readonly number[]
+}
+
+/** What of each group stays apart, in [0, 1]. */
+export type Ratios = ReadonlyMap<string, number>
+
+/** How many of `units` stay apart, in multiples of `step`. */
+export const unitsApart = (ratio: number, units: number, step = 1): number =>
+  Math.min(units, step * Math.round((ratio * units) / step))
+
+/** The `apart` units that agree least stay apart; of equal ones, the later. agreement: [units]. */
+export const splitUnits = (agreement: ArrayLike<number>, apart: number): Split => {
+  const ascending = (x: number, y: number): number => x - y
+  const order = Array.from(agreement, (_, u) => u).sort((u, v) => agreement[v] - agreement[u] || u - v)
+  const merged = order.length - apart
+  return { merged: order.slice(0, merged).sort(ascending), apart: order.slice(merged).sort(ascending) }
+}
+
+const wholeAxis = (size: number, owner: number): WideAxis => ({
+  from: Int32Array.from({ length: size }, (_, i) => i),
+  owner: new Uint8Array(size).fill(owner),
+})
+
+/**
+ * The axes of every tensor when groups are split: units in the order merged, the first model's, the second's. head: the
+ * tensors whose outputs belong to one model alone, and which.
+ */
+export const wideAxes = (
+  table: readonly WeightSpec[],
+  splits: ReadonlyMap<string, Split>,
+  head?: { readonly names: ReadonlySet<string>; readonly owner: number },
+): ReadonlyMap<string, readonly WideAxis[]> => {
+  const wide = new Map(
+    table.map((spec) => {
+      const owner = (axis: number): number =>
+        head?.names.has(spec.name) && axis === outputAxis(spec) ? head.owner : owners.both
+      return [spec.name, spec.shape.map((size, axis) => wholeAxis(size, owner(axis)))]
+    }),
+  )
+  for (const [group, segments] of segmentsOf(table)) {
+    const { merged, apart } = splits.get(group)!
+    if (apart.length === 0) continue
+    const of = (units: readonly number[], owner: number) => units.map((unit) => ({ unit, owner }))
+    const units = [...of(merged, owners.both), ...of(apart, owners.first), ...of(apart, owners.second)]
+    const elements = new Map<string, { from: number; owner: number }[]>()
+    // The parts of a fused matrix lie one after another, each widened.
+    for (const { tensor, axis, offset, unit: run } of segments) {
+      const list = elements.get(`${tensor} ${axis}`) ?? []
+      for (const { unit, owner } of units)
+        for (let r = 0; r < run; r++) list.push({ from: offset + unit * run + r, owner })
+      elements.set(`${tensor} ${axis}`, list)
+      wide.get(tensor)![axis] = {
+        from: Int32Array.from(list, (e) => e.from),
+        owner: Uint8Array.from(list, (e) => e.owner),
+      }
+    }
+  }
+  return wide
+}
+
+/** The axis whose merged elements are averages rather than sums: what a linear module puts out. */
+const averagedAxis = (spec: WeightSpec): number => {
+  if (spec.kind === 'linear' || spec.kind === 'conv') return outputAxis(spec)
+  const grouped = spec.axes.findLastIndex((group) => group !== undefined)
+  return grouped < 0 ? 0 : grouped
+}
+
+/** How an element of one model counts in the merged tensor, by its owners along all axes. */
+const share = (
+  wide: readonly WideAxis[],
+  index: readonly number[],
+  averaged: number,
+  other: number,
+): number => {
+  if (wide.some(({ owner }, axis) => owner[index[axis]] === other)) return 0
+  return wide.length && wide[averaged].owner[index[averaged]] !== owners.both ? 1 : 0.5
+}
+
+/**
+ * The merged tensor by permutation alone (step 4 of the method): merged outputs average the models, an output of one
+ * model reads the merged inputs and its own, and nothing connects what is only the one's with what is only the other's.
+ */
+export const blockTensor = (spec: WeightSpec, wide: readonly WideAxis[], a: Value, b: Value): Value => {
+  if (a.dtype === 'int64') return a
+  const shape = wide.map(({ from }) => from.length)
+  const averaged = averagedAxis(spec)
+  const out = new Float32Array(sizeOf(shape))
+  const index = shape.map(() => 0)
+  const at = (v: Value): number => {
+    const place = index.reduce((place, i, axis) => place * v.shape[axis] + wide[axis].from[i], 0)
+    return (v.data as Float32Array)[place]
+  }
+  for (let i = 0; i < out.length; i++) {
+    const ofA = share(wide, index, averaged, owners.second)
+    const ofB = share(wide, index, averaged, owners.first)
+    out[i] = (ofA && ofA * at(a)) + (ofB && ofB * at(b))
+    for (let axis = shape.length - 1; axis >= 0 && ++index[axis] === shape[axis]; axis--) index[axis] = 0
+  }
+  return value(out, shape, 'float32')
+}
+
+/** Every tensor merged by permutation alone. a, b: of models whose units stand in one order. */
+export const blockTensors = (
+  table: readonly WeightSpec[],
+  wide: ReadonlyMap<string, readonly WideAxis[]>,
+  [a, b]: readonly [Tensors, Tensors],
+): Record<string, Value> =>
+  Object.fromEntries(
+    table
+      .filter(({ tied }) => tied === undefined)
+      .map((spec) => [
+        spec.name,
+        blockTensor(spec, wide.get(spec.name)!, a[spec.name] ?? b[spec.name], b[spec.name] ?? a[spec.name]),
+      ]),
+  )
+
+/** What the budget is about: the groups that may widen, in which steps. */
+export interface Widening {
+  readonly groups: readonly PermutationGroup[]
+  readonly fixed: (group: string) => boolean
+  readonly step: (group: string) => number
+}
+
+/**
+ * Multiplications of the linear modules and convolutions at these ratios relative to one model: (1 + r_in)(1 + r_out) -
+ * 2 r_in r_out for each, since what is only the one's and what is only the other's are not connected.
+ */
+export const costOf = (table: readonly WeightSpec[], { groups, step }: Widening, ratios: Ratios): number => {
+  const apart = new Map(
+    groups.map(({ name, units }) => [name, unitsApart(ratios.get(name) ?? 0, units, step(name)) / units]),
+  )
+  let [merged, one] = [0, 0]
+  for (const { shape, axes } of table.filter(({ kind }) => kind === 'linear' || kind === 'conv')) {
+    const [r, s] = [0, 1].map((axis) => apart.get(axes[axis]?.group ?? '') ?? 0)
+    merged += sizeOf(shape) * (1 + r + s - r * s)
+    one += sizeOf(shape)
+  }
+  return merged / one
+}
+
+/** The greatest x in [0, 1] that fits, found to 2^-30 by bisection; 0 when none does. */
+const greatest = (fits: (x: number) => boolean): number => {
+  if (fits(1)) return 1
+  let [low, high] = [0, 1]
+  for (let i = 0; i < 30; i++) {
+    const middle = (low + high) / 2
+    if (fits(middle)) low = middle
+    else high = middle
+  }
+  return low
+}
+
+/**
+ * The ratios whose cost is at most `budget` (1: one model; 2: both). One ratio for all groups; or, given what
+ * un-merging each group gains, first the groups with the most gain for their cost.
+ */
+export const ratiosWithin = (
+  budget: number,
+  table: readonly WeightSpec[],
+  widening: Widening,
+  gains?: Readonly<Record<string, number>>,
+): Ratios => {
+  const names = widening.groups.map(({ name }) => name).filter((name) => !widening.fixed(name))
+  const fits = (ratios: Ratios): boolean => costOf(table, widening, ratios) <= budget + 1e-9
+  if (!gains) {
+    const all = (ratio: number): Ratios => new Map(names.map((name) => [name, ratio]))
+    return all(greatest((ratio) => fits(all(ratio))))
+  }
+  const worth = (name: string): number =>
+    (gains[name] ?? 0) / (costOf(table, widening, new Map([[name, 1]])) - 1)
+  const ratios = new Map<string, number>()
+  for (const name of [...names].sort((x, y) => worth(y) - worth(x)))
+    ratios.set(
+      name,
+      greatest((ratio) => fits(new Map([...ratios, [name, ratio]]))),
+    )
+  return ratios
+}

@@ -1,0 +1,213 @@
+/** @file Sums of task vectors (fine-tuned minus base), whole or sparse, with or without an election of signs. */
+import { z } from 'zod'
+import { offsetsInPlace } from '../../stream/kernels/gram.js'
+import { divide, divideEach, elect, plus, roomBeside, scaled } from '../../stream/kernels/index.js'
+import { type AlignedTensor, type Block, merge, type MergeMethod } from '../core/method.js'
+import { atRandom, byMagnitude, byRank, type Mask, type Sparsifier } from './sparsify.js'
+
+const { fround } = Math
+
+interface Variant {
+  readonly name: string
+  readonly sparsifier?: Sparsifier
+  /** Elements whose sign is not that of the weighted sum are left out. */
+  readonly election?: boolean
+  readonly normalize?: boolean
+  readonly rescale?: boolean
+  /** Further parameters of each model. */
+  readonly perModel?: {
+    readonly gamma?: z.ZodDefault<z.ZodNumber>
+    readonly epsilon?: z.ZodDefault<z.ZodNumber>
+  }
+}
+
+/** A model's mask, and the factor that gives what it keeps the sum of magnitudes that there was. */
+interface Sparse {
+  readonly mask?: Mask
+  readonly scale: number
+}
+
+/** What is known of a tensor after the first pass. */
+interface State {
+  readonly sparse: readonly Sparse[]
+  readonly offsets: (block: Block) => Float32Array[]
+  readonly room: (block: Float32Array) => Float32Array
+}
+
+/** Each model's task vector in a block, sparse, times its weight. */
+const vectorsOf = (block: Block, { sparse, offsets }: State, weights: Float32Array): Float32Array[] => {
+  const vectors = offsets(block)
+  vectors.forEach((delta, m) => {
+    const { mask, scale } = sparse[m]
+    mask?.(delta, block.first)
+    if (scale !== 1) scaled(delta, delta, scale)
+    if (weights[m] !== 1) scaled(delta, delta, weights[m])
+  })
+  return vectors
+}
+
+const sumOfMagnitudes = (delta: Float32Array): number => {
+  let sum = 0
+  for (let i = 0; i < delta.length; i++) sum += Math.abs(delta[i])
+  return sum
+}
+
+const rescaled = async (tensor: AlignedTensor, masks: readonly (Mask | undefined)[]): Promise<Sparse[]> => {
+  const [before, after] = [masks.map(() => 0), masks.map(() => 0)]
+  const offsets = offsetsInPlace()
+  for await (const block of tensor.blocks())
+    offsets(block).forEach((delta, m) => {
+      const mask = masks[m]
+      if (!mask) return
+      before[m] += sumOfMagnitudes(delta)
+      mask(delta, block.first)
+      after[m] += sumOfMagnitudes(delta)
+    })
+  return masks.map((mask, m) => ({
+    mask,
+    scale: before[m] < 1e-7 || after[m] < 1e-7 ? 1 : fround(before[m] / after[m]),
+  }))
+}
+
+/** out = the sum of the vectors, each addition rounded to float32. */
+const sum = (out: Float32Array, vectors: readonly Float32Array[]): void => {
+  out.set(vectors[0])
+  for (const vector of vectors.slice(1)) plus(out, vector)
+}
+
+/** Zeroes what does not have the sign of `total`, and gives the sum of the weights of what is left at each element. */
+const elected = (
+  vectors: readonly Float32Array[],
+  total: Float32Array,
+  weights: Float32Array,
+  divisors: Float32Array,
+): Float32Array => {
+  divisors.fill(0)
+  vectors.forEach((vector, m) => elect(vector, total, divisors, weights[m]))
+  return divisors
+}
+
+interface Mixing {
+  readonly weights: Float32Array
+  readonly election: boolean
+  readonly normalize: boolean
+  readonly factor: number
+  /** Numbers to work with, as many as in a block. */
+  readonly room: (block: Float32Array) => Float32Array
+}
+
+/** out = base + factor * mix, where mix is the sum of the weighted vectors (or their average, with `normalize`). */
+const mix = (
+  out: Float32Array,
+  base: Float32Array,
+  vectors: readonly Float32Array[],
+  { weights, election, normalize, factor, room }: Mixing,
+): void => {
+  sum(out, vectors)
+  const divisors = election ? elected(vectors, out, weights, room(out)) : undefined
+  if (election) sum(out, vectors)
+  const total = weights.reduce((a, b) => fround(a + b), 0)
+  const whole = Math.abs(total) < 1e-8 ? 1 : total
+  if (normalize && divisors) divideEach(out, divisors)
+  else if (normalize && whole !== 1) divide(out, whole)
+  if (factor !== 1) scaled(out, out, factor)
+  plus(out, base)
+}
+
+const variant = ({
+  name,
+  sparsifier,
+  election = false,
+  normalize = false,
+  rescale = false,
+  perModel = {},
+}: Variant): MergeMethod =>
+  merge({
+    name,
+    base: 'required',
+    rows: sparsifier === byRank,
+    perModel: { weight: z.number(), density: z.number().min(0).max(1).default(1), ...perModel } as {
+      weight: z.ZodNumber
+      density: z.ZodDefault<z.ZodNumber>
+      gamma: z.ZodDefault<z.ZodNumber>
+      epsilon: z.ZodDefault<z.ZodNumber>
+    },
+    global: {
+      normalize: z.boolean().default(normalize),
+      rescale: z.boolean().default(rescale),
+      lambda: z.number().default(1),
+      // How mergekit stores its masks, which Weft has none of: accepted, without effect.
+      int8_mask: z.boolean().default(false),
+    },
+    remark: (count, { density, gamma }) =>
+      gamma?.some((share, m) => density[m] < 1 && Math.floor(share * count) === 0)
+        ? 'gamma is less than one element, so that (as in mergekit) the whole task vector is left out'
+        : undefined,
+    prepare: async (tensor, p): Promise<State> => {
+      const masks = sparsifier ? await sparsifier(tensor, p) : p.weight.map(() => undefined)
+      const rescales = p.rescale && masks.some((mask) => mask)
+      const sparse = rescales ? await rescaled(tensor, masks) : masks.map((mask) => ({ mask, scale: 1 }))
+      return { sparse, offsets: offsetsInPlace(), room: roomBeside() }
+    },
+    tensor: (out, block, p, state) => {
+      const weights = Float32Array.from(p.weight)
+      mix(out, block.base!, vectorsOf(block, state, weights), {
+        weights,
+        election,
+        normalize: p.normalize,
+        factor: fround(p.lambda),
+        room: state.room,
+      })
+    },
+  })
+
+const gamma = z.number().min(0).max(1).default(0.01)
+const epsilon = z.number().min(0).max(1).default(0.15)
+
+/** Ilharco et al., "Editing Models with Task Arithmetic", 2022. */
+export const taskArithmetic: MergeMethod = variant({ name: 'task_arithmetic' })
+/** Trim by magnitude, elect signs, average what agrees: Yadav et al., "TIES-Merging", 2023. */
+export const ties: MergeMethod = variant({
+  name: 'ties',
+  sparsifier: byMagnitude,
+  election: true,
+  normalize: true,
+})
+/** Drop at random and rescale: Yu et al., "Language Models are Super Mario", 2023. */
+export const dareLinear: MergeMethod = variant({ name: 'dare_linear', sparsifier: atRandom, rescale: true })
+/** DARE's dropping with TIES' election. */
+export const dareTies: MergeMethod = variant({
+  name: 'dare_ties',
+  sparsifier: atRandom,
+  election: true,
+  rescale: true,
+})
+/** Without the smallest and the largest changes: Davari and Belilovsky, "Model Breadcrumbs", 2023. */
+export const breadcrumbs: MergeMethod = variant({
+  name: 'breadcrumbs',
+  sparsifier: byMagnitude,
+  perModel: { gamma },
+})
+/** Breadcrumbs' masks with TIES' election. */
+export const breadcrumbsTies: MergeMethod = variant({
+  name: 'breadcrumbs_ties',
+  sparsifier: byMagnitude,
+  election: true,
+  perModel: { gamma },
+})
+/** Drop at random, the small more often: Deep et al., "DELLA-Merging", 2024. */
+export const della: MergeMethod = variant({
+  name: 'della',
+  sparsifier: byRank,
+  election: true,
+  normalize: true,
+  rescale: true,
+  perModel: { epsilon },
+})
+/** DELLA's dropping without an election. */
+export const dellaLinear: MergeMethod = variant({
+  name: 'della_linear',
+  sparsifier: byRank,
+  rescale: true,
+  perModel: { epsilon },
+})
