@@ -1,5 +1,9 @@
-/** @file JSON as found in files that may be broken or hostile: duplicate keys, `__proto__` and deep nesting are caught. */
+/**
+ * @file JSON as Hugging Face's libraries write it, in files that may be broken or hostile. Numbers keep their text, NaN and
+ * infinities are read and written as Python does; duplicate keys, `__proto__` and deep nesting are caught.
+ */
 import { CheckpointError } from '../errors.js'
+import { keepNumeral, numeralOf } from './numerals.js'
 
 export type Json = null | boolean | number | string | Json[] | JsonObject
 export interface JsonObject {
@@ -14,6 +18,8 @@ export const isJsonObject = (json: Json | undefined): json is JsonObject =>
 
 class Parser {
   private at = 0
+  /** The text of the number that was read last. */
+  private numeral = ''
   constructor(
     private readonly text: string,
     private readonly fail: (message: string) => CheckpointError,
@@ -60,8 +66,7 @@ class Parser {
   private object(depth: number): JsonObject {
     const object: JsonObject = {}
     this.expect('{')
-    if (this.peek() === '}') this.at++
-    else
+    if (this.peek() !== '}')
       for (;;) {
         if (this.peek() !== '"') throw this.error(`expected a key in quotes, but ${this.here()}`)
         const key = this.string()
@@ -72,22 +77,26 @@ class Parser {
         if (key === '__proto__')
           Object.defineProperty(object, key, { value, enumerable: true, writable: true, configurable: true })
         else object[key] = value
-        if (this.peek() === '}') return (this.at++, object)
+        if (typeof value === 'number') keepNumeral(object, key, value, this.numeral)
+        if (this.peek() === '}') break
         this.expect(',')
       }
+    this.expect('}')
     return object
   }
 
   private array(depth: number): Json[] {
     const array: Json[] = []
     this.expect('[')
-    if (this.peek() === ']') this.at++
-    else
+    if (this.peek() !== ']')
       for (;;) {
-        array.push(this.value(depth + 1))
-        if (this.peek() === ']') return (this.at++, array)
+        const value = this.value(depth + 1)
+        if (typeof value === 'number') keepNumeral(array, String(array.length), value, this.numeral)
+        array.push(value)
+        if (this.peek() === ']') break
         this.expect(',')
       }
+    this.expect(']')
     return array
   }
 
@@ -105,18 +114,23 @@ class Parser {
   }
 
   private literal(): Json {
-    const token = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y
+    const token = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?Infinity/y
     token.lastIndex = this.at
-    const match = token.exec(this.text)
-    if (!match) throw this.error(`expected a value, but ${this.here()}`)
+    const text = token.exec(this.text)?.[0]
+    if (text === undefined) throw this.error(`expected a value, but ${this.here()}`)
     this.at = token.lastIndex
-    return JSON.parse(match[0]) as Json
+    if (Object.hasOwn(words, text)) return words[text]
+    this.numeral = text
+    return Number(text)
   }
 }
 
+const words: Readonly<Record<string, null | boolean>> = { true: true, false: false, null: null }
+
 /**
- * `text` as JSON, strictly: no duplicate keys, no nesting beyond 128 levels; `__proto__` is an ordinary key.
- * Throws CheckpointError that names `file` and says where in the text the fault is.
+ * `text` as JSON, strictly: no duplicate keys, no nesting beyond 128 levels; `__proto__` is an ordinary key. NaN, Infinity
+ * and -Infinity are numbers, as for Python; `formatJson` writes every number as it was. Throws CheckpointError that names
+ * `file` and says where in the text the fault is.
  */
 export const parseJson = (text: string, file: string): Json =>
   new Parser(
@@ -144,15 +158,73 @@ export const decodeText = (bytes: Uint8Array, file: string): string => {
   }
 }
 
-const sortKeys = (json: Json): Json => {
-  if (Array.isArray(json)) return json.map(sortKeys)
-  if (!isJsonObject(json)) return json
-  return Object.fromEntries(
-    Object.keys(json)
-      .sort()
-      .map((key) => [key, sortKeys(json[key])]),
-  )
+/**
+ * `text` as JSON that is read and never written again: what JSON.parse takes, at its speed, and NaN and infinities
+ * besides. Throws CheckpointError `code` that names `file`.
+ */
+export const parseReadOnly = (text: string, file: string, code = 'InvalidJson'): Json => {
+  try {
+    return JSON.parse(text) as Json
+  } catch {
+    const fail = (message: string): CheckpointError =>
+      new CheckpointError(code, `${file}: not valid JSON: ${message}.`)
+    return new Parser(text, fail).document()
+  }
 }
 
-/** `json` as Transformers and PEFT write it: keys sorted, two spaces a level, no newline at the end. */
-export const formatJson = (json: Json): string => JSON.stringify(sortKeys(json), null, 2)
+const wholeNumber = /^(?:0|[1-9]\d*)$/
+
+/** Whole numbers by size before other keys, as Python sorts those of id2label. */
+const byKey = (a: string, b: string): number => {
+  if (wholeNumber.test(a) && wholeNumber.test(b)) return Number(a) - Number(b)
+  if (wholeNumber.test(a) || wholeNumber.test(b)) return wholeNumber.test(a) ? -1 : 1
+  return a < b ? -1 : 1
+}
+
+export interface FormatOptions {
+  /** Whether the keys of objects are sorted. Default true. */
+  readonly sorted?: boolean
+}
+
+class Writer {
+  private readonly pieces: string[] = []
+  constructor(private readonly sorted: boolean) {}
+
+  document(json: Json): string {
+    this.value(json, { 0: json }, '0', '\n')
+    return this.pieces.join('')
+  }
+
+  /** `line`: the line break before what follows it, with its indentation. */
+  private value(json: Json, holder: object, key: string, line: string): void {
+    if (typeof json === 'number') this.pieces.push(numeralOf(holder, key, json))
+    else if (Array.isArray(json)) this.list('[', json, line, ']')
+    else if (isJsonObject(json)) this.list('{', json, line, '}')
+    else this.pieces.push(JSON.stringify(json))
+  }
+
+  private list(open: string, holder: Json[] | JsonObject, line: string, close: string): void {
+    const inner = `${line}  `
+    let before = open
+    for (const key of this.keys(holder)) {
+      this.pieces.push(before, inner, Array.isArray(holder) ? '' : `${JSON.stringify(key)}: `)
+      this.value((holder as JsonObject)[key], holder, key, inner)
+      before = ','
+    }
+    this.pieces.push(before === open ? open : line, close)
+  }
+
+  private keys(holder: Json[] | JsonObject): string[] {
+    const keys = Object.keys(holder)
+    if (Array.isArray(holder)) return keys
+    const there = keys.filter((key) => (holder as Record<string, unknown>)[key] !== undefined)
+    return this.sorted ? there.sort(byKey) : there
+  }
+}
+
+/**
+ * `json` as Transformers and PEFT write it: keys sorted (unless `sorted` is false), two spaces a level, no newline at the
+ * end. Numbers that `parseJson` has read, and that are the same still, have the text they had.
+ */
+export const formatJson = (json: Json, { sorted = true }: FormatOptions = {}): string =>
+  new Writer(sorted).document(json)

@@ -15,12 +15,15 @@ export { type Files, openBytes, openFile, openFolder, readHeader, readJson } fro
 export {
   decodeText,
   formatJson,
+  type FormatOptions,
   isJsonObject,
   type Json,
   type JsonObject,
   parseJson,
   parseJsonObject,
+  parseReadOnly,
 } from './json.js'
+export { withFloats } from './numerals.js'
 export {
   headerLength,
   layOut,

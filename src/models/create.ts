@@ -1,5 +1,13 @@
 /** @file New models: an architecture and a size, with weights drawn at random. */
-import { encode, formatJson, type JsonObject, layOut, openBytes, type TensorPlan } from '../checkpoint/web.js'
+import {
+  encode,
+  formatJson,
+  type JsonObject,
+  layOut,
+  openBytes,
+  type TensorPlan,
+  withFloats,
+} from '../checkpoint/web.js'
 import { keyOf, normal } from '../random/index.js'
 import { castValue, sizeOf, value, type Value } from '../tensor/index.js'
 import type { WeightSpec } from './architecture.js'
@@ -52,7 +60,7 @@ export const createModel = async (config: JsonObject, { seed = 0 }: CreateOption
   const specs = new Map(table.map((spec) => [spec.name, spec]))
   for (const { name, offset } of tensors)
     file.set(encode(initialValue(specs.get(name)!, config.initializer_range, seed)).data, offset)
-  const json = new TextEncoder().encode(formatJson(config))
+  const json = new TextEncoder().encode(formatJson(withFloats(config)))
   const name = `new ${architecture.name}`
   return openModel(await openBytes({ 'config.json': json, 'model.safetensors': file }, name), {
     trainable: true,

@@ -1,4 +1,5 @@
 /** @file Small text files of a model's folder (Node). */
+import { parseReadOnly } from '../checkpoint/web.js'
 import { CheckpointError } from '../errors.js'
 
 /** The text of a file, or undefined when there is none. Throws CheckpointError when it cannot be read. */
@@ -16,11 +17,7 @@ export const readText = async (path: string): Promise<string | undefined> => {
 export const readJson = async (path: string, code: string): Promise<unknown> => {
   const text = await readText(path)
   if (text === undefined) return undefined
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new CheckpointError(code, `${path}: not valid JSON: ${(cause as Error).message}`, { cause })
-  }
+  return parseReadOnly(text, path, code)
 }
 
 export const isObject = (x: unknown): x is Record<string, unknown> =>

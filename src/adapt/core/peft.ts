@@ -8,6 +8,7 @@ import {
   type JsonObject,
   type TensorData,
   valueDType,
+  withFloats,
   writeAdapter,
 } from '../../checkpoint/index.js'
 import { CheckpointError } from '../../errors.js'
@@ -110,8 +111,7 @@ export const saveAdapter = async (
     plan.base,
   )
   const config = { ...commonConfig(plan), ...own, peft_type: plan.method.peftType }
-  const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)))
-  await writeAdapter(folder, { ...sorted, peft_type: plan.method.peftType }, await Promise.all(tensors), {
+  await writeAdapter(folder, withFloats(config), await Promise.all(tensors), {
     base: baseName(plan.base),
     metadata: { [metadataKey]: await fingerprintOf(plan) },
   })

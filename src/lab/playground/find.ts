@@ -1,6 +1,7 @@
 /** @file Which checkpoints and adapters lie under the configured folders. */
 import { readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { basename, join, resolve, sep } from 'node:path'
+import { parseReadOnly } from '../../checkpoint/index.js'
 import { architectureFor } from '../../models/index.js'
 import type { CheckpointEntry } from '../api.js'
 
@@ -31,7 +32,7 @@ const readConfig = async (path: string): Promise<Record<string, unknown> | undef
   try {
     const { size } = await stat(path)
     if (size > 1 << 22) return undefined
-    const config: unknown = JSON.parse(await readFile(path, 'utf8'))
+    const config: unknown = parseReadOnly(await readFile(path, 'utf8'), path)
     return typeof config === 'object' && config !== null ? (config as Record<string, unknown>) : undefined
   } catch {
     return undefined

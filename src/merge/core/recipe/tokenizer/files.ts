@@ -1,5 +1,5 @@
 /** @file The files of a tokenizer that a merge has made, and the chat template that a recipe asks for. */
-import { type JsonObject, parseJsonObject } from '../../../../checkpoint/index.js'
+import { formatJson, type Json, type JsonObject, parseJsonObject } from '../../../../checkpoint/index.js'
 import { UsageError } from '../../../../errors.js'
 import { chatTemplates } from '../chat-templates.js'
 import { type Companions, companionJson, companionText, jsonText } from '../companions.js'
@@ -12,13 +12,14 @@ const contentOf = (token: unknown): string | undefined =>
   typeof token === 'string' ? token : (token as { content?: string } | null | undefined)?.content
 
 /** Roles of tokens that the vocabulary has; the others are left out. */
-const kept = (config: JsonObject, tokens: ReadonlyMap<string, number>): JsonObject =>
-  Object.fromEntries(
-    Object.entries(config).filter(([key, value]) => {
-      const content = key.endsWith('_token') ? contentOf(value) : undefined
-      return content === undefined || tokens.has(content)
-    }),
-  )
+const kept = (config: JsonObject, tokens: ReadonlyMap<string, number>): JsonObject => {
+  const copy = { ...config }
+  for (const [key, value] of Object.entries(config)) {
+    const content = key.endsWith('_token') ? contentOf(value) : undefined
+    if (content !== undefined && !tokens.has(content)) delete copy[key]
+  }
+  return copy
+}
 
 const parsed = async (read: Read, name: string): Promise<JsonObject | undefined> => {
   const text = await read(name)
@@ -37,7 +38,7 @@ export const writtenTokenizer = async (
   }
   const decoder = [...vocabulary.added.values()].map(({ id, ...entry }) => [String(id), entry])
   return {
-    'tokenizer.json': `${JSON.stringify(vocabulary.json, null, 2)}\n`,
+    'tokenizer.json': `${formatJson(vocabulary.json as Json, { sorted: false })}\n`,
     'tokenizer_config.json': jsonText({
       ...kept(config, tokens),
       added_tokens_decoder: Object.fromEntries(decoder) as JsonObject,
