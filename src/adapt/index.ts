@@ -17,7 +17,7 @@ import { prefix } from './prefix/prefix.js'
 import { prompt } from './prompt/prompt.js'
 import { lift } from './lift/lift.js'
 import { s2ft } from './s2ft/s2ft.js'
-import type { AdaptedModel, AdapterMethod, LoadOptions } from './core/spec.js'
+import type { AdaptedModel, AdapterMethod, FoldOptions, LoadOptions } from './core/spec.js'
 import { unipelt } from './unipelt/unipelt.js'
 import { vera } from './vera/vera.js'
 import { vlAdapter } from './vl-adapter/vl-adapter.js'
@@ -33,10 +33,10 @@ import { lnTuning } from './ln-tuning/ln-tuning.js'
 import { loha } from './loha/loha.js'
 import { lokr } from './lokr/lokr.js'
 import { lora } from './lora/lora.js'
+import { toLora } from './lora/export.js'
 
 export { adapter } from './core/adapter.js'
 export * from './core/spec.js'
-export type { FoldOptions } from './core/fold.js'
 export * from './core/initial.js'
 export { adalora, type AdaloraOptions } from './adalora/adalora.js'
 export { bitfit, type BitfitOptions } from './bitfit/bitfit.js'
@@ -58,6 +58,7 @@ export { lokr, type LokrOptions } from './lokr/lokr.js'
 export { lora, type LoraOptions } from './lora/lora.js'
 export { mhr, type MhrOptions } from './mhr/mhr.js'
 export { mos, type MosOptions } from './mos/mos.js'
+export { toLora } from './lora/export.js'
 export { nf4, type Nf4Model, type Nf4Options } from './lora/nf4.js'
 export { adapterInput, adapterRows, mixed } from './core/mixed.js'
 export { oft, type OftOptions } from './oft/oft.js'
@@ -138,11 +139,8 @@ export const loadAdapter = async (
  * method whose update is none of low rank.
  */
 export const exportLora = async (model: AdaptedModel, folder: string): Promise<void> =>
-  (await model.toLora()).save(folder)
+  (await toLora(model)).save(folder)
 
 /** Writes `model`'s base with its adapter folded in, a plain checkpoint, to `folder`. */
-export const fold = (
-  model: AdaptedModel,
-  folder: string,
-  options?: import('./core/fold.js').FoldOptions,
-): Promise<void> => model.fold(folder, options)
+export const fold = (model: AdaptedModel, folder: string, options?: FoldOptions): Promise<void> =>
+  model.fold(folder, options)

@@ -10,7 +10,8 @@ import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import { einsum, type Tensor, type Value } from '../../tensor/index.js'
-import { adapter, classifiers } from '../core/adapter.js'
+import { adapter } from '../core/adapter.js'
+import { classifiers } from '../core/plan.js'
 import {
   type BottleneckOptions,
   bottleneckOptions,

@@ -18,7 +18,7 @@ import {
   valueOf,
 } from '../../tensor/index.js'
 import { fit, forward, isMoved, modelLoss, movedParameters } from '../../train/index.js'
-import { type AdaptedModel, type AdapterMethod, exportLora, loadAdapter, methods } from '../index.js'
+import { type AdaptedModel, type AdapterMethod, exportLora, loadAdapter, methods, toLora } from '../index.js'
 
 const ids = (seed: string): Value => {
   const stream = new Stream(seed)
@@ -137,7 +137,7 @@ describe.each(cases)('$name on $architecture', ({ name, method, architecture }) 
   )
 
   it('written as LoRA gives the logits of the adapted model, or is refused where there is none', async () => {
-    if (!model.plan.method.asLora) return expect(model.toLora()).rejects.toMatchObject({ code: 'NoLora' })
+    if (!model.plan.method.asLora) return expect(toLora(model)).rejects.toMatchObject({ code: 'NoLora' })
     const folder = join(scratch.path, `${name}-${architecture}-lora`)
     await exportLora(model, folder)
     expect(gap(await logitsOf(await loadAdapter(base, folder)), await logitsOf(model))).toBeLessThan(2e-5)

@@ -13,29 +13,13 @@ import {
 } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model, Parameters, WeightSpec } from '../../models/index.js'
-import type { OnProgress } from '../../progress.js'
 import type { Shape, Tensor, Value } from '../../tensor/index.js'
 import { sizeOf, value, valueOf } from '../../tensor/index.js'
 import { byShape } from '../../train/index.js'
-import type { Named, Plan, PlannedSite } from './spec.js'
-import { foldable, replacements } from './adapter.js'
+import type { FoldOptions, Named, Plan, PlannedSite } from './spec.js'
+import { inMemory, isFoldable, replacements, valuesAt } from './plan.js'
 import { cutBytes, cutConfig, cutShape, type Kept } from '../../units/cut.js'
 import { baseTensor, ownerOf, ownTensor, storedName } from '../../models/stored.js'
-
-export interface FoldOptions {
-  /** Replace the weights that the folder holds already. */
-  readonly overwrite?: boolean
-  /** A shard holds at most this many bytes. */
-  readonly maxShardBytes?: number
-  /** Weights pass in blocks of rows of about this many bytes, where their method can. Default 16 MiB. */
-  readonly blockBytes?: number
-  /** Refuse where folding would make zeros of a pruned base dense. Default: they become dense, with a warning. */
-  readonly keepZeros?: boolean
-  /** Told what folding loses. Default: console.warn. */
-  readonly onWarning?: (message: string) => void
-  readonly onProgress?: OnProgress
-  readonly signal?: AbortSignal
-}
 
 interface Stored {
   readonly dtype: SafetensorsDType
@@ -86,23 +70,6 @@ interface FoldInputs<T> {
   readonly p: Named<T>
 }
 
-/** Values of what a method has at a site, its own and the shared. */
-export const valuesAt = async (
-  { shared }: Plan,
-  { site, parameters: specs }: PlannedSite,
-  parameters: Parameters<Value>,
-): Promise<Named<Value>> => {
-  const names = [
-    ...Object.entries(shared).map(([name, { key }]) => [name, key]),
-    ...Object.entries(specs).map(([name, { key }]) => [name, `${site.name}.${key}`]),
-  ]
-  const read = names.map(async ([name, parameter]) => {
-    const v = parameters[parameter]
-    return [name, value(await v.read(), v.shape, v.dtype)] as const
-  })
-  return Object.fromEntries(await Promise.all(read))
-}
-
 /** The bytes of one adapted bias, folded. */
 const foldedBias = async (
   plan: Plan,
@@ -110,7 +77,7 @@ const foldedBias = async (
   parameters: Parameters<Value>,
 ): Promise<Uint8Array> => {
   const name = `${at.site.name}.bias`
-  const p = await valuesAt(plan, at, parameters)
+  const p = await inMemory(valuesAt(plan, at, parameters))
   const program = byShape(({ W, p }: FoldInputs<Tensor>) => ({
     b: plan.method.foldBias!(W, p, at.settings),
   }))
@@ -135,7 +102,7 @@ async function* foldedRows(
     const folded = method.fold!(site.transposed ? W.t() : W, p, settings)
     return { W: site.transposed ? folded.t() : folded }
   })
-  const own = await valuesAt(plan, at, parameters)
+  const own = await inMemory(valuesAt(plan, at, parameters))
   for await (const { start, end, bytes } of rowsOf(base, name, inBlocks ? blockBytes : Infinity)) {
     const W = decode(bytes, dtype, [end - start, ...shape.slice(1)], 'float32')
     const p = Object.entries(own).map(([key, v]) => {
@@ -227,7 +194,7 @@ export const foldInto = async (
   { onProgress, signal, blockBytes = 16 << 20, ...options }: FoldOptions = {},
 ): Promise<void> => {
   const { base, sites, method } = plan
-  if (!foldable(method))
+  if (!isFoldable(method))
     throw new UsageError('CannotFold', `${method.paper.id} has no plain weights that do the same`, {
       hint: 'Keep the adapter beside its base.',
     })

@@ -13,9 +13,9 @@ import {
 } from '../../models/index.js'
 import { type Tensor, tensor, type Value, value, valueOf, vmap, where } from '../../tensor/index.js'
 import { frozen } from '../../models/stored.js'
-import type { AdaptedModel, AdapterSpec, CommonOptions, Named, PlannedSite, SiteContext } from './spec.js'
-
-type Method = AdapterSpec<CommonOptions, unknown>
+import { contextAt } from './answers.js'
+import { type Method, valuesAt } from './plan.js'
+import type { AdaptedModel, Named, PlannedSite, SiteContext } from './spec.js'
 
 /** The batch's name for each row's adapter: [batch] int32, its place in the list; -1 for the base alone. */
 export const adapterInput = 'adapters'
@@ -60,8 +60,6 @@ const check = ({ plan }: AdaptedModel, base: Model, index: number): void => {
   const replacing = sites.flatMap(({ parameters }) => Object.values(parameters)).find((p) => p.replaces)
   if (replacing || !(method.linear ?? method.embedding))
     refuse(index, `${method.paper.id} replaces tensors of the base`)
-  if (method.attend ?? method.module ?? method.forward)
-    refuse(index, `${method.paper.id} does more than to add to modules' outputs`)
 }
 
 /** All values of a parameter along a new first axis; one where all are equal. */
@@ -87,7 +85,7 @@ const grouped = (
     adapters.forEach(({ plan }, index) => {
       const at = plan.sites.find((planned) => planned.site.name === site)
       if (!at) return
-      const shapes = Object.entries(valuesAt(adapters[index], at)).map(([k, v]) => [k, v.dtype, v.shape])
+      const shapes = Object.entries(valuesOf(adapters[index], at)).map(([k, v]) => [k, v.dtype, v.shape])
       const key = JSON.stringify([plan.method.paper.id, at.settings, shapes])
       alike.set(key, [...(alike.get(key) ?? []), index])
     })
@@ -110,7 +108,7 @@ const groupOf = (
   const at = plan.sites.find((planned) => planned.site.name === site)!
   const own = members.map((index) => {
     const there = adapters[index].plan.sites.find((planned) => planned.site.name === site)!
-    return valuesAt(adapters[index], there)
+    return valuesOf(adapters[index], there)
   })
   const parameters = Object.keys(own[0]).map((key) => {
     const name = `${prefix}/${key}`
@@ -122,15 +120,8 @@ const groupOf = (
 }
 
 /** The values that the method sees at a site: its own and the shared ones. */
-const valuesAt = (
-  { plan, parameters, constants }: AdaptedModel,
-  { site, parameters: own }: PlannedSite,
-): Named<Value> => {
-  const all = { ...parameters, ...constants }
-  const shared = Object.entries(plan.shared).map(([k, { key }]) => [k, all[key]])
-  const local = Object.entries(own).map(([k, { key }]) => [k, all[`${site.name}.${key}`]])
-  return Object.fromEntries([...shared, ...local]) as Named<Value>
-}
+const valuesOf = ({ plan, parameters, constants }: AdaptedModel, at: PlannedSite): Named<Value> =>
+  valuesAt(plan, at, { ...parameters, ...constants })
 
 /** Of each row its place among the group's members, and whether it has one. rows: [batch] -> both [batch]. */
 const placesIn = (
@@ -187,7 +178,7 @@ export const mixed = (adapters: readonly AdaptedModel[]): Model => {
       return (sites.get(name) ?? []).reduce((y, group) => {
         const hook = group.method[kind]
         if (!hook) return y
-        const context = contextOf(group.at, below, trace)
+        const context = contextAt(group.at.site, below, trace, notRowByRow)
         return switched(group, y, x, parameters, placesIn(group, rows, adapters.length), (y, x, p) =>
           hook(y, x, p, group.at.settings, context),
         )
@@ -201,21 +192,11 @@ export const mixed = (adapters: readonly AdaptedModel[]): Model => {
   return assembled(base, weights, values)
 }
 
-const contextOf = ({ site }: PlannedSite, below: Weights, trace: Trace): SiteContext => ({
-  site,
-  weight: () =>
-    site.transposed ? below.tensor(`${site.name}.weight`).t() : below.tensor(`${site.name}.weight`),
-  bias: () => (below.has(`${site.name}.bias`) ? below.tensor(`${site.name}.bias`) : undefined),
-  base: (x) => below.linear(site.name, x),
-  entered(...names) {
-    throw new UsageError('NotPerRow', `what enters ${names.join()} is not there row by row`, {
-      hint: 'Serve that adapter alone.',
-    })
-  },
-  input: (name) => trace.inputs?.[name],
-  random: trace.random,
-  dropout: below.dropout,
-})
+const notRowByRow: SiteContext['entered'] = (...names) => {
+  throw new UsageError('NotPerRow', `what enters ${names.join()} is not there row by row`, {
+    hint: 'Serve that adapter alone.',
+  })
+}
 
 const assembled = (base: Model, weights: Model['weights'], parameters: Parameters<Value>): Model => ({
   ...{ architecture: base.architecture, config: base.config, checkpoint: base.checkpoint },

@@ -14,7 +14,7 @@ import {
 import { CheckpointError } from '../../errors.js'
 import type { Model, Parameters, Task } from '../../models/index.js'
 import { type DType, isFloat, value, type Value } from '../../tensor/index.js'
-import { parameterSpecs } from './adapter.js'
+import { parameterSpecs } from './plan.js'
 import type { AdapterSpec, CommonKey, CommonOptions, LoadOptions, Plan } from './spec.js'
 import { fingerprint } from '../../models/stored.js'
 import { listed, type Site, sitesOf } from '../../models/sites.js'

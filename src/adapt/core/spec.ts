@@ -12,11 +12,11 @@ import type {
   Weights,
 } from '../../models/index.js'
 import type { Paper } from '../../papers/card.js'
+import type { OnProgress } from '../../progress.js'
 import type { Reproduction } from '../../papers/reproduction.js'
 import type { Batch, SelfTrained, Training } from '../../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../../tensor/index.js'
 import type { Kept } from '../../units/cut.js'
-import type { FoldOptions } from './fold.js'
 import type { Initial, SharedInitial } from './initial.js'
 import type { Site, Targets } from '../../models/sites.js'
 
@@ -243,10 +243,23 @@ export interface AdaptedModel<C = unknown> extends Model<C>, SelfTrained {
   exported(): Promise<AdaptedModel<C>>
   /** Writes an adapter folder that PEFT loads. */
   save(folder: string): Promise<void>
-  /** The LoRA on the same base that does the same. Throws UsageError where there is none. */
-  toLora(): Promise<AdaptedModel<C>>
   /** Writes the base with the adapter folded into its weights: a plain checkpoint. */
   fold(folder: string, options?: FoldOptions): Promise<void>
+}
+
+export interface FoldOptions {
+  /** Replace the weights that the folder holds already. */
+  readonly overwrite?: boolean
+  /** A shard holds at most this many bytes. */
+  readonly maxShardBytes?: number
+  /** Weights pass in blocks of rows of about this many bytes, where their method can. Default 16 MiB. */
+  readonly blockBytes?: number
+  /** Refuse where folding would make zeros of a pruned base dense. Default: they become dense, with a warning. */
+  readonly keepZeros?: boolean
+  /** Told what folding loses. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
+  readonly onProgress?: OnProgress
+  readonly signal?: AbortSignal
 }
 
 export interface LoadOptions {

@@ -13,7 +13,7 @@ import { type Batch, fit, type FitOptions } from '../../train/index.js'
 import { baseTensor } from '../../models/stored.js'
 import { sparsePart, omegaOf } from './omega.js'
 import { entryScores, masksOf, type Scored } from './pruning.js'
-import { type AdaptedModel, dsee, type DseeOptions, loadAdapter, lora, prunedNow } from '../index.js'
+import { type AdaptedModel, dsee, type DseeOptions, loadAdapter, lora, prunedNow, toLora } from '../index.js'
 import { largest } from '../../sparse/mask.js'
 
 let base: Checkpoint
@@ -148,7 +148,7 @@ describe('the update', () => {
 
   it('is a LoRA of rank r + N with one-hot rows where that is no more than the full rank', async () => {
     const { model } = await train(await dsee(base, { rank: 2, entries: 5 }))
-    const exported = await model.toLora()
+    const exported = await toLora(model)
     expect(exported.parameters['model.layers.0.self_attn.q_proj.lora_A.weight'].shape).toEqual([7, 32])
     expect(gap(await logitsOf(exported), await logitsOf(model))).toBeLessThan(1e-5)
   })
@@ -258,7 +258,7 @@ describe('pruning of entries', () => {
     const refused = join(scratch, 'refused')
     await expect(model.fold(refused, { keepZeros: true })).rejects.toMatchObject({ code: 'ZerosLost' })
     await expect(open(refused)).rejects.toThrow()
-    await expect(model.toLora()).rejects.toMatchObject({ code: 'NoLora' })
+    await expect(toLora(model)).rejects.toMatchObject({ code: 'NoLora' })
   })
 
   it('can be done at once, by what needs no update', async () => {

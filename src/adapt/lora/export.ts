@@ -3,7 +3,7 @@ import { UsageError } from '../../errors.js'
 import type { Parameters } from '../../models/index.js'
 import { type Tensor, value, type Value } from '../../tensor/index.js'
 import { byShape } from '../../train/index.js'
-import { valuesAt } from '../core/fold.js'
+import { inMemory, valuesAt } from '../core/plan.js'
 import { lora } from './lora.js'
 import { shortest } from '../core/peft.js'
 import type { AdaptedModel, LoraFactors, Named, Plan, PlannedSite } from '../core/spec.js'
@@ -17,7 +17,7 @@ const factorsAt = async (plan: Plan, at: PlannedSite, parameters: Parameters<Val
     rest = others
     return { A, B }
   })
-  const found = await program({ p: await valuesAt(plan, at, parameters) })
+  const found = await program({ p: await inMemory(valuesAt(plan, at, parameters)) })
   const [A, B] = await Promise.all(
     [found.A, found.B].map(async (v) => value(await v.read(), v.shape, v.dtype)),
   )
@@ -42,7 +42,8 @@ const withExceptions = (
  * The LoRA that does on the same base what the adapter does in evaluation. Throws UsageError for a method whose update is
  * no product of two factors, and for a rank that is above what a matrix has.
  */
-export const toLora = async (plan: Plan, parameters: Parameters<Value>): Promise<AdaptedModel> => {
+export const toLora = async ({ plan, ...adapter }: AdaptedModel): Promise<AdaptedModel> => {
+  const parameters = { ...adapter.parameters, ...adapter.constants }
   const { method, base, options, sites, whole } = plan
   if (!method.asLora)
     throw new UsageError('NoLora', `${method.paper.id} has no LoRA that does the same`, {

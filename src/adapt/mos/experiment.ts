@@ -27,6 +27,7 @@ import {
   type Schedule,
 } from '../../train/index.js'
 import type { AdaptedModel } from '../core/spec.js'
+import { toLora } from '../lora/export.js'
 import { lora } from '../lora/lora.js'
 import { mos, type MosOptions } from './mos.js'
 
@@ -122,7 +123,7 @@ const onTeacher = async (arm: Arm, size: Size, { seed, signal, log }: MeasureCon
     })
     signal?.throwIfAborted()
     const { loss } = await evaluate(model, () => held)
-    const exported = arm.exported ? await evaluate(await model.toLora(), () => held) : { loss }
+    const exported = arm.exported ? await evaluate(await toLora(model), () => held) : { loss }
     results.push({ loss, exportedLoss: exported.loss })
   }
   const parameters = Object.values(movedParameters(start)).reduce((n, v: Value) => n + v.data.length, 0)

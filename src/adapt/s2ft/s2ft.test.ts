@@ -9,7 +9,7 @@ import { type Model, openModel, type Parameters } from '../../models/index.js'
 import { compile, grad, type Tensor, toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit, modelLoss, movedParameters, sgd } from '../../train/index.js'
 import { baseTensor } from '../../models/stored.js'
-import { type AdaptedModel, s2ft, sitesOf } from '../index.js'
+import { type AdaptedModel, s2ft, sitesOf, toLora } from '../index.js'
 import { entriesOf, sideOf } from './selection.js'
 
 let base: Checkpoint
@@ -160,7 +160,7 @@ describe.each([
     const folder = join(scratch, `${architecture} ${targets.join()}`)
     await moved.fold(folder)
     expect(gap(await logitsOf(await openModel(await open(folder))), logits)).toBeLessThan(1e-5)
-    expect(gap(await logitsOf(await moved.toLora()), logits)).toBeLessThan(1e-5)
+    expect(gap(await logitsOf(await toLora(moved)), logits)).toBeLessThan(1e-5)
   })
 
   it('folded changes the chosen entries and no other bit', async () => {

@@ -9,7 +9,8 @@ import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import { type Tensor, where } from '../../tensor/index.js'
 import type { Optimizer, Training } from '../../train/index.js'
-import { adapter, classifiers } from '../core/adapter.js'
+import { adapter } from '../core/adapter.js'
+import { classifiers } from '../core/plan.js'
 import {
   type BottleneckOptions,
   bottleneckOptions,
