@@ -6,8 +6,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { listen, openLab } from '../src/lab/index.js'
-import { catalogue } from '../src/papers/index.js'
-import type { Entry } from '../src/papers/index.js'
+import { catalogue } from '../src/catalogue/index.js'
+import type { CataloguedPaper } from '../src/catalogue/index.js'
 import { Stream } from '../src/random/index.js'
 import { median, row } from './row.js'
 import type { Row } from './row.js'
@@ -36,7 +36,7 @@ const paperFile = (id: string, words: readonly string[], stream: Stream, day: nu
 }
 
 /** Papers made of the words of the catalogue's own. */
-const seedPapers = (home: string, entries: readonly Entry[]): void => {
+const seedPapers = (home: string, entries: readonly CataloguedPaper[]): void => {
   const words = entries.flatMap(({ summary }) => summary.split(/\s+/))
   const stream = new Stream('bench lab')
   mkdirSync(join(home, 'papers'), { recursive: true })
@@ -46,7 +46,7 @@ const seedPapers = (home: string, entries: readonly Entry[]): void => {
   }
 }
 
-const seedRuns = (home: string, entries: readonly Entry[]): void => {
+const seedRuns = (home: string, entries: readonly CataloguedPaper[]): void => {
   for (let i = 0; i < runs; i++) {
     const started = new Date(Date.UTC(2026, 0, 1) + i * 60_000).toISOString()
     const subject = entries[i % entries.length].id

@@ -1,14 +1,14 @@
 /** @file Every experiment in its quick form: it runs, its metrics are numbers, and what so small a size can show holds. */
 import { describe, expect, it } from 'vitest'
 import { families } from '../src/catalogue/families.js'
-import { reproduce } from '../src/papers/index.js'
+import { reproduce } from '../src/catalogue/index.js'
 
-const methods = (await Promise.all(families.map((family) => family.methods()))).flat()
-const experiments = new Map(methods.map(({ paper, reproduction }) => [paper.id, reproduction]))
+const entries = (await Promise.all(families.map((family) => family.entries()))).flat()
+const experiments = new Map(entries.map(({ card, experiment }) => [card.id, experiment]))
 
 describe('quick reproductions', () => {
   it.each([...experiments].flatMap(([id, load]) => (load ? [{ id, load }] : [])))('$id', async ({ load }) => {
-    const experiment = await load()
+    const { experiment } = await load()
     const { arms, claims } = await reproduce(experiment, { quick: true })
     expect(Object.keys(arms)).toEqual([...experiment.arms])
     expect(claims.map(({ text }) => text)).toEqual(experiment.claims.map(({ text }) => text))

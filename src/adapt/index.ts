@@ -1,85 +1,86 @@
 /**
  * @file Adapters. A method of this family takes a base and options, and gives a model with a small trainable part that
- * saves and loads as an adapter folder and folds into plain weights. A new method is a file, and a line in `methods`.
+ * saves and loads as an adapter folder and folds into plain weights. A new method is a folder, and a line in `entries`.
  */
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Model } from '../models/index.js'
-import type { CataloguedMethod } from '../catalogue/families.js'
-import { mhr } from './mhr/mhr.js'
-import { mos } from './mos/mos.js'
-import { oft } from './oft/oft.js'
-import { pTuning } from './p-tuning/p-tuning.js'
-import { mam } from './mam/mam.js'
-import { peftSurvey } from './peft-survey/peft-survey.js'
-import { poly } from './poly/poly.js'
-import { prefix } from './prefix/prefix.js'
-import { prompt } from './prompt/prompt.js'
-import { lift } from './lift/lift.js'
-import { s2ft } from './s2ft/s2ft.js'
+import { type Entry, methodsOf } from '../papers/entry.js'
 import type { AdaptedModel, AdapterMethod, FoldOptions, LoadOptions } from './core/spec.js'
-import { unipelt } from './unipelt/unipelt.js'
-import { vera } from './vera/vera.js'
-import { vlAdapter } from './vl-adapter/vl-adapter.js'
-import { adalora } from './adalora/adalora.js'
-import { bitfit } from './bitfit/bitfit.js'
-import { houlsby, parallel, pfeiffer } from './bottleneck/bottleneck.js'
-import { compacter } from './compacter/compacter.js'
-import { dsee } from './dsee/dsee.js'
-import { fish } from './fish/fish.js'
-import { ia3 } from './ia3/ia3.js'
-import { ist } from './ist/ist.js'
-import { lnTuning } from './ln-tuning/ln-tuning.js'
-import { loha } from './loha/loha.js'
-import { lokr } from './lokr/lokr.js'
-import { lora } from './lora/lora.js'
-import { toLora } from './lora/export.js'
+import { entry as lora, toLora } from './lora/index.js'
+import { entry as ia3 } from './ia3/index.js'
+import { entry as lnTuning } from './ln-tuning/index.js'
+import { entry as bitfit } from './bitfit/index.js'
+import { entry as vera } from './vera/index.js'
+import { entry as loha } from './loha/index.js'
+import { entry as lokr } from './lokr/index.js'
+import { entry as poly } from './poly/index.js'
+import { entry as oft } from './oft/index.js'
+import { entry as adalora } from './adalora/index.js'
+import { entry as houlsby } from './houlsby/index.js'
+import { entry as pfeiffer } from './pfeiffer/index.js'
+import { entry as parallel } from './parallel/index.js'
+import { entry as compacter } from './compacter/index.js'
+import { entry as vlAdapter } from './vl-adapter/index.js'
+import { entry as prompt } from './prompt/index.js'
+import { entry as prefix } from './prefix/index.js'
+import { entry as pTuning } from './p-tuning/index.js'
+import { entry as fish } from './fish/index.js'
+import { entry as mam } from './mam/index.js'
+import { entry as unipelt } from './unipelt/index.js'
+import { entry as mos } from './mos/index.js'
+import { entry as mhr } from './mhr/index.js'
+import { entry as s2ft } from './s2ft/index.js'
+import { entry as lift } from './lift/index.js'
+import { entry as ist } from './ist/index.js'
+import { entry as dsee } from './dsee/index.js'
+import { entry as peftSurvey } from './peft-survey/index.js'
 
 export { adapter } from './core/adapter.js'
+export * from './core/bottleneck.js'
 export * from './core/spec.js'
 export * from './core/initial.js'
-export { adalora, type AdaloraOptions } from './adalora/adalora.js'
-export { bitfit, type BitfitOptions } from './bitfit/bitfit.js'
-export * from './bottleneck/bottleneck.js'
+export { adapterInput, adapterRows, mixed } from './core/mixed.js'
+export { lora, type LoraOptions, toLora } from './lora/index.js'
+export { nf4, type Nf4Model, type Nf4Options } from './lora/index.js'
+export { ia3, type Ia3Options } from './ia3/index.js'
+export { lnTuning, type LnTuningOptions } from './ln-tuning/index.js'
+export { bitfit, type BitfitOptions } from './bitfit/index.js'
+export { vera, type VeraOptions } from './vera/index.js'
+export { loha, type LohaOptions } from './loha/index.js'
+export { lokr, type LokrOptions } from './lokr/index.js'
+export { poly, type PolyOptions } from './poly/index.js'
+export { oft, type OftOptions } from './oft/index.js'
+export { adalora, type AdaloraOptions } from './adalora/index.js'
+export { houlsby } from './houlsby/index.js'
+export { pfeiffer } from './pfeiffer/index.js'
+export { parallel } from './parallel/index.js'
 export {
   compacter,
   type CompacterOptions,
   kroneckerProduct,
   kroneckerSum,
   toHoulsby,
-} from './compacter/compacter.js'
-export { dsee, type DseeOptions, prunedNow } from './dsee/dsee.js'
-export { fish, type FishOptions } from './fish/fish.js'
-export { ia3, type Ia3Options } from './ia3/ia3.js'
-export { ist, type IstOptions, layerImportance, layerSampled, type LayerSampling } from './ist/ist.js'
-export { lnTuning, type LnTuningOptions } from './ln-tuning/ln-tuning.js'
-export { loha, type LohaOptions } from './loha/loha.js'
-export { lokr, type LokrOptions } from './lokr/lokr.js'
-export { lora, type LoraOptions } from './lora/lora.js'
-export { mhr, type MhrOptions } from './mhr/mhr.js'
-export { mos, type MosOptions } from './mos/mos.js'
-export { toLora } from './lora/export.js'
-export { nf4, type Nf4Model, type Nf4Options } from './lora/nf4.js'
-export { adapterInput, adapterRows, mixed } from './core/mixed.js'
-export { oft, type OftOptions } from './oft/oft.js'
-export { pTuning, type PTuningOptions } from './p-tuning/p-tuning.js'
-export { mam, type MamOptions } from './mam/mam.js'
-export { type Cost, costs, peftSurvey } from './peft-survey/peft-survey.js'
-export { savedBytes } from '../train/saved-bytes.js'
-export { poly, type PolyOptions } from './poly/poly.js'
-export { prefix, type PrefixOptions } from './prefix/prefix.js'
-export { prompt, type PromptOptions } from './prompt/prompt.js'
-export { lift, type LiftOptions } from './lift/lift.js'
-export { s2ft, type S2ftOptions } from './s2ft/s2ft.js'
-export { heads, type Site, sitesOf, type Targets, targetSites } from '../models/sites.js'
-export { unipelt, type UnipeltOptions } from './unipelt/unipelt.js'
-export { vera, type VeraOptions } from './vera/vera.js'
-export { vlAdapter, type VlAdapterOptions } from './vl-adapter/vl-adapter.js'
-export { type TaskBatches, taskOrder } from './vl-adapter/batches.js'
-export { type VisionOptions, withVision } from './vl-adapter/vision.js'
+} from './compacter/index.js'
+export { vlAdapter, type VlAdapterOptions } from './vl-adapter/index.js'
+export { type TaskBatches, taskOrder } from './vl-adapter/index.js'
+export { type VisionOptions, withVision } from './vl-adapter/index.js'
+export { prompt, type PromptOptions } from './prompt/index.js'
+export { prefix, type PrefixOptions } from './prefix/index.js'
+export { pTuning, type PTuningOptions } from './p-tuning/index.js'
+export { fish, type FishOptions } from './fish/index.js'
+export { mam, type MamOptions } from './mam/index.js'
+export { unipelt, type UnipeltOptions } from './unipelt/index.js'
+export { mos, type MosOptions } from './mos/index.js'
+export { mhr, type MhrOptions } from './mhr/index.js'
+export { s2ft, type S2ftOptions } from './s2ft/index.js'
+export { lift, type LiftOptions } from './lift/index.js'
+export { ist, type IstOptions, layerImportance, layerSampled, type LayerSampling } from './ist/index.js'
+export { dsee, type DseeOptions, prunedNow } from './dsee/index.js'
+export { type Cost, costs } from './peft-survey/index.js'
 
-/** Every method of the family: the contract suite, the command line and the catalogue read this list. */
-export const methods: readonly AdapterMethod<never>[] = [
+/** Entries of the family, one a method: the contract suite, the command line and the catalogue read this list. */
+export const entries = [
   lora,
   ia3,
   lnTuning,
@@ -107,10 +108,11 @@ export const methods: readonly AdapterMethod<never>[] = [
   lift,
   ist,
   dsee,
-] as readonly AdapterMethod<never>[]
+  peftSurvey,
+] as readonly Entry<AdapterMethod<never>>[]
 
-/** What the family has in the catalogue: its methods, and the survey that they come from. */
-export const papers: readonly CataloguedMethod[] = [...methods, peftSurvey]
+/** Methods of the family. */
+export const methods: readonly AdapterMethod<never>[] = methodsOf(entries)
 
 /**
  * The adapter in `folder` (PEFT's or Weft's; `name` for one in a sub-folder) on its base. Throws CheckpointError for a

@@ -3,19 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { Paper } from '../papers/card.js'
+import { holds, inWords, measuredWords, reproduction } from '../papers/index.js'
 import {
   catalogue,
-  type Entry,
+  type CataloguedPaper,
   experimentOf,
   findPaper,
-  holds,
-  inWords,
-  measuredWords,
   type MethodFamily,
   planned,
   recordReproduction,
-  reproduction,
-} from '../papers/index.js'
+} from '../catalogue/index.js'
 import { readMetrics, readRuns } from '../runs/index.js'
 
 const home = mkdtempSync(join(tmpdir(), 'weft-catalogue-'))
@@ -42,12 +39,11 @@ const family = (paper: Paper, value: number, known?: 'fails'): MethodFamily => {
   )
   return {
     name: paper.family,
-    methods: () =>
-      Promise.resolve([{ paper, source: 'src/x.ts', reproduction: () => Promise.resolve(experiment) }]),
+    entries: () => Promise.resolve([{ card: paper, experiment: () => Promise.resolve({ experiment }) }]),
   }
 }
 
-const stateOf = (entries: readonly Entry[], id: string): string => findPaper(entries, id).state
+const stateOf = (entries: readonly CataloguedPaper[], id: string): string => findPaper(entries, id).state
 
 describe('the papers that Weft is about', () => {
   test('are 63, of nine families, planned or done, with everything that a card has', async () => {

@@ -3,10 +3,11 @@ import { UsageError, nearest } from '../errors.js'
 import { readRuns } from '../runs/index.js'
 import type { StoredRun } from '../runs/index.js'
 import type { Paper } from '../papers/card.js'
+import type { Entry } from '../papers/entry.js'
 import { families } from './families.js'
-import type { CataloguedMethod, MethodFamily } from './families.js'
+import type { MethodFamily } from './families.js'
 import { planned } from './planned/index.js'
-import type { ReproductionResult } from './reproduce.js'
+import type { ReproductionResult } from '../papers/result.js'
 import type { Reproduction, Verdict } from '../papers/reproduction.js'
 
 /**
@@ -25,7 +26,7 @@ export const stateWords: Record<PaperState, string> = {
 }
 
 /** A paper's card with what there is of it here. */
-export interface Entry extends Paper {
+export interface CataloguedPaper extends Paper {
   readonly state: PaperState
   /** The method's file, relative to the repository. */
   readonly source?: string
@@ -47,39 +48,41 @@ export interface CatalogueOptions {
 }
 
 /** Every paper, newest first: planned ones, methods' own, and those that sync has listed. */
-export const catalogue = async (options: CatalogueOptions = {}): Promise<Entry[]> => {
+export const catalogue = async (options: CatalogueOptions = {}): Promise<CataloguedPaper[]> => {
   const runs = options.runs ?? (options.home === undefined ? [] : await readRuns(options.home))
-  const methods = (await Promise.all((options.families ?? families).map((family) => family.methods()))).flat()
-  const entries = new Map<string, Promise<Entry>>()
+  const loaded = await Promise.all((options.families ?? families).map((family) => family.entries()))
+  const entries = loaded.flat()
+  const papers = new Map<string, Promise<CataloguedPaper>>()
   for (const paper of options.listed ?? [])
-    entries.set(paper.id, Promise.resolve({ ...paper, state: 'listed' }))
+    papers.set(paper.id, Promise.resolve({ ...paper, state: 'listed' }))
   // A listed paper has its arXiv id as id: ours replace it.
-  for (const paper of [...planned, ...methods.map(({ paper }) => paper)]) entries.delete(paper.arxiv)
-  for (const paper of planned) entries.set(paper.id, Promise.resolve({ ...paper, state: 'planned' }))
-  for (const method of methods) entries.set(method.paper.id, entryOf(method, latestOf(method.paper.id, runs)))
-  const all = await Promise.all(entries.values())
+  for (const paper of [...planned, ...entries.map(({ card }) => card)]) papers.delete(paper.arxiv)
+  for (const paper of planned) papers.set(paper.id, Promise.resolve({ ...paper, state: 'planned' }))
+  for (const entry of entries) papers.set(entry.card.id, paperOf(entry, latestOf(entry.card.id, runs)))
+  const all = await Promise.all(papers.values())
   return all.sort((a, b) => (a.date < b.date ? 1 : a.date > b.date ? -1 : a.id < b.id ? -1 : 1))
 }
 
-const entryOf = async (
-  { paper, source, reproduction }: CataloguedMethod,
-  latest: Entry['latest'],
-): Promise<Entry> => {
+const paperOf = async (
+  { card, experiment }: Entry,
+  latest: CataloguedPaper['latest'],
+): Promise<CataloguedPaper> => {
+  const reproduction = experiment && (async () => (await experiment()).experiment)
   const verdicts: Verdict[] = latest
     ? latest.result.claims.map(({ verdict }) => verdict)
     : ((await reproduction?.())?.claims ?? []).flatMap(({ known }) => known ?? [])
-  const state = verdicts.includes('fails') ? 'short' : paper.baseline ? 'baseline' : 'works'
+  const state = verdicts.includes('fails') ? 'short' : card.baseline ? 'baseline' : 'works'
   return {
-    ...paper,
+    ...card,
     state,
-    ...(source === undefined ? {} : { source }),
+    source: `src/${card.family}/${card.id}/${card.id}.ts`,
     ...(reproduction === undefined ? {} : { reproduction }),
     ...(latest === undefined ? {} : { latest }),
   }
 }
 
 /** The newest finished reproduction among `runs` (newest first); a full one wins over a quick one. */
-const latestOf = (id: string, runs: readonly StoredRun[]): Entry['latest'] => {
+const latestOf = (id: string, runs: readonly StoredRun[]): CataloguedPaper['latest'] => {
   const finished = runs.flatMap((run) => {
     if (run.command !== 'reproduce' || run.subject !== id || run.status !== 'finished') return []
     const result = run.result as unknown as ReproductionResult | undefined

@@ -1,13 +1,14 @@
 /** @file A reproduction that is kept: its run is a folder like any other. */
 import { WeftError } from '../errors.js'
 import { recordRun } from '../runs/index.js'
-import type { Entry } from './catalogue.js'
+import type { CataloguedPaper } from './catalogue.js'
 import { reproduce } from './reproduce.js'
-import type { ReproduceOptions, ReproductionResult } from './reproduce.js'
+import type { ReproduceOptions } from './reproduce.js'
+import type { ReproductionResult } from '../papers/result.js'
 import type { Reproduction } from '../papers/reproduction.js'
 
 /** The experiment of a paper. Throws WeftError NotReproducible while there is none. */
-export const experimentOf = async ({ id, state, reproduction }: Entry): Promise<Reproduction> => {
+export const experimentOf = async ({ id, state, reproduction }: CataloguedPaper): Promise<Reproduction> => {
   if (reproduction) return await reproduction()
   throw new WeftError('NotReproducible', `${id} is ${state}: there is no experiment to run yet`, {
     hint: 'Papers that have one: weft papers --state works',

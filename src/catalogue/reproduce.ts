@@ -2,41 +2,11 @@
 import { UsageError, WeftError } from '../errors.js'
 import type { OnProgress } from '../progress.js'
 import { draw } from '../papers/plot.js'
-import type { DrawnPlot, LoggedRow, Measured } from '../papers/plot.js'
-import type { Reproduction, ReproductionClaim, Verdict } from '../papers/reproduction.js'
+import type { LoggedRow, Measured } from '../papers/plot.js'
+import type { Reproduction, ReproductionClaim } from '../papers/reproduction.js'
+import type { ClaimResult, ReproductionResult } from '../papers/result.js'
 import { Sample } from '../papers/sample.js'
 import type { Finding } from '../papers/sample.js'
-
-/** A claim against what was measured. */
-export interface ClaimResult {
-  readonly text: string
-  /** What the paper reports, in words. */
-  readonly paper?: string
-  readonly verdict: Verdict
-  readonly mean?: number
-  readonly spread?: number
-  /** What `mean` is, for example `times lora`. */
-  readonly unit?: string
-  readonly why?: string
-}
-
-/** One metric of one arm. */
-export interface MetricResult {
-  readonly values: readonly number[]
-  readonly mean: number
-  readonly spread: number
-}
-
-/** What a reproduction found; kept as the `result` of its run. */
-export interface ReproductionResult {
-  readonly paper: string
-  readonly quick: boolean
-  readonly seeds: readonly number[]
-  readonly arms: { readonly [arm: string]: { readonly [metric: string]: MetricResult } }
-  readonly claims: readonly ClaimResult[]
-  readonly plots: readonly DrawnPlot[]
-  readonly seconds: number
-}
 
 /** How to run it. */
 export interface ReproduceOptions {

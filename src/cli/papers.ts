@@ -1,12 +1,14 @@
 /** @file `weft papers`: the catalogue, listed, searched, shown and kept up to date. */
-import type { Claim, Entry, PaperState } from '../papers/index.js'
+import type { Claim } from '../papers/index.js'
+import { inWords, measuredWords, verdictWords } from '../papers/words.js'
+import type { CataloguedPaper, PaperState } from '../catalogue/index.js'
 import { clip, widthOf, wrap, wrappedTable } from './columns.js'
 import { table } from './table.js'
 import { action } from './verb.js'
 import type { Context, Verb } from './verb.js'
 
 /** An entry as `--json` prints it. */
-type Shown = Omit<Entry, 'reproduction'> & { reproducible: boolean }
+type Shown = Omit<CataloguedPaper, 'reproduction'> & { reproducible: boolean }
 
 const states: [PaperState, ...PaperState[]] = ['planned', 'works', 'short', 'baseline', 'listed']
 
@@ -53,7 +55,7 @@ export const papers: Verb = {
     run: async ({ arguments: { query }, options }, context) => {
       const words = (query ?? []) as string[]
       if (words.length === 1 && words[0] === 'sync') return sync(options, context)
-      const library = await import('../papers/index.js')
+      const library = await import('../catalogue/index.js')
       const listed = await library.readListed(context.home)
       const entries = await library.catalogue({ home: context.home, listed })
       const [id] = words
@@ -65,20 +67,20 @@ export const papers: Verb = {
   }),
 }
 
-type Library = typeof import('../papers/index.js')
+type Library = typeof import('../catalogue/index.js')
 
-const shown = ({ reproduction, ...entry }: Entry): Shown => ({
+const shown = ({ reproduction, ...entry }: CataloguedPaper): Shown => ({
   ...entry,
   reproducible: reproduction !== undefined,
 })
 
 /** With words: those that are nearest in meaning. Without: all but what sync has listed, unless asked for. */
 const select = async (
-  entries: readonly Entry[],
+  entries: readonly CataloguedPaper[],
   query: string,
   { family, state, limit, embedder: folder }: Options,
   { openEmbedder, PaperIndex, searchPapers }: Library,
-): Promise<Entry[]> => {
+): Promise<CataloguedPaper[]> => {
   const fits = entries.filter(
     (entry) =>
       (!family || entry.family === family) &&
@@ -91,7 +93,7 @@ const select = async (
   return (await new PaperIndex(fits, embedder.embed).searchEmbedded(query, most)).map(({ paper }) => paper)
 }
 
-const list = (entries: readonly Entry[], { stateWords }: Library, width: number): string => {
+const list = (entries: readonly CataloguedPaper[], { stateWords }: Library, width: number): string => {
   if (entries.length === 0) return 'No paper fits. See all of them: weft papers'
   const wide = width >= 90
   const cells = entries.map((entry) => [
@@ -109,7 +111,7 @@ const list = (entries: readonly Entry[], { stateWords }: Library, width: number)
   return table([...head, 'title'], rows)
 }
 
-const page = (entry: Entry, library: Library, width: number): string => {
+const page = (entry: CataloguedPaper, library: Library, width: number): string => {
   const { title, arxiv, code, authors, latest } = entry
   const facts: [string, string][] = [
     ['id', entry.id],
@@ -126,16 +128,16 @@ const page = (entry: Entry, library: Library, width: number): string => {
     wrap(title, width).join('\n'),
     facts.map(([name, value]) => `${name.padEnd(9)}  ${value}`).join('\n'),
     wrap(entry.summary, width).join('\n'),
-    entry.claims.length ? claimTable(entry.claims, library, width) : '',
+    entry.claims.length ? claimTable(entry.claims, width) : '',
     latest
-      ? `Measured ${latest.result.quick ? '(quickly) ' : ''}in ${latest.run}:\n${resultTable(latest.result, library, width)}`
+      ? `Measured ${latest.result.quick ? '(quickly) ' : ''}in ${latest.run}:\n${resultTable(latest.result, width)}`
       : '',
   ]
     .filter(Boolean)
     .join('\n\n')
 }
 
-const claimTable = (claims: readonly Claim[], { inWords }: Library, width: number): string =>
+const claimTable = (claims: readonly Claim[], width: number): string =>
   wrappedTable(
     ['the paper claims', 'value', 'where'],
     claims.map((claim) => [
@@ -146,14 +148,10 @@ const claimTable = (claims: readonly Claim[], { inWords }: Library, width: numbe
     width,
   )
 
-type Result = NonNullable<Entry['latest']>['result']
+type Result = NonNullable<CataloguedPaper['latest']>['result']
 
 /** The claims of a reproduction: claim, paper, here, verdict. */
-export const resultTable = (
-  { claims }: Result,
-  { measuredWords, verdictWords }: Pick<Library, 'measuredWords' | 'verdictWords'>,
-  width: number,
-): string =>
+export const resultTable = ({ claims }: Result, width: number): string =>
   wrappedTable(
     ['claim', 'paper', 'here', 'verdict'],
     claims.map((claim) => [
@@ -166,7 +164,7 @@ export const resultTable = (
   )
 
 const sync = async (options: Options, context: Context): Promise<void> => {
-  const { syncPapers } = await import('../papers/index.js')
+  const { syncPapers } = await import('../catalogue/index.js')
   const { days, arxivUrl, dailyUrl, category } = options
   const { home, signal, progress, info } = context
   const found = await syncPapers(home, {

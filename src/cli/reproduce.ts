@@ -1,4 +1,5 @@
 /** @file `weft reproduce`: a paper's experiment at small scale, its claims judged, the run kept. */
+import { measuredWords } from '../papers/words.js'
 import type { ReproductionResult } from '../papers/index.js'
 import { UsageError } from '../errors.js'
 import { widthOf, wrappedTable } from './columns.js'
@@ -45,7 +46,7 @@ export const reproduce: Verb = {
     run: async ({ arguments: { papers: ids }, options }, context) => {
       const { quick, seeds, out, ...engine } = options
       const [library, { useEngine }] = await Promise.all([
-        import('../papers/index.js'),
+        import('../catalogue/index.js'),
         import('./engine.js'),
       ])
       if (out !== undefined && ids.length > 1)
@@ -62,28 +63,19 @@ export const reproduce: Verb = {
         const reproduced = await library.recordReproduction(home, experiment, settings)
         done.push({ ...reproduced.result, folder: reproduced.folder })
       }
-      context.result(done, () =>
-        done.map((result) => report(result, library, widthOf(context.stdout))).join('\n\n'),
-      )
+      context.result(done, () => done.map((result) => report(result, widthOf(context.stdout))).join('\n\n'))
     },
   }),
 }
 
-type Library = typeof import('../papers/index.js')
-
-const report = (result: Reproduced, library: Library, width: number): string => {
+const report = (result: Reproduced, width: number): string => {
   const { paper, quick, seeds, seconds, folder } = result
   const title = `${paper}${quick ? ', quick' : ''}: ${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'}, ${formatTime(seconds)}`
-  return [
-    title,
-    armTable(result, library, width),
-    resultTable(result, library, width),
-    `Kept in ${folder}`,
-  ].join('\n\n')
+  return [title, armTable(result, width), resultTable(result, width), `Kept in ${folder}`].join('\n\n')
 }
 
 /** Mean and spread of every metric, an arm a row. */
-const armTable = ({ arms }: ReproductionResult, { measuredWords }: Library, width: number): string => {
+const armTable = ({ arms }: ReproductionResult, width: number): string => {
   const metrics = [...new Set(Object.values(arms).flatMap((arm) => Object.keys(arm)))]
   const cell = (arm: ReproductionResult['arms'][string], metric: string): string =>
     metric in arm

@@ -2,8 +2,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sql } from 'kysely'
-import { catalogue, inWords, measuredWords, PaperIndex } from '../papers/index.js'
-import type { Embedder, Entry, Found, ListedPaper, Paper } from '../papers/index.js'
+import { inWords, measuredWords } from '../papers/index.js'
+import { catalogue, PaperIndex } from '../catalogue/index.js'
+import type { Paper } from '../papers/index.js'
+import type { Embedder, CataloguedPaper, Found, ListedPaper } from '../catalogue/index.js'
 import { readRun } from '../runs/index.js'
 import type {
   Claim,
@@ -41,7 +43,7 @@ const foundAtMost = 500
 const root = new URL('../../', import.meta.url)
 
 /** Claims as they stand for one paper. */
-const claimsOf = async (entry: Entry): Promise<Claim[]> => {
+const claimsOf = async (entry: CataloguedPaper): Promise<Claim[]> => {
   if (entry.latest)
     return entry.latest.result.claims.map((claim) => ({
       text: claim.text,
@@ -74,13 +76,13 @@ const counted = (claims: readonly Claim[]): Record<ClaimState, number> => {
   return counts
 }
 
-const measurementOf = ({ latest }: Entry): Measurement | null =>
+const measurementOf = ({ latest }: CataloguedPaper): Measurement | null =>
   latest
     ? { run: latest.run, at: latest.at, quick: latest.result.quick, seeds: latest.result.seeds.length }
     : null
 
 /** The method's file: its source, or what it was compiled to where sources are not shipped. */
-const sourceOf = async ({ source }: Entry): Promise<PaperPage['source']> => {
+const sourceOf = async ({ source }: CataloguedPaper): Promise<PaperPage['source']> => {
   if (source === undefined) return null
   for (const path of [source, source.replace(/^src\//, 'dist/').replace(/\.ts$/, '.js')]) {
     const text = await readFile(new URL(path, root), 'utf8').catch(() => undefined)
@@ -97,11 +99,11 @@ interface Interest {
 
 /** The catalogue and everything said about its papers. */
 export class Papers {
-  private entries: readonly Entry[] = []
-  private byId = new Map<string, { entry: Entry; claims: Claim[] }>()
-  private index = new PaperIndex<Entry>([])
+  private entries: readonly CataloguedPaper[] = []
+  private byId = new Map<string, { entry: CataloguedPaper; claims: Claim[] }>()
+  private index = new PaperIndex<CataloguedPaper>([])
   /** The index, once its papers have sentence vectors; they take their time. */
-  private embedded: PaperIndex<Entry> | undefined
+  private embedded: PaperIndex<CataloguedPaper> | undefined
   private interest: Promise<Interest> | undefined
 
   constructor(
@@ -115,7 +117,7 @@ export class Papers {
   }
 
   /** Every paper, newest first. */
-  all(): readonly Entry[] {
+  all(): readonly CataloguedPaper[] {
     return this.entries
   }
 
@@ -153,13 +155,13 @@ export class Papers {
   }
 
   /** Has the vectors made; until then, and where they cannot be made, the search does without. */
-  private embed(index: PaperIndex<Entry>): void {
+  private embed(index: PaperIndex<CataloguedPaper>): void {
     if (!this.sources.embedder) return
     const made = (): void => void (this.embedded = index)
     index.searchEmbedded('papers', { limit: 1 }).then(made, this.sources.warn)
   }
 
-  private async find(words: string): Promise<Found<Entry>[]> {
+  private async find(words: string): Promise<Found<CataloguedPaper>[]> {
     const limit = { limit: foundAtMost }
     if (this.embedded !== this.index) return this.index.search(words, limit)
     return this.index.searchEmbedded(words, limit).catch(() => this.index.search(words, limit))
@@ -200,7 +202,7 @@ export class Papers {
     return new Set(rows.map(({ paper }) => paper))
   }
 
-  private card(entry: Entry, { votes, runs }: Interest, voted: Set<string>): PaperCard {
+  private card(entry: CataloguedPaper, { votes, runs }: Interest, voted: Set<string>): PaperCard {
     const { id, title, date, authors = null, family, state, summary, arxiv, code = null } = entry
     return {
       id,
@@ -220,7 +222,7 @@ export class Papers {
   }
 
   /** Papers in the order asked for: by relevance with `q`, else by trend or date. */
-  async ordered({ q, sort }: Pick<PapersQuery, 'q' | 'sort'>): Promise<readonly Entry[]> {
+  async ordered({ q, sort }: Pick<PapersQuery, 'q' | 'sort'>): Promise<readonly CataloguedPaper[]> {
     const words = q?.replaceAll('\0', ' ').trim()
     if (words) {
       return this.current(await this.find(words))
@@ -228,7 +230,7 @@ export class Papers {
     if (sort !== 'trending') return this.entries
     const { votes, runs } = await this.interested()
     // A thousand runs of one paper are not a thousand people who care for it.
-    const score = ({ id }: Entry): number =>
+    const score = ({ id }: CataloguedPaper): number =>
       (votes.get(id)?.recent ?? 0) + Math.log2(1 + (runs.get(id)?.recent ?? 0))
     const scored = this.entries.map((entry) => ({ entry, score: score(entry) }))
     return scored.sort((a, b) => b.score - a.score).map(({ entry }) => entry)
@@ -241,12 +243,12 @@ export class Papers {
   }
 
   /** What was found as it stands now: the index is older than the latest reproductions. */
-  private current(found: readonly Found<Entry>[]): Entry[] {
+  private current(found: readonly Found<CataloguedPaper>[]): CataloguedPaper[] {
     return found.flatMap(({ paper: { id } }) => this.byId.get(id)?.entry ?? [])
   }
 
   /** The cards of `entries` for `visitor`. */
-  async cards(entries: readonly Entry[], visitor: string): Promise<PaperCard[]> {
+  async cards(entries: readonly CataloguedPaper[], visitor: string): Promise<PaperCard[]> {
     const [interest, voted] = await Promise.all([this.interested(), this.votedBy(visitor)])
     return entries.map((entry) => this.card(entry, interest, voted))
   }
@@ -279,7 +281,7 @@ export class Papers {
   }
 
   /** Throws HttpError 404. */
-  entry(id: string): Entry {
+  entry(id: string): CataloguedPaper {
     const found = this.byId.get(id)
     if (!found) throw notFound('paper', id)
     return found.entry

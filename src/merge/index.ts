@@ -1,7 +1,18 @@
 /**
  * @file Merging: several checkpoints into one, by mergekit's recipes. A method is a function of aligned tensors; a new
- * one is a declaration in a file, and a line in `methods`.
+ * one is a declaration in a file of tensor-methods/, and a line in its list; a procedure is a folder, and a line in `entries`.
  */
+import { type Entry, methodsOf } from '../papers/entry.js'
+import type { Procedure } from './core/procedure.js'
+import { entry as breadcrumbs } from './breadcrumbs/index.js'
+import { entries as modelSoups } from './model-soups/index.js'
+import { entry as mwa } from './mwa/index.js'
+import { entry as unconstrainedMerging } from './unconstrained-merging/index.js'
+import { entry as fusionX } from './fusion-x/index.js'
+import { entry as cfgDistillation } from './cfg-distillation/index.js'
+import { entry as pleas } from './pleas/index.js'
+import { entry as deepweightflow } from './deepweightflow/index.js'
+
 export {
   type AlignedTensor,
   type Block,
@@ -18,7 +29,6 @@ export {
   type ProcedureContext,
   type ProcedureDefinition,
 } from './core/procedure.js'
-export { procedures } from './procedures.js'
 export { type AnatomyOptions, anatomyOf } from './core/anatomy.js'
 export { formatRecipe } from './core/recipe/model-card.js'
 export {
@@ -54,9 +64,6 @@ export {
 } from './core/recipe/run.js'
 export { isInterrupted } from '../stream/staging.js'
 export { CmaEs, type CmaEsOptions } from '../solve/cma-es.js'
-export { unconstrainedMerging, type UnconstrainedOptions } from './unconstrained/unconstrained.js'
-export { fuse, type Fused, type FuseOptions } from './unconstrained/fusion.js'
-export { searchMerge, type SearchOptions, type SearchResult } from './unconstrained/search.js'
 export {
   barrierOf,
   type LinePoint,
@@ -70,42 +77,56 @@ export {
   type TaskAngles,
   taskAngles,
 } from './core/averaging/landscape.js'
-export { type EnsembleGap, ensembleGap } from './soups/ensemble.js'
-export { learnedSoup, type LearnedSoupOptions, soupModel, type SoupModel } from './soups/learned.js'
 export type { ScoreOptions } from './core/averaging/pot.js'
 export { recalibrated } from '../observe/statistics.js'
-export { greedySoup, type GreedySoupOptions, uniformSoup } from './soups/soups.js'
-export { fusionX, type FusionXOptions } from './fusion-x/fusion-x.js'
-export { type FusionXSettings, trainFusionX } from './fusion-x/train.js'
 export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/teachings.js'
-export { type CheckpointMetrics, readCheckpointMetrics } from './mwa/history.js'
-export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './mwa/weights.js'
-export { mwa, type MwaOptions } from './mwa/mwa.js'
-export { pleas, pleasMerge, type PleasResult } from './pleas/pleas.js'
-export type { PleasOptions } from './pleas/options.js'
-export {
-  deepweightflow,
-  type DeepWeightFlowOptions,
-  learnWeightFlow,
-  type WeightFlow,
-} from './deepweightflow/deepweightflow.js'
 export {
   matchWeights,
   type MatchOptions,
   permutationGroups,
   type PermutationGroup,
 } from '../units/permutation/index.js'
-export {
-  cfgDistillation,
-  type CfgDistillationOptions,
-  interpolation,
-} from './cfg-distillation/cfg-distillation.js'
 export { type Guidance, type Sampler, sampler, type SamplerOptions } from '../distil/sampler.js'
-export { type Distilled, distilGuidance, type DistilOptions } from './cfg-distillation/train.js'
 export {
   type BreadcrumbOptions,
   breadcrumbsOf,
   composeBreadcrumbs,
   type ComposeOptions,
   writeBreadcrumbs,
-} from './breadcrumbs/breadcrumbs.js'
+} from './breadcrumbs/index.js'
+export { type EnsembleGap, ensembleGap } from './model-soups/index.js'
+export { learnedSoup, type LearnedSoupOptions, soupModel, type SoupModel } from './model-soups/index.js'
+export { greedySoup, type GreedySoupOptions, uniformSoup } from './model-soups/index.js'
+export { type CheckpointMetrics, readCheckpointMetrics } from './mwa/index.js'
+export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './mwa/index.js'
+export { mwa, type MwaOptions } from './mwa/index.js'
+export { unconstrainedMerging, type UnconstrainedOptions } from './unconstrained-merging/index.js'
+export { fuse, type Fused, type FuseOptions } from './unconstrained-merging/index.js'
+export { searchMerge, type SearchOptions, type SearchResult } from './unconstrained-merging/index.js'
+export { fusionX, type FusionXOptions } from './fusion-x/index.js'
+export { type FusionXSettings, trainFusionX } from './fusion-x/index.js'
+export { cfgDistillation, type CfgDistillationOptions, interpolation } from './cfg-distillation/index.js'
+export { type Distilled, distilGuidance, type DistilOptions } from './cfg-distillation/index.js'
+export { pleas, pleasMerge, type PleasResult } from './pleas/index.js'
+export type { PleasOptions } from './pleas/index.js'
+export {
+  deepweightflow,
+  type DeepWeightFlowOptions,
+  learnWeightFlow,
+  type WeightFlow,
+} from './deepweightflow/index.js'
+
+/** Entries of the family's papers, one a procedure; the methods that recipes name are in `methods`. */
+export const entries = [
+  breadcrumbs,
+  ...modelSoups,
+  mwa,
+  unconstrainedMerging,
+  fusionX,
+  cfgDistillation,
+  pleas,
+  deepweightflow,
+] as readonly Entry<Procedure<never>>[]
+
+/** Merges that look at data, search, align or train. */
+export const procedures: readonly Procedure<never>[] = methodsOf(entries)

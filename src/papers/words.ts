@@ -1,6 +1,6 @@
 /** @file Claims and measurements in words. */
 import type { Claim } from './card.js'
-import type { ClaimResult } from '../catalogue/reproduce.js'
+import type { ClaimResult } from './result.js'
 import type { Verdict } from './reproduction.js'
 
 /** How a verdict reads. */

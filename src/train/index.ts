@@ -25,4 +25,5 @@ export {
 } from './generate.js'
 export type { SamplingOptions } from './sample.js'
 export { byShape } from './by-shape.js'
+export { savedBytes } from './saved-bytes.js'
 export { recomputing } from './recompute.js'

@@ -9,7 +9,7 @@ import { CheckpointError, UsageError } from '../../errors.js'
 import { tensor, type Tensor, toNumbers, value, type Value } from '../../tensor/index.js'
 import type { Objective, Training } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
-import { adaloraCard } from './card.js'
+import { card } from './card.js'
 import { type Allocation, scored, triplets, type TripletNames } from './allocation.js'
 import { normalWith, zeros } from '../core/initial.js'
 import { requireRank, type Site } from '../../models/sites.js'
@@ -191,8 +191,7 @@ const fromPeft = (json: JsonObject): Omit<AdaloraOptions, Exclude<keyof CommonOp
 }
 
 const spec: AdapterSpec<AdaloraOptions, Settings> = {
-  paper: adaloraCard,
-  source: 'src/adapt/adalora/adalora.ts',
+  paper: card,
   peftType: 'ADALORA',
   options,
   size: { option: 'rank', kind: 'count' },

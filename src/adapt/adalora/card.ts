@@ -1,7 +1,7 @@
 /** @file The card of AdaLoRA. */
 import type { Paper } from '../../papers/card.js'
 
-export const adaloraCard: Paper = {
+export const card: Paper = {
   id: 'adalora',
   title: 'AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning',
   date: '2023-03-18',

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { UsageError } from '../../errors.js'
 import { adapter } from '../core/adapter.js'
-import { bitfitCard } from './card.js'
+import { card } from './card.js'
 import { ownBias } from '../core/initial.js'
 import { heads, sitesOf } from '../../models/sites.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
@@ -20,8 +20,7 @@ const options: z.ZodObject = commonOptions.omit({ bias: true }).extend({
 })
 
 const spec: AdapterSpec<BitfitOptions, undefined> = {
-  paper: bitfitCard,
-  source: 'src/adapt/bitfit/bitfit.ts',
+  paper: card,
   peftType: 'BITFIT',
   options,
   kinds: ['linear', 'norm'],

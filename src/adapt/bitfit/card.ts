@@ -1,7 +1,7 @@
 /** @file The card of BitFit. */
 import type { Paper } from '../../papers/card.js'
 
-export const bitfitCard: Paper = {
+export const card: Paper = {
   id: 'bitfit',
   title: 'BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models',
   date: '2021-06-18',

@@ -1,7 +1,7 @@
 /** @file The card of Compacter. */
 import type { Paper } from '../../papers/card.js'
 
-export const compacterCard: Paper = {
+export const card: Paper = {
   id: 'compacter',
   title: 'Compacter: Efficient Low-Rank Hypercomplex Adapter Layers',
   date: '2021-06-08',

@@ -17,10 +17,10 @@ import {
   bottleneckOptions,
   type BottleneckSettings,
   bottleneckSpec,
-  houlsby,
   type Projections,
-} from '../bottleneck/bottleneck.js'
-import { compacterCard } from './card.js'
+} from '../core/bottleneck.js'
+import { card } from './card.js'
+import { houlsby } from '../houlsby/houlsby.js'
 import { type Initial, normalWith, uniformWithin, zeros } from '../core/initial.js'
 import { computed } from '../core/virtual-tokens.js'
 import { requireRank, type Site, sitesOf } from '../../models/sites.js'
@@ -193,9 +193,7 @@ const resolve = (base: Model, o: CompacterOptions): Promise<CompacterOptions> =>
 
 const spec: AdapterSpec<CompacterOptions, Settings> = {
   ...bottleneckSpec<CompacterOptions, Settings>({
-    paper: compacterCard,
-    source: 'src/adapt/compacter/compacter.ts',
-    reproduction: async () => (await import('./experiment.js')).experiment,
+    paper: card,
     peftType: 'COMPACTER',
     options,
     arrangement: 'serial',

@@ -45,9 +45,9 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     const parameters = await loadParameters(plan, saved, options)
     return assembleAll(await onItsBase(plan), parameters)
   }
-  const { paper, source, reproduction, peftType, options, size } = spec
+  const { paper, peftType, options, size } = spec
   const folds = isFoldable(method)
-  return Object.assign(create, { paper, source, reproduction, peftType, options, size, folds, count, load })
+  return Object.assign(create, { paper, peftType, options, size, folds, count, load })
 }
 
 /** The plan on the base as its method computes with it. */

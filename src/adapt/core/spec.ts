@@ -13,7 +13,6 @@ import type {
 } from '../../models/index.js'
 import type { Paper } from '../../papers/card.js'
 import type { OnProgress } from '../../progress.js'
-import type { Reproduction } from '../../papers/reproduction.js'
 import type { Batch, SelfTrained, Training } from '../../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../../tensor/index.js'
 import type { Kept } from '../../units/cut.js'
@@ -106,10 +105,6 @@ export interface ForwardContext<O> {
 /** A method. `O`: its options; `S`: what they come to at one site. */
 export interface AdapterSpec<O extends CommonOptions, S> {
   readonly paper: Paper
-  /** The method's file, from the root of the repository. */
-  readonly source: string
-  /** Its small-scale experiment, loaded when it is wanted. */
-  readonly reproduction?: () => Promise<Reproduction>
   /** In adapter_config.json. */
   readonly peftType: string
   /** Extends `commonOptions`. */
@@ -282,8 +277,6 @@ export interface AdapterMethod<O> {
   /** A new adapter on a base. Throws UsageError for options that do not fit it. */
   (base: Checkpoint | Model, options?: Partial<O>): Promise<AdaptedModel>
   readonly paper: Paper
-  readonly source: string
-  readonly reproduction?: () => Promise<Reproduction>
   readonly peftType: string
   readonly options: z.ZodObject
   /** Whether it folds into plain weights. */

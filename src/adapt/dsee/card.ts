@@ -1,7 +1,7 @@
 /** @file The card of DSEE. */
 import type { Paper } from '../../papers/card.js'
 
-export const dseeCard: Paper = {
+export const card: Paper = {
   id: 'dsee',
   title: 'DSEE: Dually Sparsity-embedded Efficient Tuning of Pre-trained Language Models',
   date: '2021-10-29',

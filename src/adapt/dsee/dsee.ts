@@ -12,7 +12,7 @@ import { concat, oneHot, tensor, type Tensor, value, zeros as zerosTensor } from
 import type { Training } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
 import { cutConfig, type UnitGroup } from '../../units/cut.js'
-import { dseeCard } from './card.js'
+import { card } from './card.js'
 import {
   foundMasks,
   isPruned,
@@ -289,9 +289,7 @@ const training = (plan: Plan, o: DseeOptions): Training => ({
 })
 
 const spec: AdapterSpec<DseeOptions, DseeSettings> = {
-  paper: dseeCard,
-  source: 'src/adapt/dsee/dsee.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
+  paper: card,
   peftType: 'DSEE',
   options,
   size: { option: 'rank', kind: 'count' },

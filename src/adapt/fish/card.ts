@@ -1,7 +1,7 @@
 /** @file The card of FISH mask. */
 import type { Paper } from '../../papers/card.js'
 
-export const fishCard: Paper = {
+export const card: Paper = {
   id: 'fish',
   title: 'Training Neural Networks with Fixed Sparse Masks',
   date: '2021-11-18',

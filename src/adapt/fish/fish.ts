@@ -12,7 +12,7 @@ import type { Batch } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { requireBatches, weightGradients } from '../../observe/calibration.js'
-import { fishCard } from './card.js'
+import { card } from './card.js'
 import { type LiftOptions, type LiftSettings, liftSpec } from '../lift/lift.js'
 import { type Site, targetSites } from '../../models/sites.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
@@ -96,8 +96,7 @@ export const largestOfAll = (
 }
 
 const spec: AdapterSpec<FishOptions, LiftSettings> = {
-  paper: fishCard,
-  source: 'src/adapt/fish/fish.ts',
+  paper: card,
   peftType: 'FISH_MASK',
   options,
   size: { option: 'density', kind: 'share' },

@@ -1,7 +1,7 @@
 /** @file The card of (IA)^3. */
 import type { Paper } from '../../papers/card.js'
 
-export const ia3Card: Paper = {
+export const card: Paper = {
   id: 'ia3',
   title: 'Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning',
   date: '2022-05-11',

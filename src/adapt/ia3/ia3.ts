@@ -5,7 +5,7 @@
 import type { z } from 'zod'
 import type { Model } from '../../models/index.js'
 import { adapter } from '../core/adapter.js'
-import { ia3Card } from './card.js'
+import { card } from './card.js'
 import { ones } from '../core/initial.js'
 import { listed, matcher, sitesOf } from '../../models/sites.js'
 import {
@@ -44,8 +44,7 @@ const options: z.ZodObject = commonOptions.omit({ bias: true }).extend({
 })
 
 const spec: AdapterSpec<Ia3Options, Settings> = {
-  paper: ia3Card,
-  source: 'src/adapt/ia3/ia3.ts',
+  paper: card,
   peftType: 'IA3',
   options,
   kinds: ['linear'],

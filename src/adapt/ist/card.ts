@@ -1,7 +1,7 @@
 /** @file The card of IST. */
 import type { Paper } from '../../papers/card.js'
 
-export const istCard: Paper = {
+export const card: Paper = {
   id: 'ist',
   title:
     'Layer-wise Importance Matters: Less Memory for Better Performance in Parameter-efficient Fine-tuning of Large Language Models',

@@ -23,7 +23,7 @@ import {
 } from '../../train/index.js'
 import { frozen } from '../../models/stored.js'
 import { gated, setGates } from '../../train/gated.js'
-import { istCard } from './card.js'
+import { card } from './card.js'
 import { combinations, drawCandidates, drawTrained, updatedImportance } from './importance.js'
 import { lora, type LoraOptions } from '../lora/lora.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from '../core/spec.js'
@@ -284,9 +284,7 @@ export const ist: AdapterMethod<IstOptions> = Object.assign(
     return layerSampled(await lora(base, adapter), sampling)
   },
   {
-    paper: istCard,
-    source: 'src/adapt/ist/ist.ts',
-    reproduction: async () => (await import('./experiment.js')).experiment,
+    paper: card,
     peftType: lora.peftType,
     options: lora.options.extend(samplingOptions),
     size: lora.size,

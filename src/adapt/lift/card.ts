@@ -1,7 +1,7 @@
 /** @file The card of LIFT. */
 import type { Paper } from '../../papers/card.js'
 
-export const liftCard: Paper = {
+export const card: Paper = {
   id: 'lift',
   title:
     'LIFT the Veil for the Truth: Principal Weights Emerge after Rank Reduction for Reasoning-Focused Supervised Fine-Tuning',

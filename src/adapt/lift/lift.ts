@@ -15,7 +15,7 @@ import { adapter } from '../core/adapter.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { requireBatches, weightGradients } from '../../observe/calibration.js'
 import { ownWeight } from '../core/initial.js'
-import { liftCard } from './card.js'
+import { card } from './card.js'
 import { byGradient, maskKinds, type MaskKind, maskOf, migrated } from '../../sparse/mask.js'
 import { type Site, targetSites } from '../../models/sites.js'
 import {
@@ -276,9 +276,7 @@ const tuned = (W: Tensor, { values, indices }: Named<Tensor>): Tensor =>
 
 /** What LIFT says of itself; other ways to choose entries change the choice alone. */
 export const liftSpec: AdapterSpec<LiftOptions, LiftSettings> = {
-  paper: liftCard,
-  source: 'src/adapt/lift/lift.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
+  paper: card,
   peftType: 'LIFT',
   options,
   size: { option: 'density', kind: 'share' },

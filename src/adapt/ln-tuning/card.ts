@@ -1,7 +1,7 @@
 /** @file The card of norm tuning. */
 import type { Paper } from '../../papers/card.js'
 
-export const lnTuningCard: Paper = {
+export const card: Paper = {
   id: 'ln-tuning',
   title: 'Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning',
   date: '2023-12-18',

@@ -2,7 +2,7 @@
 import type { z } from 'zod'
 import { adapter } from '../core/adapter.js'
 import { ownBias, ownWeight } from '../core/initial.js'
-import { lnTuningCard } from './card.js'
+import { card } from './card.js'
 import { sitesOf } from '../../models/sites.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 
@@ -11,8 +11,7 @@ export type LnTuningOptions = Omit<CommonOptions, 'bias'>
 const options: z.ZodObject = commonOptions.omit({ bias: true })
 
 const spec: AdapterSpec<LnTuningOptions, undefined> = {
-  paper: lnTuningCard,
-  source: 'src/adapt/ln-tuning/ln-tuning.ts',
+  paper: card,
   peftType: 'LN_TUNING',
   options,
   kinds: ['norm'],

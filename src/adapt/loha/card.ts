@@ -1,7 +1,7 @@
 /** @file The card of LoHa. */
 import type { Paper } from '../../papers/card.js'
 
-export const lohaCard: Paper = {
+export const card: Paper = {
   id: 'loha',
   title: 'FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning',
   date: '2021-08-13',

@@ -5,7 +5,7 @@
 import type { Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { normalWith, standardNormal, zeros } from '../core/initial.js'
-import { lohaCard } from './card.js'
+import { card } from './card.js'
 import {
   lycorisFromPeft,
   type LycorisOptions,
@@ -25,8 +25,7 @@ const delta = ({ A1, B1, A2, B2 }: Named<Tensor>, { scale }: LycorisSettings): T
   A1.matmul(B1).mul(A2.matmul(B2)).mul(scale)
 
 const spec: AdapterSpec<LohaOptions, LycorisSettings> = {
-  paper: lohaCard,
-  source: 'src/adapt/loha/loha.ts',
+  paper: card,
   peftType: 'LOHA',
   options: lycorisOptions,
   size: { option: 'rank', kind: 'count' },

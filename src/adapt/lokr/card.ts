@@ -1,7 +1,7 @@
 /** @file The card of LoKr. */
 import type { Paper } from '../../papers/card.js'
 
-export const lokrCard: Paper = {
+export const card: Paper = {
   id: 'lokr',
   title: 'KronA: Parameter Efficient Tuning with Kronecker Adapter',
   date: '2022-12-20',

@@ -8,7 +8,7 @@ import { CheckpointError, UsageError } from '../../errors.js'
 import type { Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { kaimingUniform, zeros } from '../core/initial.js'
-import { lokrCard } from './card.js'
+import { card } from './card.js'
 import {
   lycorisFromPeft,
   type LycorisOptions,
@@ -73,8 +73,7 @@ const factors = (p: Named<Tensor>): { C: Tensor; D: Tensor } => ({
 })
 
 const spec: AdapterSpec<LokrOptions, Settings> = {
-  paper: lokrCard,
-  source: 'src/adapt/lokr/lokr.ts',
+  paper: card,
   peftType: 'LOKR',
   options,
   size: { option: 'rank', kind: 'count' },

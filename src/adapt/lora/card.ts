@@ -1,7 +1,7 @@
 /** @file The card of LoRA. */
 import type { Paper } from '../../papers/card.js'
 
-export const loraCard: Paper = {
+export const card: Paper = {
   id: 'lora',
   title: 'LoRA: Low-Rank Adaptation of Large Language Models',
   date: '2021-06-17',

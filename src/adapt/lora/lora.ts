@@ -11,7 +11,7 @@ import { embedding, stopGradient, type Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 import { kaimingUniform, rowNorms, standardNormal, zeros } from '../core/initial.js'
-import { loraCard } from './card.js'
+import { card } from './card.js'
 import { nf4 } from './nf4.js'
 import { byPattern, patterns } from '../core/patterns.js'
 import { requireRank, type Site } from '../../models/sites.js'
@@ -116,9 +116,7 @@ const fromPeft = (json: JsonObject): Omit<LoraOptions, keyof CommonOptions> => {
 }
 
 const spec: AdapterSpec<LoraOptions, Settings> = {
-  paper: loraCard,
-  source: 'src/adapt/lora/lora.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
+  paper: card,
   peftType: 'LORA',
   options,
   size: { option: 'rank', kind: 'count' },

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod'
 import { adapter } from '../core/adapter.js'
-import { bottleneckOf, type BottleneckSettings, dense } from '../bottleneck/bottleneck.js'
-import { mamCard } from '../bottleneck/card.js'
+import { bottleneckOf, type BottleneckSettings, dense } from '../core/bottleneck.js'
+import { card } from './card.js'
 import {
   laterBy,
   prefixed,
@@ -49,8 +49,7 @@ const settings = (o: MamOptions, site: Site, sites: readonly Site[]): Settings =
 }
 
 const spec: AdapterSpec<MamOptions, Settings> = {
-  paper: mamCard,
-  source: 'src/adapt/mam/mam.ts',
+  paper: card,
   peftType: 'MAM',
   options,
   size: { option: 'bottleneck', kind: 'count' },

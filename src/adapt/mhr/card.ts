@@ -1,7 +1,7 @@
 /** @file The card of MHR. */
 import type { Paper } from '../../papers/card.js'
 
-export const mhrCard: Paper = {
+export const card: Paper = {
   id: 'mhr',
   title: 'Multi-Head Adapter Routing for Cross-Task Generalization',
   date: '2022-11-07',

@@ -10,7 +10,7 @@ import type { Model, Parameters } from '../../models/index.js'
 import { type Value, valueOf } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { type Initial, uniformWithin, zeros } from '../core/initial.js'
-import { mhrCard } from './card.js'
+import { card } from './card.js'
 import { shortest } from '../core/peft.js'
 import { poly } from '../poly/poly.js'
 import {
@@ -141,9 +141,7 @@ const beginning = ({ name }: Site, { trained, tune }: Settings, part: 'A' | 'B',
 const uniformLogits = uniformWithin(() => 1e-3)
 
 const spec: AdapterSpec<MhrOptions, Settings> = {
-  paper: mhrCard,
-  source: 'src/adapt/mhr/mhr.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
+  paper: card,
   peftType: 'MHR',
   options,
   size: { option: 'rank', kind: 'count' },

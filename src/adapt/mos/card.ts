@@ -1,7 +1,7 @@
 /** @file The card of MoS. */
 import type { Paper } from '../../papers/card.js'
 
-export const mosCard: Paper = {
+export const card: Paper = {
   id: 'mos',
   title: 'MoS: Unleashing Parameter Efficiency of Low-Rank Adaptation with Mixture of Shards',
   date: '2024-10-01',

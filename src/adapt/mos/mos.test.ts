@@ -7,9 +7,10 @@ import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
 import { type Checkpoint, open, openFile, diskFiles } from '../../checkpoint/index.js'
 import { architectureFor, type Model, openModel } from '../../models/index.js'
+import { sitesOf } from '../../models/index.js'
 import { compile, type Tensor, toNumbers, type Value, valueAndGrad, valueOf } from '../../tensor/index.js'
 import { fit, modelLoss, sgd } from '../../train/index.js'
-import { exportLora, loadAdapter, lora, mos, type AdaptedModel, sitesOf } from '../index.js'
+import { exportLora, loadAdapter, lora, mos, type AdaptedModel } from '../index.js'
 
 let base: Checkpoint
 let scratch: Awaited<ReturnType<typeof scratchFolder>>

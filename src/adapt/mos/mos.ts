@@ -11,7 +11,7 @@ import { Stream } from '../../random/index.js'
 import { type Tensor, tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { uniformWithin, zeros } from '../core/initial.js'
-import { mosCard } from './card.js'
+import { card } from './card.js'
 import type { Site } from '../../models/sites.js'
 import {
   type AdapterMethod,
@@ -178,9 +178,7 @@ const factors = (
 }
 
 const spec: AdapterSpec<MosOptions, Settings> = {
-  paper: mosCard,
-  source: 'src/adapt/mos/mos.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
+  paper: card,
   peftType: 'MOS',
   options,
   size: { option: 'budget', kind: 'count' },

@@ -1,7 +1,7 @@
 /** @file The card of OFT. */
 import type { Paper } from '../../papers/card.js'
 
-export const oftCard: Paper = {
+export const card: Paper = {
   id: 'oft',
   title: 'Controlling Text-to-Image Diffusion by Orthogonal Finetuning',
   date: '2023-06-12',

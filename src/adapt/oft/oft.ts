@@ -8,7 +8,7 @@ import { CheckpointError, UsageError } from '../../errors.js'
 import { concat, full, type Tensor, tensor, withGradient } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { zeros } from '../core/initial.js'
-import { oftCard } from './card.js'
+import { card } from './card.js'
 import type { Site } from '../../models/sites.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 
@@ -131,8 +131,7 @@ const rotated = (x: Tensor, R: Tensor): Tensor => {
 }
 
 const spec: AdapterSpec<OftOptions, Settings> = {
-  paper: oftCard,
-  source: 'src/adapt/oft/oft.ts',
+  paper: card,
   peftType: 'OFT',
   options,
   kinds: ['linear'],

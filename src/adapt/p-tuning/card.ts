@@ -1,7 +1,7 @@
 /** @file The card of P-tuning. */
 import type { Paper } from '../../papers/card.js'
 
-export const pTuningCard: Paper = {
+export const card: Paper = {
   id: 'p-tuning',
   title: 'GPT Understands, Too',
   date: '2021-03-18',

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { relu, type Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { kaimingUniform, standardNormal, zeros } from '../core/initial.js'
-import { pTuningCard } from './card.js'
+import { card } from './card.js'
 import { promptKey, promptSpec, requireOneSide, withPrompt } from '../prompt/prompt.js'
 import {
   computed,
@@ -64,8 +64,7 @@ const promptOf = (p: Named<Tensor>): Tensor =>
   layers.reduce((x, i) => (i === 0 ? x : relu(x)).matmul(p[`W${i}`].t()).add(p[`b${i}`]), p.embedding)
 
 const spec: AdapterSpec<PTuningOptions, undefined> = {
-  paper: pTuningCard,
-  source: 'src/adapt/p-tuning/p-tuning.ts',
+  paper: card,
   peftType: 'P_TUNING',
   options,
   size: { option: 'tokens', kind: 'count' },

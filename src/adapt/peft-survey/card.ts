@@ -1,7 +1,7 @@
 /** @file The card of the survey whose table of methods is what this family ships. */
 import type { Paper } from '../../papers/card.js'
 
-export const surveyCard: Paper = {
+export const card: Paper = {
   id: 'peft-survey',
   title: 'Parameter-Efficient Fine-Tuning for Large Models: A Comprehensive Survey',
   date: '2024-03-21',

@@ -27,12 +27,13 @@ import {
 } from '../../train/index.js'
 import { adalora } from '../adalora/adalora.js'
 import { bitfit } from '../bitfit/bitfit.js'
-import { houlsby, parallel } from '../bottleneck/bottleneck.js'
+import { houlsby } from '../houlsby/houlsby.js'
+import { parallel } from '../parallel/parallel.js'
 import { ia3 } from '../ia3/ia3.js'
 import { lnTuning } from '../ln-tuning/ln-tuning.js'
 import { loha } from '../loha/loha.js'
 import { lora } from '../lora/lora.js'
-import { surveyCard } from './card.js'
+import { card } from './card.js'
 import { prefix } from '../prefix/prefix.js'
 import { prompt } from '../prompt/prompt.js'
 import { savedBytes } from '../../train/saved-bytes.js'
@@ -212,7 +213,7 @@ const measure = async (
 const fullOnly = { fullOnly: true } as const
 
 export const experiment: Reproduction = reproduction(
-  { paper: surveyCard },
+  { paper: card },
   {
     arms: arms as Record<keyof typeof arms, Arm>,
     measure,

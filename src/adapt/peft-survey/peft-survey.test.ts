@@ -5,7 +5,8 @@ import { changed, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
 import { type Checkpoint, open } from '../../checkpoint/index.js'
-import { type Model, openModel } from '../../models/index.js'
+import { type Model, openModel, type Site, sitesOf } from '../../models/index.js'
+import { savedBytes } from '../../train/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import {
   adalora,
@@ -22,9 +23,6 @@ import {
   pfeiffer,
   prefix,
   prompt,
-  savedBytes,
-  type Site,
-  sitesOf,
   vera,
 } from '../index.js'
 

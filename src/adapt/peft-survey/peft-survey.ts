@@ -1,16 +1,7 @@
 /** @file The survey of parameter-efficient fine-tuning (Han et al. 2024, arXiv 2403.14608) as what it says of a given model. */
 import type { Model } from '../../models/index.js'
-import type { CataloguedMethod } from '../../catalogue/families.js'
 import { sizeOf } from '../../tensor/index.js'
-import { surveyCard } from './card.js'
 import type { AdapterMethod } from '../core/spec.js'
-
-/** The survey in the catalogue. */
-export const peftSurvey: CataloguedMethod = {
-  paper: surveyCard,
-  source: 'src/adapt/peft-survey/peft-survey.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
-}
 
 /** What a method costs on a model. */
 export interface Cost {

@@ -1,7 +1,7 @@
 /** @file The card of Poly. */
 import type { Paper } from '../../papers/card.js'
 
-export const polyCard: Paper = {
+export const card: Paper = {
   id: 'poly',
   title: 'Combining Modular Skills in Multitask Learning',
   date: '2022-02-28',

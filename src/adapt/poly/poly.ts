@@ -6,7 +6,7 @@
 import type { z } from 'zod'
 import { adapter } from '../core/adapter.js'
 import { uniformWithin, zeros } from '../core/initial.js'
-import { polyCard } from './card.js'
+import { card } from './card.js'
 import {
   checkTasks,
   routed,
@@ -25,8 +25,7 @@ export type PolyOptions = RoutedOptions
 const options: z.ZodObject = routedOptions({ rank: 8, skills: 4, splits: 1 })
 
 const spec: AdapterSpec<PolyOptions, RoutedSettings> = {
-  paper: polyCard,
-  source: 'src/adapt/poly/poly.ts',
+  paper: card,
   peftType: 'POLY',
   options,
   size: { option: 'rank', kind: 'count' },

@@ -1,7 +1,7 @@
 /** @file The card of prefix tuning. */
 import type { Paper } from '../../papers/card.js'
 
-export const prefixCard: Paper = {
+export const card: Paper = {
   id: 'prefix',
   title: 'Prefix-Tuning: Optimizing Continuous Prompts for Generation',
   date: '2021-01-01',

@@ -16,7 +16,7 @@ import {
 import { concat, range, type Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { kaimingUniform, standardNormal, zeros } from '../core/initial.js'
-import { prefixCard } from './card.js'
+import { card } from './card.js'
 import {
   behind,
   computed,
@@ -203,8 +203,7 @@ const fromPeft = (json: JsonObject): Omit<PrefixOptions, 'modulesToSave' | 'seed
 }
 
 const spec: AdapterSpec<PrefixOptions, PrefixSettings> = {
-  paper: prefixCard,
-  source: 'src/adapt/prefix/prefix.ts',
+  paper: card,
   peftType: 'PREFIX_TUNING',
   options,
   size: { option: 'tokens', kind: 'count' },

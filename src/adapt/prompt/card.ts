@@ -1,7 +1,7 @@
 /** @file The card of prompt tuning. */
 import type { Paper } from '../../papers/card.js'
 
-export const promptCard: Paper = {
+export const card: Paper = {
   id: 'prompt',
   title: 'The Power of Scale for Parameter-Efficient Prompt Tuning',
   date: '2021-04-18',

@@ -10,7 +10,7 @@ import { Stream } from '../../random/index.js'
 import { concat, range, type Tensor, value } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { type SharedInitial, standardNormal } from '../core/initial.js'
-import { promptCard } from './card.js'
+import { card } from './card.js'
 import {
   behind,
   describedBase,
@@ -112,8 +112,7 @@ export const withPrompt = (
 }
 
 const spec: AdapterSpec<PromptOptions, undefined> = {
-  paper: promptCard,
-  source: 'src/adapt/prompt/prompt.ts',
+  paper: card,
   peftType: 'PROMPT_TUNING',
   options,
   size: { option: 'tokens', kind: 'count' },

@@ -1,7 +1,7 @@
 /** @file The card of S2FT. */
 import type { Paper } from '../../papers/card.js'
 
-export const s2ftCard: Paper = {
+export const card: Paper = {
   id: 's2ft',
   title: 'S^{2}FT: Efficient, Scalable and Generalizable LLM Fine-tuning by Structured Sparsity',
   date: '2024-12-09',

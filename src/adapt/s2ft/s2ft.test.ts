@@ -8,8 +8,9 @@ import { type Checkpoint, open } from '../../checkpoint/index.js'
 import { type Model, openModel, type Parameters } from '../../models/index.js'
 import { compile, grad, type Tensor, toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit, modelLoss, movedParameters, sgd } from '../../train/index.js'
+import { sitesOf } from '../../models/index.js'
 import { baseTensor } from '../../models/stored.js'
-import { type AdaptedModel, s2ft, sitesOf, toLora } from '../index.js'
+import { type AdaptedModel, s2ft, toLora } from '../index.js'
 import { entriesOf, sideOf } from './selection.js'
 
 let base: Checkpoint

@@ -14,7 +14,7 @@ import type { Batch } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
 import { zeros } from '../core/initial.js'
 import { byPattern } from '../core/patterns.js'
-import { s2ftCard } from './card.js'
+import { card } from './card.js'
 import { chooseUnits, entriesOf, type Selection, selections, type Side, sideOf } from './selection.js'
 import { heads, type Site, sitesOf, targetSites } from '../../models/sites.js'
 import {
@@ -91,9 +91,7 @@ const addAt = (whole: Tensor, part: Tensor, entries: readonly number[], axis: nu
 }
 
 const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
-  paper: s2ftCard,
-  source: 'src/adapt/s2ft/s2ft.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
+  paper: card,
   peftType: 'S2FT',
   options,
   size: { option: 'ratio', kind: 'share' },

@@ -1,7 +1,7 @@
 /** @file The card of UniPELT. */
 import type { Paper } from '../../papers/card.js'
 
-export const unipeltCard: Paper = {
+export const card: Paper = {
   id: 'unipelt',
   title: 'UniPELT: A Unified Framework for Parameter-Efficient Language Model Tuning',
   date: '2021-10-14',

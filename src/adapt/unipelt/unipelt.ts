@@ -6,7 +6,7 @@
 import { z } from 'zod'
 import type { Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
-import { bottleneckOf, type BottleneckSettings, dense } from '../bottleneck/bottleneck.js'
+import { bottleneckOf, type BottleneckSettings, dense } from '../core/bottleneck.js'
 import { kaimingUniform, zeros } from '../core/initial.js'
 import {
   laterBy,
@@ -26,7 +26,7 @@ import {
 import { requireRank, type Site, sitesOf } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec, Named, ParameterSpec } from '../core/spec.js'
 import { beginOfPart, endsOfParts } from '../../models/sublayers.js'
-import { unipeltCard } from './card.js'
+import { card } from './card.js'
 
 export interface UnipeltOptions extends VirtualTokenOptions {
   /** r of LoRA. Default 8. */
@@ -95,8 +95,7 @@ const partSpecs = (site: Site, s: Settings): Named<ParameterSpec> => {
 }
 
 const spec: AdapterSpec<UnipeltOptions, Settings> = {
-  paper: unipeltCard,
-  source: 'src/adapt/unipelt/unipelt.ts',
+  paper: card,
   peftType: 'UNIPELT',
   options,
   size: { option: 'rank', kind: 'count' },

@@ -1,7 +1,7 @@
 /** @file The card of VeRA. */
 import type { Paper } from '../../papers/card.js'
 
-export const veraCard: Paper = {
+export const card: Paper = {
   id: 'vera',
   title: 'VeRA: Vector-based Random Matrix Adaptation',
   date: '2023-10-17',

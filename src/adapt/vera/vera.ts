@@ -15,7 +15,7 @@ import {
   commonOptions,
   type Named,
 } from '../core/spec.js'
-import { veraCard } from './card.js'
+import { card } from './card.js'
 
 export interface VeraOptions extends CommonOptions {
   /** r. Default 256. */
@@ -50,8 +50,7 @@ const projections = ({ A, B }: Named<Tensor>, s: Settings): { A: Tensor; B: Tens
 const kaiming = uniformWithin((shape) => Math.sqrt(6 / shape[1]))
 
 const spec: AdapterSpec<VeraOptions, Settings> = {
-  paper: veraCard,
-  source: 'src/adapt/vera/vera.ts',
+  paper: card,
   peftType: 'VERA',
   options,
   size: { option: 'rank', kind: 'count' },

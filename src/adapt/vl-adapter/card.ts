@@ -1,7 +1,7 @@
 /** @file The card of VL-Adapter. */
 import type { Paper } from '../../papers/card.js'
 
-export const vlAdapterCard: Paper = {
+export const card: Paper = {
   id: 'vl-adapter',
   title: 'VL-Adapter: Parameter-Efficient Transfer Learning for Vision-and-Language Tasks',
   date: '2021-12-13',

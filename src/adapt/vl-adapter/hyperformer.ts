@@ -5,7 +5,7 @@
  */
 import { UsageError } from '../../errors.js'
 import { relu, type Tensor } from '../../tensor/index.js'
-import type { BottleneckSettings } from '../bottleneck/bottleneck.js'
+import type { BottleneckSettings } from '../core/bottleneck.js'
 import { type FreeInitial, kaimingUniform, normalWith, standardNormal, zeros } from '../core/initial.js'
 import type { Site } from '../../models/sites.js'
 import type { Named, ParameterSpec, SharedSpec } from '../core/spec.js'

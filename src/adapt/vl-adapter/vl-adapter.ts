@@ -17,14 +17,14 @@ import {
   type BottleneckSettings,
   bottleneckSpec,
   type Projections,
-} from '../bottleneck/bottleneck.js'
+} from '../core/bottleneck.js'
 import { hyperMatrices, hyperSpecs, placeSpecs, type RowMatrices } from './hyperformer.js'
 import { type Initial, uniformWithin, zeros } from '../core/initial.js'
 import { checkTasks, noSuchTask, rowsOf } from '../core/routing.js'
 import { type Site, sitesOf } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec, Named, ParameterSpec, Plan, SiteContext } from '../core/spec.js'
 import { visualModule } from './vision.js'
-import { vlAdapterCard } from './card.js'
+import { card } from './card.js'
 
 export interface VlAdapterOptions extends BottleneckOptions {
   /** How many tasks there are. Default 1. */
@@ -170,9 +170,7 @@ const training = ({ sites }: Plan, { tasks, sharing }: VlAdapterOptions): Traini
 }
 
 const usual = bottleneckSpec<VlAdapterOptions, Settings>({
-  paper: vlAdapterCard,
-  source: 'src/adapt/vl-adapter/vl-adapter.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
+  paper: card,
   peftType: 'VL_ADAPTER',
   options,
   arrangement: 'serial',

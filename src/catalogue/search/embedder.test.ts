@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { goldenFolder } from '../../../test/golden.js'
 import { diskFiles, openFile, writeSafetensors } from '../../checkpoint/index.js'
 import { createModel } from '../../models/index.js'
-import { catalogue, openEmbedder, PaperIndex } from '../../papers/index.js'
+import { catalogue, openEmbedder, PaperIndex } from '../../catalogue/index.js'
 
 const base = mkdtempSync(join(tmpdir(), 'weft-embedder-'))
 const headed = join(base, 'headed')

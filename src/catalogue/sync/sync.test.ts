@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { readListed, syncPapers, type SyncOptions, type SyncResult } from '../../papers/index.js'
+import { readListed, syncPapers, type SyncOptions, type SyncResult } from '../../catalogue/index.js'
 import { readAtom } from './arxiv.js'
 
 type Answer = (request: IncomingMessage, response: ServerResponse, url: URL) => void

@@ -1,7 +1,8 @@
 /** @file What has happened since a time: new papers, finished runs, claims that stand otherwise. */
 import { join } from 'node:path'
 import { measuredWords, verdictWords } from '../../papers/index.js'
-import type { Entry, ReproductionResult } from '../../papers/index.js'
+import type { CataloguedPaper } from '../../catalogue/index.js'
+import type { ReproductionResult } from '../../papers/index.js'
 import { readRun } from '../../runs/index.js'
 import type { Topic } from '../api.js'
 import type { Database } from '../index/database.js'
@@ -20,7 +21,7 @@ export interface ChangedClaim {
 }
 
 export interface News {
-  papers: Entry[]
+  papers: CataloguedPaper[]
   runs: IndexedRun[]
   claims: ChangedClaim[]
 }
@@ -41,7 +42,10 @@ export interface Period {
 /** Runs in one digest. */
 const mostRuns = 50
 
-const newPapers = async ({ db, papers }: NewsSources, { since, until }: Period): Promise<Entry[]> => {
+const newPapers = async (
+  { db, papers }: NewsSources,
+  { since, until }: Period,
+): Promise<CataloguedPaper[]> => {
   const seen = db.selectFrom('seen').select('paper').where('at', '>', since).where('at', '<=', until)
   const rows = await seen.execute()
   const fresh = new Set(rows.map(({ paper }) => paper))

@@ -1,6 +1,7 @@
 /** @file The list of papers as HTML that needs no script. The page's script takes over what it finds. */
 import { html } from 'hono/html'
-import { stateWords, verdictWords } from '../../papers/index.js'
+import { verdictWords } from '../../papers/index.js'
+import { stateWords } from '../../catalogue/index.js'
 import type { ClaimState, PaperCard, PaperList, PapersQuery } from '../api.js'
 import type { Html } from './layout.js'
 

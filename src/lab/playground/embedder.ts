@@ -1,6 +1,6 @@
 /** @file Sentence vectors from a process of their own, so that neither the lab nor a generation waits for them. */
 import { WeftError } from '../../errors.js'
-import type { Embedder } from '../../papers/index.js'
+import type { Embedder } from '../../catalogue/index.js'
 import type { Answer } from './messages.js'
 import { EngineProcess } from './process.js'
 

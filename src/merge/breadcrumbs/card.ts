@@ -1,7 +1,7 @@
 /** @file The card of Model Breadcrumbs. */
 import type { Paper } from '../../papers/card.js'
 
-export const breadcrumbsCard: Paper = {
+export const card: Paper = {
   id: 'breadcrumbs',
   title: 'Model Breadcrumbs: Scaling Multi-Task Model Merging with Sparse Masks',
   date: '2023-12-11',

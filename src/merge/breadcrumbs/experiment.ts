@@ -16,7 +16,7 @@ import {
 import { gaussianMixture, type LabelledData } from '../../synth/index.js'
 import { value, type Value } from '../../tensor/index.js'
 import { adamW, type Batch, evaluator, fit } from '../../train/index.js'
-import { breadcrumbsCard } from './card.js'
+import { card } from './card.js'
 import { breadcrumbsOf } from './breadcrumbs.js'
 import { batchOf, minibatches, onHost, whole } from '../../experiment/batches.js'
 
@@ -209,7 +209,7 @@ const alwaysBelow = (sample: Sample, other: Sample): Finding => ({
 })
 
 export const experiment: Reproduction = reproduction(
-  { paper: breadcrumbsCard },
+  { paper: card },
   {
     arms: arms as Record<keyof typeof arms, readonly Mask[]>,
     seeds: 8,

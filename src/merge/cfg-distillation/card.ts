@@ -1,7 +1,7 @@
 /** @file The card of diversity-rewarded CFG distillation. */
 import type { Paper } from '../../papers/card.js'
 
-export const cfgDistillationCard: Paper = {
+export const card: Paper = {
   id: 'cfg-distillation',
   title: 'Diversity-Rewarded CFG Distillation',
   date: '2024-10-08',

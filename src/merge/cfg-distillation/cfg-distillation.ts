@@ -9,7 +9,7 @@ import { UsageError } from '../../errors.js'
 import { type Model, openModel } from '../../models/index.js'
 import type { Example, Tokenizer } from '../../text/index.js'
 import { ignored } from '../../text/index.js'
-import { cfgDistillationCard } from './card.js'
+import { card } from './card.js'
 import { type Distilled, distilGuidance, type DistilOptions } from './train.js'
 import { rowsOf, tokenizerIn } from '../../distil/teachings.js'
 import { type Merged, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
@@ -139,10 +139,8 @@ const found = ({ kl, diversity }: Distilled): JsonObject => ({ kl, diversity })
  * so that another mix is a merge away. Only the prompts of `data` are used. With a diversity of 0 there is one student.
  */
 export const cfgDistillation: Procedure<CfgDistillationOptions> = procedure<CfgDistillationOptions>({
-  paper: cfgDistillationCard,
+  paper: card,
   summary: 'guidance distilled into the weights, for quality and for variety, and a dial between both',
-  source: 'src/merge/cfg-distillation/cfg-distillation.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
   base: 'none',
   data: 'required',
   counts: [1, 1],

@@ -11,7 +11,7 @@ import { mwa } from '../mwa/mwa.js'
 import type { Merged } from './procedure.js'
 import type { Recipe } from './recipe/recipe.js'
 import { mergeRecipe, type MergeOptions } from './recipe/run.js'
-import { greedySoup, uniformSoup } from '../soups/soups.js'
+import { greedySoup, uniformSoup } from '../model-soups/model-soups.js'
 import { whole } from '../../experiment/batches.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>

@@ -7,7 +7,6 @@ import type { Checkpoint, JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Paper } from '../../papers/card.js'
 import type { DrawnPlot } from '../../papers/plot.js'
-import type { Reproduction } from '../../papers/reproduction.js'
 import type { OnProgress } from '../../progress.js'
 import type { Tokenizer } from '../../text/index.js'
 import type { Data } from '../../train/index.js'
@@ -49,10 +48,6 @@ export interface ProcedureDefinition<O> {
   readonly name?: string
   /** What it does, in a line. */
   readonly summary: string
-  /** Its file, from the root of the repository. */
-  readonly source: string
-  /** Its small-scale experiment, loaded when it is wanted. */
-  readonly reproduction?: () => Promise<Reproduction>
   readonly base: 'required' | 'optional' | 'none'
   readonly data: 'required' | 'optional' | 'none'
   /** Whether its models may be adapter folders as they are. Default false: adapters are folded into their base first. */

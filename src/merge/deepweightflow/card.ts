@@ -1,7 +1,7 @@
 /** @file The card of DeepWeightFlow. */
 import type { Paper } from '../../papers/card.js'
 
-export const deepweightflowCard: Paper = {
+export const card: Paper = {
   id: 'deepweightflow',
   title: 'DeepWeightFlow: Re-Basined Flow Matching for Generating Neural Network Weights',
   date: '2026-01-08',

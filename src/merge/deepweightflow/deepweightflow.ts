@@ -12,7 +12,7 @@ import { type Model, openModel } from '../../models/index.js'
 import type { Value } from '../../tensor/index.js'
 import { batchesOf } from '../../train/data.js'
 import type { Batch } from '../../train/loss.js'
-import { deepweightflowCard } from './card.js'
+import { card } from './card.js'
 import { type FlowShape, flowParameters, sampleFlow, trainFlow } from './flow.js'
 import { type Coordinates, plainCoordinates, principalCoordinates } from './pca.js'
 import { openZoo, type Zoo } from './zoo.js'
@@ -255,10 +255,8 @@ const buffersOf = async ({ architecture, config, checkpoint }: Model): Promise<R
 }
 
 export const deepweightflow: Procedure<DeepWeightFlowOptions> = procedure({
-  paper: deepweightflowCard,
+  paper: card,
   summary: 'new models sampled from a flow over the aligned weights of many trained ones',
-  source: 'src/merge/deepweightflow/deepweightflow.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
   base: 'none',
   data: 'optional',
   counts: [2, Infinity],

@@ -5,10 +5,16 @@
  */
 import type { Checkpoint } from '../../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../../errors.js'
-import { type AdaptedModel, lora, type Site, targetSites, type Targets } from '../../adapt/index.js'
+import { type AdaptedModel, lora } from '../../adapt/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
-import type { Model, WeightSpec } from '../../models/index.js'
-import { openModel } from '../../models/index.js'
+import {
+  type Model,
+  openModel,
+  type Site,
+  targetSites,
+  type Targets,
+  type WeightSpec,
+} from '../../models/index.js'
 import type { OnProgress } from '../../progress.js'
 import { sameShape, type Value, valueOf } from '../../tensor/index.js'
 import { type LowRank, nearestLowRank, type RankChoice } from './low-rank.js'

@@ -1,7 +1,7 @@
 /** @file The card of Fusion-X. */
 import type { Paper } from '../../papers/card.js'
 
-export const fusionXCard: Paper = {
+export const card: Paper = {
   id: 'fusion-x',
   title: 'Enabling Flexible Multi-LLM Integration for Scalable Knowledge Aggregation',
   date: '2025-05-28',

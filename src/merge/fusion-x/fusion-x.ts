@@ -6,7 +6,7 @@ import { z } from 'zod'
 import type { JsonObject } from '../../checkpoint/index.js'
 import { type Model, openModel } from '../../models/index.js'
 import { evaluate } from '../../train/index.js'
-import { fusionXCard } from './card.js'
+import { card } from './card.js'
 import { trainFusionX } from './train.js'
 import { rowsOf, teachings, teachingsFor } from '../../distil/teachings.js'
 import { type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
@@ -84,10 +84,8 @@ const heldOut = async (
  * of the training alone. Throws CheckpointError for vocabularies that cannot be brought together.
  */
 export const fusionX: Procedure<FusionXOptions> = procedure<FusionXOptions>({
-  paper: fusionXCard,
+  paper: card,
   summary: 'one model taught by several of any shape, a gate choosing who is heard',
-  source: 'src/merge/fusion-x/fusion-x.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
   base: 'none',
   data: 'required',
   counts: [2, Infinity],

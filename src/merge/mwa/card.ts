@@ -1,7 +1,7 @@
 /** @file The card of metrics-weighted averaging. */
 import type { Paper } from '../../papers/card.js'
 
-export const mwaCard: Paper = {
+export const card: Paper = {
   id: 'mwa',
   title: 'Parameter-Efficient Checkpoint Merging via Metrics-Weighted Averaging',
   date: '2025-04-23',

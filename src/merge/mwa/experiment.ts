@@ -24,7 +24,7 @@ import type { Value } from '../../tensor/index.js'
 import { adamW, evaluate, fit, type FitOptions } from '../../train/index.js'
 import { mixed } from '../core/averaging/landscape.js'
 import { metricWeights, type WeightOptions } from './weights.js'
-import { mwaCard } from './card.js'
+import { card } from './card.js'
 import { mwa } from './mwa.js'
 import { minibatches, onHost, whole } from '../../experiment/batches.js'
 
@@ -226,7 +226,7 @@ const all = (...findings: readonly Finding[]): Finding => ({
 
 const whole20 = ['uniform', 'loss1', 'loss2', 'loss4', 'step1', 'ema', 'uniformDelta', 'stepDelta'] as const
 export const experiment: Reproduction = reproduction(
-  { paper: mwaCard },
+  { paper: card },
   {
     arms: arms as Record<keyof typeof arms, Arm>,
     seeds: 4,

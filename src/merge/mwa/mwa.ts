@@ -20,7 +20,7 @@ import {
 } from './adapters.js'
 import { type CheckpointMetrics, readCheckpointMetrics } from './history.js'
 import { effectiveNumber, type MetricScore, metricWeights, scores, type WeightOptions } from './weights.js'
-import { mwaCard } from './card.js'
+import { card } from './card.js'
 import { type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import { openPot } from '../core/averaging/pot.js'
 import { checkAlike, namesOf, writeWeighted } from '../core/averaging/weighted.js'
@@ -234,10 +234,8 @@ const notesOf = (weights: readonly number[], { metrics, by }: Known, score: Metr
  *     await (await mwa(checkpoints, { metric: 'step' })).save('adapters/averaged')
  */
 export const mwa: Procedure<MwaOptions> = procedure<MwaOptions>({
-  paper: mwaCard,
+  paper: card,
   summary: 'the checkpoints of one run, averaged by its log: by loss, or by step',
-  source: 'src/merge/mwa/mwa.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
   base: 'optional',
   data: 'optional',
   adapters: true,

@@ -1,7 +1,7 @@
 /** @file The card of PLeaS. */
 import type { Paper } from '../../papers/card.js'
 
-export const pleasCard: Paper = {
+export const card: Paper = {
   id: 'pleas',
   title: 'PLeaS -- Merging Models with Permutations and Least Squares',
   date: '2024-07-02',

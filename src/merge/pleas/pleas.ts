@@ -9,7 +9,7 @@ import { type Model, openModel, type WeightSpec } from '../../models/index.js'
 import { sizeOf, type Value } from '../../tensor/index.js'
 import { batchesOf } from '../../train/data.js'
 import type { Batch } from '../../train/loss.js'
-import { pleasCard } from './card.js'
+import { card } from './card.js'
 import { options, type PleasOptions } from './options.js'
 import { stepsOf, widenedConfig } from '../../units/widen.js'
 import { type GroupMatch, matchActivations } from './match.js'
@@ -329,10 +329,8 @@ export const pleasMerge = async (
 }
 
 export const pleas: Procedure<PleasOptions> = procedure({
-  paper: pleasCard,
+  paper: card,
   summary: 'two models, also from different starts, into one of any size: units matched, then layers solved',
-  source: 'src/merge/pleas/pleas.ts',
-  reproduction: async () => (await import('./experiment.js')).experiment,
   base: 'none',
   data: 'optional',
   counts: [2, 2],

@@ -1,0 +1,13 @@
+/** @file Diversity-Rewarded CFG Distillation (arXiv 2410.06084): see cfg-distillation.ts. */
+import type { Entry } from '../../papers/entry.js'
+import { card } from './card.js'
+import { cfgDistillation } from './cfg-distillation.js'
+
+export { cfgDistillation, type CfgDistillationOptions, interpolation } from './cfg-distillation.js'
+export { type Distilled, distilGuidance, type DistilOptions } from './train.js'
+
+export const entry: Entry<typeof cfgDistillation> = {
+  card,
+  method: cfgDistillation,
+  experiment: () => import('./experiment.js'),
+}

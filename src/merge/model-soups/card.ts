@@ -1,0 +1,47 @@
+/** @file The card of model soups. */
+import type { Paper } from '../../papers/card.js'
+
+export const card: Paper = {
+  id: 'model-soups',
+  title:
+    'Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time',
+  date: '2022-03-10',
+  authors: 11,
+  arxiv: '2203.05482',
+  code: 'https://github.com/mlfoundations/model-soups',
+  family: 'merge',
+  summary:
+    'The checkpoints of a hyperparameter sweep from one pretrained start are averaged instead of keeping only the best of them. The greedy soup goes through them in order of validation score and admits a checkpoint only where the average gets better; the learned soup fits mixing coefficients. The result costs what one model costs and is usually more accurate, also under distribution shift.',
+  claims: [
+    {
+      quantity: 'ImageNet top-1 of the greedy soup',
+      value: 90.94,
+      unit: 'accuracy',
+      baseline: 'best single model 90.78',
+      condition: 'ViT-G/14',
+    },
+    {
+      quantity: 'ImageNet top-1 of the greedy soup',
+      value: 81.03,
+      unit: 'accuracy',
+      baseline: 'best single model 80.39',
+      condition: 'CLIP ViT-B/32, 72 models',
+    },
+    {
+      quantity: 'average of five shifted sets, greedy soup',
+      value: 50.9,
+      unit: 'accuracy',
+      baseline: 'best single model 48.0',
+      condition: 'CLIP ViT-B/32, 72 models',
+    },
+  ],
+  terms: [
+    'weight averaging',
+    'ensemble',
+    'interpolation',
+    'linear mode connectivity',
+    'robustness',
+    'CLIP',
+    'sweep',
+  ],
+}
