@@ -19,4 +19,5 @@ export { type Dense, hostMatmul, type MatMul, multiply, type ProductOptions } fr
 export { qr, type QR } from './qr.js'
 export { randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
 export { svd, type SVD } from './svd.js'
+export { largestIndices, type SelectionOptions } from './select.js'
 export { solveTriangular, type TriangularOptions } from './triangular.js'
