@@ -1,8 +1,9 @@
 /** @file Linear algebra that ONNX lacks, in float64 on the host; large products may run on the engine. */
 export { type Assignment, type AssignmentOptions, linearAssignment } from './assignment.js'
+export { orthonormalBasis } from './basis.js'
 export { cholesky, solvePositiveDefinite } from './cholesky.js'
 export { symmetricEigen, type SymmetricEigen } from './eigen.js'
-export { engineMatmul } from './engine.js'
+export { engineMatmul, type EngineMatmulOptions, fastMatmul } from './engine.js'
 export {
   LinalgError,
   MatrixShapeError,
@@ -14,10 +15,15 @@ export {
   SingularError,
 } from './errors.js'
 export { leastSquares } from './least-squares.js'
+export {
+  lowRankPlusSparse,
+  type LowRankPlusSparse,
+  type LowRankPlusSparseOptions,
+} from './low-rank-plus-sparse.js'
 export { identity, type Matrix, matrix, matrixOf, transpose } from './matrix.js'
 export { type Dense, hostMatmul, type MatMul, multiply, type ProductOptions } from './multiply.js'
 export { qr, type QR } from './qr.js'
-export { randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
+export { lowRankApproximation, randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
 export { svd, type SVD } from './svd.js'
 export { largestIndices, type SelectionOptions } from './select.js'
 export { solveTriangular, type TriangularOptions } from './triangular.js'

@@ -96,5 +96,7 @@ export const scaled = (name: string, a: Matrix): Scaled => {
   const exponent = largest ? Math.max(-1022, Math.min(1022, Math.floor(Math.log2(largest)))) : 0
   const scale = 2 ** exponent
   const inverse = 1 / scale
-  return { data: a.data.map((x) => x * inverse), scale }
+  const data = new Float64Array(a.data.length)
+  for (let i = 0; i < data.length; i++) data[i] = a.data[i] * inverse
+  return { data, scale }
 }

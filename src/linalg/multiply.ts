@@ -15,6 +15,21 @@ export interface ProductOptions {
   readonly transposeB?: boolean
 }
 
+/** The sizes of op(A) op(B): [rows, inner] times [inner, cols]. Throws MatrixShapeError where the inner ones differ. */
+export const productSize = (
+  name: string,
+  a: Dense,
+  b: Dense,
+  { transposeA = false, transposeB = false }: ProductOptions,
+): { readonly rows: number; readonly inner: number; readonly cols: number } => {
+  const rows = transposeA ? a.cols : a.rows
+  const inner = transposeA ? a.rows : a.cols
+  const other = transposeB ? b.cols : b.rows
+  const cols = transposeB ? b.rows : b.cols
+  if (inner !== other) throw new MatrixShapeError(name, `${rows} x ${inner} times ${other} x ${cols}`)
+  return { rows, inner, cols }
+}
+
 /** Block sizes: a block of A (32 KiB) and one of B (256 KiB) stay in the caches of a core. */
 const tall = 64
 const deep = 64
@@ -41,14 +56,9 @@ const pack = (
  * op(A) op(B) in float64, whatever the operands are stored in. a: [m, k] (or [k, m] with transposeA), b: [k, n] (or
  * [n, k] with transposeB); returns [m, n]. Throws MatrixShapeError.
  */
-export const multiply = (
-  a: Dense,
-  b: Dense,
-  { transposeA = false, transposeB = false }: ProductOptions = {},
-): Matrix => {
-  const [m, inner] = transposeA ? [a.cols, a.rows] : [a.rows, a.cols]
-  const [innerB, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols]
-  if (inner !== innerB) throw new MatrixShapeError('multiply', `${m} x ${inner} times ${innerB} x ${n}`)
+export const multiply = (a: Dense, b: Dense, options: ProductOptions = {}): Matrix => {
+  const { rows: m, inner, cols: n } = productSize('multiply', a, b, options)
+  const { transposeA = false, transposeB = false } = options
   const out = matrix(m, n)
   const blockA = new Float64Array(tall * deep)
   const blockB = new Float64Array(deep * wide)

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { keyOf, normal } from '../random/index.js'
 import {
+  type Dense,
   hostMatmul,
   identity,
+  lowRankApproximation,
   type Matrix,
   matrix,
   MatrixShapeError,
@@ -75,6 +77,19 @@ describe('randomizedSvd', () => {
     s.forEach((x, i) => expect(Math.abs(x - values[i])).toBeLessThan(1e-5))
   })
 
+  it('finds a planted spectrum on the engine, in the precision of the data', async () => {
+    const spectrum = Float64Array.from({ length: 40 }, (_, i) => 0.7 ** i)
+    const exact = withValues(900, 700, spectrum)
+    const double = await randomizedSvd(exact, 20, { oversampling: 20 })
+    spectrum.slice(0, 20).forEach((x, i) => expect(Math.abs(double.s[i] - x)).toBeLessThan(1e-13))
+    orthonormal(double.u)
+    orthonormal(double.vt, true)
+    const single = await randomizedSvd({ ...exact, data: Float32Array.from(exact.data) }, 20)
+    spectrum.slice(0, 20).forEach((x, i) => expect(Math.abs(single.s[i] - x)).toBeLessThan(1e-6))
+    orthonormal(single.u)
+    orthonormal(single.vt, true)
+  })
+
   it('is the full decomposition when the matrix is small', async () => {
     const a = gaussian(12, 9, 4)
     const full = svd(a)
@@ -97,5 +112,33 @@ describe('randomizedSvd', () => {
     await expect(randomizedSvd(a, 2, { oversampling: -1 })).rejects.toThrow(MatrixShapeError)
     a.data[3] = NaN
     await expect(randomizedSvd(a, 2)).rejects.toThrow(NotFiniteError)
+  })
+})
+
+describe('lowRankApproximation', () => {
+  const worst = (a: Dense, b: Dense): number =>
+    Float64Array.from(a.data).reduce((m, x, i) => Math.max(m, Math.abs(x - b.data[i])), 0)
+
+  it.each([
+    [60, 50],
+    [900, 700],
+  ])('of a %i x %i matrix of that rank is the matrix', async (rows, cols) => {
+    const a = withValues(rows, cols, Float64Array.of(4, 3, 2, 1))
+    expect(worst(a, await lowRankApproximation(a, 4))).toBeLessThan(1e-6)
+  })
+
+  it('is within a thousandth of the best of its rank, by Eckart and Young', async () => {
+    const spectrum = Float64Array.from({ length: 60 }, (_, i) => 1 / (1 + i))
+    const a = withValues(500, 400, spectrum)
+    const near = await lowRankApproximation(a, 10)
+    const rest = a.data.reduce((sum, x, i) => sum + (x - near.data[i]) ** 2, 0)
+    const best = spectrum.slice(10).reduce((sum, x) => sum + x * x, 0)
+    expect(rest / best).toBeGreaterThan(1 - 1e-5)
+    expect(rest / best).toBeLessThan(1.001)
+  })
+
+  it('is the matrix itself from its full rank on', async () => {
+    const a = gaussian(5, 9, 3)
+    expect(await lowRankApproximation(a, 5)).toBe(a)
   })
 })

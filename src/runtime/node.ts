@@ -34,6 +34,9 @@ export const defaultDevice = (): Device => {
   })
 }
 
+/** The device that computes on this machine's processor: it has every dtype, float64 among them. */
+export const hostDevice: Device = 'cpu'
+
 /** WEFT_THREADS; 0 lets ONNX Runtime take every core. */
 const threads = (): number => Number(process.env.WEFT_THREADS) || 0
 

@@ -32,6 +32,9 @@ const engine = (device: Device): Promise<WebOrt> =>
       ? load('onnxruntime-web/webgpu', () => import('onnxruntime-web/webgpu'))
       : load('onnxruntime-web/wasm', () => import('onnxruntime-web/wasm')))
 
+/** The device that computes on this machine's processor: it has every dtype, float64 among them. */
+export const hostDevice: Device = 'wasm'
+
 /** WebAssembly. */
 export const defaultDevice = (): Device => 'wasm'
 
