@@ -77,3 +77,9 @@ export const writeTinyLlama = async (
   await writeRandom(folder, tinyConfig(320, changes))
   await saveTokenizer(folder, json, { bos: '<s>', eos: '</s>', pad: '</s>' })
 }
+
+/** A model written to `folder` whose module 'down_proj' has 262,144 weights: more than a call takes arguments. */
+export const writeWideLlama = async (folder: string): Promise<void> => {
+  const sizes = { hidden_size: 256, intermediate_size: 1024, num_hidden_layers: 1, head_dim: 64 }
+  await writeRandom(folder, tinyConfig(8, sizes))
+}

@@ -1,6 +1,7 @@
 /** @file The model under an adapter: its tensors as numbers, as bound weights, and as the fingerprint that names it. */
 import { CheckpointError } from '../errors.js'
 import type { Model } from './index.js'
+import type { Site } from './sites.js'
 import { bound, type MemorySource, type Tensor, value, type Value } from '../tensor/index.js'
 
 /** The name under which the checkpoint's file has the tensor `name`; undefined where it has none. */
@@ -44,6 +45,12 @@ export const transposed = ({ data, shape: [rows, columns] }: Value): Value => {
   for (let i = 0; i < rows; i++)
     for (let j = 0; j < columns; j++) out[j * rows + i] = Number(data[i * columns + j])
   return value(out, [columns, rows], 'float32')
+}
+
+/** The weight of a module as [out, in], float32, however it is stored. Throws CheckpointError where the base has none. */
+export const siteWeight = async (model: Model, { name, transposed: turned }: Site): Promise<Value> => {
+  const stored = await baseTensor(model, `${name}.weight`)
+  return turned ? transposed(stored) : stored
 }
 
 const sources = new WeakMap<Value, MemorySource>()

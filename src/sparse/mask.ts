@@ -1,11 +1,20 @@
-/** @file Which entries of a matrix a sparse tuner trains: scores, the largest of them, and packed vectors that follow a mask. */
+/** @file Which entries of a matrix a sparse tuner trains: what they are ranked by, and the greatest of them. */
 import { CheckpointError } from '../errors.js'
-import { type Matrix, matrix, multiply, randomizedSvd, svd } from '../linalg/index.js'
-import { Stream } from '../random/index.js'
+import {
+  type Dense,
+  engineMatmul,
+  largestIndices,
+  type Matrix,
+  matrix,
+  multiply,
+  randomizedSvd,
+  svd,
+} from '../linalg/index.js'
+import { keyOf, uniform } from '../random/index.js'
 
 /**
- * What entries are ranked by: |W'| of the best approximation W' of rank q (LIFT), |W|, chance, |∂L/∂W|, how much the
- * gradient moves them away from zero (- W ∂L/∂W), and the norm of their row or column.
+ * Scores of entries: |W'| of the best approximation W' of rank q ('principal', LIFT), |W|, chance, |∂L/∂W|, how much the
+ * gradient moves them away from zero (-W ∂L/∂W), and the norm of their row or column.
  */
 export const maskKinds = [
   'principal',
@@ -23,110 +32,134 @@ export const byGradient: ReadonlySet<MaskKind> = new Set(['gradient', 'movement'
 
 export interface MaskOptions {
   readonly mask: MaskKind
+  /** End of the ranking that is taken. */
   readonly order: 'largest' | 'smallest'
-  /** q. */
+  /** Rank q of the approximation. */
   readonly filterRank: number
-  /** The whole decomposition, or a sketch of 2 q with two power iterations. */
+  /** Whole decomposition, or a sketch of 2 q columns with two power iterations. */
   readonly svd: 'randomized' | 'exact'
+  /** Seed of the sketch and of random scores. */
   readonly seed: number | string
 }
 
-/** A matrix that is looked at, [out, in] row-major. */
+/** Matrix whose entries are ranked, [rows, columns] row-major. */
 export interface Scored {
   readonly name: string
   readonly rows: number
   readonly columns: number
   readonly data: Float32Array
-  /** ∂L/∂W, where the kind needs it. */
-  readonly gradient?: ArrayLike<number>
+  /** ∂L/∂W of the same shape, where the kind needs it. */
+  readonly gradient?: Float32Array
 }
 
 /** Throws CheckpointError for numbers that no approximation can be made of. */
 const requireFinite = ({ name, data }: Scored): void => {
-  const bad = data.reduce((n, x) => n + (Number.isFinite(x) ? 0 : 1), 0)
+  let bad = 0
+  for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) bad++
   if (bad > 0)
-    throw new CheckpointError(
-      'NotFinite',
-      `lift: ${bad} of the ${data.length} numbers of ${name} are not finite`,
-    )
+    throw new CheckpointError('NotFinite', `${bad} of the ${data.length} numbers of ${name} are not finite`)
 }
 
-/** The best approximation of rank q. W: [rows, columns] -> the same. */
-export const rankReduced = async (
-  { rows, columns, data }: Scored,
-  { filterRank: q, svd: kind, seed }: Pick<MaskOptions, 'filterRank' | 'svd' | 'seed'>,
-): Promise<Float32Array | Float64Array> => {
-  if (q >= Math.min(rows, columns)) return data
-  const a = { rows, cols: columns, data }
-  const { u, s, vt } =
-    kind === 'exact'
-      ? svd(matrix(rows, columns, Float64Array.from(data)))
-      : await randomizedSvd(a, q, { oversampling: q, seed })
-  const left = leading(u, q, s)
-  return multiply(left, { rows: q, cols: columns, data: vt.data.subarray(0, q * columns) }).data
-}
-
-/** The first q columns of u, each times its singular value. */
-const leading = (u: Matrix, q: number, s: Float64Array): Matrix => {
+/** The first q columns of u, each times its singular value: [rows, q]. */
+const weighted = (u: Matrix, q: number, s: Float64Array): Matrix => {
   const out = matrix(u.rows, q)
   for (let i = 0; i < u.rows; i++)
     for (let j = 0; j < q; j++) out.data[i * q + j] = u.data[i * u.cols + j] * s[j]
   return out
 }
 
+/** The best approximation of rank `filterRank` of W: [rows, columns] -> the same, flat. W itself at its full rank. */
+export const rankReduced = async (
+  { rows, columns, data }: Scored,
+  { filterRank: q, svd: kind, seed }: Pick<MaskOptions, 'filterRank' | 'svd' | 'seed'>,
+): Promise<Float32Array | Float64Array> => {
+  if (q >= Math.min(rows, columns)) return data
+  const { u, s, vt } =
+    kind === 'exact'
+      ? svd(matrix(rows, columns, data))
+      : await randomizedSvd({ rows, cols: columns, data }, q, { oversampling: q, seed })
+  const left = weighted(u, q, s)
+  const right = { rows: q, cols: columns, data: vt.data.subarray(0, q * columns) }
+  if (kind === 'exact') return multiply(left, right).data
+  const narrow = ({ data: wide, ...size }: Matrix): Dense => ({ ...size, data: Float32Array.from(wide) })
+  return (await engineMatmul()(narrow(left), narrow(right))).data
+}
+
 /** The squared norm of each entry's row or column. */
 const bands = ({ rows, columns, data }: Scored, along: 'rows' | 'columns'): Float64Array => {
-  const band = (i: number): number => (along === 'rows' ? Math.floor(i / columns) : i % columns)
   const sums = new Float64Array(along === 'rows' ? rows : columns)
-  data.forEach((x, i) => (sums[band(i)] += x * x))
-  return Float64Array.from(data, (_, i) => sums[band(i)])
+  const out = new Float64Array(data.length)
+  for (let r = 0, i = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++, i++) sums[along === 'rows' ? r : c] += data[i] * data[i]
+  for (let r = 0, i = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++, i++) out[i] = sums[along === 'rows' ? r : c]
+  return out
 }
 
-const scores = async (w: Scored, options: MaskOptions): Promise<Float64Array> => {
-  const { data, gradient = [] } = w
+/** -W ∂L/∂W, entry by entry. */
+const movement = ({ data, gradient = new Float32Array() }: Scored): Float32Array => {
+  const out = new Float32Array(data.length)
+  for (let i = 0; i < out.length; i++) out[i] = -data[i] * gradient[i]
+  return out
+}
+
+/** What entries are ranked by, and whether its sign counts. */
+const scores = async (
+  w: Scored,
+  options: MaskOptions,
+): Promise<{ values: Float32Array | Float64Array; by: 'value' | 'magnitude' }> => {
   switch (options.mask) {
     case 'principal':
-      return Float64Array.from(await rankReduced(w, options), Math.abs)
+      return { values: await rankReduced(w, options), by: 'magnitude' }
     case 'magnitude':
-      return Float64Array.from(data, Math.abs)
+      return { values: w.data, by: 'magnitude' }
     case 'random': {
-      const stream = new Stream(options.seed)
-      return Float64Array.from(data, () => stream.uniform())
+      const values = new Float32Array(w.data.length)
+      uniform(values, keyOf(options.seed))
+      return { values, by: 'value' }
     }
     case 'gradient':
-      return Float64Array.from(gradient, Math.abs)
+      return { values: w.gradient ?? new Float32Array(), by: 'magnitude' }
     case 'movement':
-      return Float64Array.from(data, (x, i) => -x * gradient[i])
+      return { values: movement(w), by: 'value' }
     default:
-      return bands(w, options.mask)
+      return { values: bands(w, options.mask), by: 'value' }
   }
 }
 
-/** The indices of the k largest numbers, ascending; of equal ones the first. */
-export const largest = (numbers: Float64Array, k: number): Int32Array => {
-  if (k >= numbers.length) return Int32Array.from(numbers, (_, i) => i)
-  const limit = numbers.slice().sort()[numbers.length - k]
-  let equal = k - numbers.reduce((n, x) => n + (x > limit ? 1 : 0), 0)
-  const found = new Int32Array(k)
-  let at = 0
-  for (let i = 0; at < k; i++)
-    if (numbers[i] > limit || (numbers[i] === limit && equal-- > 0)) found[at++] = i
-  return found
-}
-
-/** The k entries of W that train: flat indices in [rows, columns], ascending. Throws CheckpointError for NaN and Infinity. */
+/**
+ * The k entries of W that train: flat indices in [rows, columns], ascending; of equal scores the first. Throws
+ * CheckpointError for weights that are NaN or infinite.
+ */
 export const maskOf = async (w: Scored, k: number, options: MaskOptions): Promise<Int32Array> => {
   requireFinite(w)
-  const all = await scores(w, options)
-  return largest(options.order === 'largest' ? all : all.map((x) => -x), k)
+  const { values, by } = await scores(w, options)
+  return largestIndices(values, k, { by, smallest: options.order === 'smallest' })
 }
 
-/** The numbers of entries `before`, as far as they are among `after` too; 0 for those that are new. Both ascending. */
-export const migrated = (packed: ArrayLike<number>, before: Int32Array, after: Int32Array): Float32Array => {
-  const out = new Float32Array(after.length)
-  for (let i = 0, j = 0; i < after.length; i++) {
-    while (j < before.length && before[j] < after[i]) j++
-    if (before[j] === after[i]) out[i] = packed[j]
+/**
+ * The `count` greatest entries of several arrays together, as flat indices in each, ascending; of equal ones the first.
+ */
+export const largestOfPool = (pool: readonly ArrayLike<number>[], count: number): Int32Array[] => {
+  const size = pool.reduce((sum, { length }) => sum + length, 0)
+  const all = new Float32Array(size)
+  let start = 0
+  for (const scores of pool) {
+    all.set(scores, start)
+    start += scores.length
   }
-  return out
+  return splitIndices(largestIndices(all, count), pool)
+}
+
+/** Ascending indices into arrays laid end to end, as indices into each. */
+const splitIndices = (indices: Int32Array, pool: readonly ArrayLike<number>[]): Int32Array[] => {
+  let start = 0
+  let next = 0
+  return pool.map(({ length }) => {
+    const first = next
+    while (next < indices.length && indices[next] < start + length) next++
+    const own = indices.subarray(first, next).map((i) => i - start)
+    start += length
+    return own
+  })
 }

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { countOf, gap, logitsOf } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
+import { writeWideLlama } from '../../../test/tiny.js'
 import { type Checkpoint, open } from '../../checkpoint/index.js'
-import { matrix } from '../../linalg/index.js'
+import { largestIndices, matrix } from '../../linalg/index.js'
 import { architectureFor, type Model, openModel } from '../../models/index.js'
 import { keyOf, normal, Stream } from '../../random/index.js'
 import { sizeOf, toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
@@ -14,7 +15,6 @@ import { baseTensor } from '../../models/stored.js'
 import { sparsePart, omegaOf } from './omega.js'
 import { entryScores, masksOf, type Scored } from './pruning.js'
 import { type AdaptedModel, dsee, type DseeOptions, loadAdapter, lora, prunedNow, toLora } from '../index.js'
-import { largest } from '../../sparse/mask.js'
 
 let base: Checkpoint
 let scratch: string
@@ -49,7 +49,7 @@ const spiked = (height: number, seed: number): { W: Float64Array; spikes: Set<nu
 describe('the support of the free entries', () => {
   const recall = (height: number, seed: number): number => {
     const { W, spikes } = spiked(height, seed)
-    const found = largest(sparsePart(matrix(96, 96, W), keyOf(seed)).map(Math.abs), 64)
+    const found = largestIndices(sparsePart(matrix(96, 96, W), keyOf(seed)).map(Math.abs), 64)
     return found.filter((i) => spikes.has(i)).length / 64
   }
 
@@ -89,6 +89,8 @@ const data = function* (startAt: number): Generator<Batch> {
 }
 const train = (model: AdaptedModel, options: FitOptions = {}) =>
   fit(model, data, { steps: 5, learningRate: 1e-2, ...options })
+const bytesOf = ({ data: { buffer, byteOffset, byteLength } }: Value): Buffer =>
+  Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength)
 const numbers = (v: Value): number[] => [...toNumbers(v)]
 const parametersLike = (model: Model, ending: string): Map<string, number[]> =>
   new Map(
@@ -152,6 +154,18 @@ describe('the update', () => {
     expect(exported.parameters['model.layers.0.self_attn.q_proj.lora_A.weight'].shape).toEqual([7, 32])
     expect(gap(await logitsOf(exported), await logitsOf(model))).toBeLessThan(1e-5)
   })
+})
+
+it('with 200,000 free entries of a matrix is pruned, saved and loaded', async () => {
+  const folder = join(scratch, 'wide')
+  await writeWideLlama(folder)
+  const large = { targets: ['down_proj'], entries: 200_000, omega: 'magnitude', sparsity: 0.2 } as const
+  const model = await prunedNow(await dsee(await open(folder), large))
+  const saved = join(scratch, 'wide-saved')
+  await model.save(saved)
+  const loaded = await loadAdapter(await open(folder), saved)
+  for (const [name, v] of Object.entries(model.parameters))
+    expect(Buffer.compare(bytesOf(loaded.parameters[name]), bytesOf(v))).toBe(0)
 })
 
 const matrices = (updated: boolean): Scored[] =>
@@ -332,7 +346,7 @@ describe('pruning of heads and channels', () => {
         data.forEach((x, i) => (sums[Math.floor(i / shape[1])] += Math.abs(Number(x))))
       }
       expect(numbers(gates).flatMap((gate, i) => (gate ? [i] : []))).toEqual([
-        ...largest(sums, sums.length / 2),
+        ...largestIndices(sums, sums.length / 2),
       ])
     }
   })

@@ -2,9 +2,8 @@
  * @file Where DSEE's free entries lie: the support of the sparse part when a weight is taken apart into one of low rank and
  * a sparse one, greedily (GreBsmo, Zhou and Tao 2013), or the largest entries, or any.
  */
-import { type Matrix, matrix, multiply, qr } from '../../linalg/index.js'
+import { largestIndices, type Matrix, matrix, multiply, qr } from '../../linalg/index.js'
 import { type Key, normal, uniform } from '../../random/index.js'
-import { largest } from '../../sparse/mask.js'
 
 export const omegaKinds = ['decomposition', 'magnitude', 'random'] as const
 export type OmegaKind = (typeof omegaKinds)[number]
@@ -98,14 +97,14 @@ export const omegaOf = (
   if (kind === 'random') {
     const chance = new Float32Array(data.length)
     uniform(chance, key)
-    return largest(Float64Array.from(chance), count)
+    return largestIndices(chance, count)
   }
   const magnitudes = Float64Array.from(data, Math.abs)
-  if (kind === 'magnitude') return largest(magnitudes, count)
+  if (kind === 'magnitude') return largestIndices(magnitudes, count)
   const sparse = sparsePart(matrix(rows, columns, Float64Array.from(data)), key)
   // Below zero, so that they come after the least of the sparse part.
   const most = magnitudes.reduce((a, b) => Math.max(a, b), 0)
-  return largest(
+  return largestIndices(
     sparse.map((x, i) => (x === 0 ? magnitudes[i] - most - 1 : Math.abs(x))),
     count,
   )

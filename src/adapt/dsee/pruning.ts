@@ -5,7 +5,8 @@
 import { UsageError } from '../../errors.js'
 import { Stream } from '../../random/index.js'
 import type { UnitGroup } from '../../units/cut.js'
-import { largest } from '../../sparse/mask.js'
+import { largestOfPool, packBits } from '../../sparse/index.js'
+import { largestIndices } from '../../linalg/index.js'
 import { entriesOf } from '../s2ft/selection.js'
 import type { Site } from '../../models/sites.js'
 
@@ -54,14 +55,6 @@ export const entryScores = ({ site, W, update }: Scored, { score, seed = 0 }: Sc
   return update.whole.map((x, i) => Math.abs(W[i] + x))
 }
 
-/** Bits that are set at `kept`, the first of each byte the lowest; those beyond the `size`th are set. */
-export const packed = (kept: Int32Array, size: number): Uint8Array => {
-  const bytes = new Uint8Array(Math.ceil(size / 8))
-  for (const i of kept) bytes[i >> 3] |= 1 << (i & 7)
-  for (let i = size; i < 8 * bytes.length; i++) bytes[i >> 3] |= 1 << (i & 7)
-  return bytes
-}
-
 export interface SparsityOptions extends ScoreOptions {
   /** p. */
   readonly sparsity: number
@@ -83,17 +76,11 @@ export const masksOf = (matrices: readonly Scored[], o: SparsityOptions): Map<st
   const masks = new Map<string, Uint8Array>()
   for (const pool of pools(matrices, o.threshold)) {
     const size = pool.reduce((n, { W }) => n + W.length, 0)
-    const scores = new Float64Array(size)
-    pool.reduce((at, m) => (scores.set(entryScores(m, o), at), at + m.W.length), 0)
-    const kept = largest(scores, size - Math.floor(o.sparsity * size + 1e-9))
-    let [start, next] = [0, 0]
-    for (const { site, W } of pool) {
-      const first = next
-      while (next < kept.length && kept[next] < start + W.length) next++
-      const own = kept.subarray(first, next).map((i) => i - start)
-      masks.set(site.name, packed(own, W.length))
-      start += W.length
-    }
+    const kept = largestOfPool(
+      pool.map((m) => entryScores(m, o)),
+      size - Math.floor(o.sparsity * size + 1e-9),
+    )
+    for (const [i, { site, W }] of pool.entries()) masks.set(site.name, packBits(kept[i], W.length))
   }
   return masks
 }
@@ -136,7 +123,7 @@ export const keptUnits = (
   return new Map(
     groups.map((group) => {
       const scores = unitScores(group, matrices, o)
-      return [group.group, [...largest(scores, group.count - removed(group))]]
+      return [group.group, [...largestIndices(scores, group.count - removed(group))]]
     }),
   )
 }

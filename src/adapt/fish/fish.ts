@@ -1,30 +1,36 @@
 /**
  * @file FISH mask (Sung et al. 2021, arXiv 2111.09839): of all entries of all adapted matrices those k train whose squared
- * gradient, a mean over samples (the diagonal of the empirical Fisher information), is largest; the choice stays. The entries
- * are packed as LIFT packs them.
+ * gradient, a mean over samples (the diagonal of the empirical Fisher information), is largest; the choice stays.
  */
 import { z } from 'zod'
 import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
-import { type Value, value } from '../../tensor/index.js'
-import type { Batch } from '../../train/index.js'
-import { adapter } from '../core/adapter.js'
-import { baseTensor, transposed } from '../../models/stored.js'
-import { requireBatches, weightGradients } from '../../observe/calibration.js'
-import { card } from './card.js'
-import { type LiftOptions, type LiftSettings, liftSpec } from '../lift/lift.js'
 import { type Site, targetSites } from '../../models/sites.js'
+import { baseTensor, transposed } from '../../models/stored.js'
+import { requireBatches } from '../../observe/calibration.js'
+import {
+  entryParameters,
+  type EntrySettings,
+  exportedEntries,
+  largestOfPool,
+  tuned,
+  tunedLinear,
+} from '../../sparse/index.js'
+import { type Tensor, type Value, value, valueAndGrad, zerosValue } from '../../tensor/index.js'
+import { type Batch, byShape, modelLoss } from '../../train/index.js'
+import { adapter } from '../core/adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
+import { card } from './card.js'
 
 export interface FishOptions extends CommonOptions {
   /** Share of all adapted entries that trains. Default 0.005. */
   readonly density: number
   /** Batches whose rows are the samples to choose by (the paper: 128 and more); they are not saved. */
   readonly calibration?: readonly Batch[]
-  /** By module the entries that train, flat in [out, in] and ascending, where they are known already. */
+  /** Entries that train, by module: flat in [out, in], ascending. Default: chosen. */
   readonly masks?: Readonly<Record<string, Int32Array>>
-  /** By module how many entries a saved adapter holds. */
+  /** Entries that a saved adapter holds, by module. */
   readonly entries?: Readonly<Record<string, number>>
 }
 
@@ -35,67 +41,66 @@ const options: z.ZodObject = commonOptions.extend({
   entries: z.custom<Readonly<Record<string, number>>>((x) => typeof x === 'object').optional(),
 })
 
-/** Each row of a batch as a batch of one. */
-const rowsOf = (batch: Batch): Batch[] => {
+/** The rows of a batch, each as a batch of one. */
+const samplesOf = (batch: Batch): Batch[] => {
   const [{ shape }] = Object.values(batch)
+  const rowOf = (v: Value, row: number): Value => {
+    const [count, ...rest] = v.shape
+    const size = v.data.length / count
+    return value(v.data.slice(row * size, (row + 1) * size), [1, ...rest], v.dtype)
+  }
   return Array.from({ length: shape[0] }, (_, row) =>
-    Object.fromEntries(
-      Object.entries(batch).map(
-        ([
-          name,
-          {
-            data,
-            dtype,
-            shape: [count, ...rest],
-          },
-        ]) => {
-          const size = data.length / count
-          return [name, value(data.slice(row * size, (row + 1) * size), [1, ...rest], dtype)]
-        },
-      ),
-    ),
+    Object.fromEntries(Object.entries(batch).map(([name, v]) => [name, rowOf(v, row)])),
   )
 }
 
-/** The mean squared gradient of every entry of the sites' weights, each as [out, in]. */
+type Named<T> = Record<string, T>
+
+/** The sum over samples of the squared gradient at each of the sites' weights, by module as [out, in], flat. */
 const fisher = async (
   base: Model,
   sites: readonly Site[],
   batches: readonly Batch[],
-): Promise<Map<string, Float64Array>> => {
-  const names = sites.map(({ name }) => `${name}.weight`)
-  const tensors: Record<string, Value> = {}
-  for (const name of names) tensors[name] = await baseTensor(base, name)
-  const sums = new Map(sites.map((site) => [site.name, new Float64Array(site.in * site.out)]))
-  const samples = batches.flatMap(rowsOf)
-  for (const sample of samples) {
-    const gradients = await weightGradients(base, tensors, [sample])
-    for (const site of sites) {
-      const weight = `${site.name}.weight`
-      const g = value(Float32Array.from(gradients.get(weight)!), tensors[weight].shape, 'float32')
-      const { data } = site.transposed ? transposed(g) : g
-      sums.get(site.name)!.forEach((sum, i, all) => (all[i] = sum + Number(data[i]) ** 2 / samples.length))
-    }
+): Promise<Map<string, Float32Array>> => {
+  const weights: Named<Value> = {}
+  for (const { name } of sites) weights[`${name}.weight`] = await baseTensor(base, `${name}.weight`)
+  const add = byShape(
+    (given: { rest: Named<Tensor>; weights: Named<Tensor>; batch: Named<Tensor>; sums: Named<Tensor> }) => {
+      const loss = (own: Named<Tensor>) => modelLoss(base)({ ...given.rest, ...own }, given.batch, {})
+      const { grads } = valueAndGrad(loss)(given.weights)
+      return Object.fromEntries(
+        Object.entries(grads).map(([name, g]) => [name, given.sums[name].add(g.square())]),
+      )
+    },
+  )
+  let sums: Named<Value> = Object.fromEntries(
+    Object.entries(weights).map(([name, { shape }]) => [name, zerosValue(shape, 'float32')]),
+  )
+  const rest = Object.fromEntries(Object.entries(base.parameters).filter(([name]) => !(name in weights)))
+  for (const sample of batches.flatMap(samplesOf)) sums = await add({ rest, weights, batch: sample, sums })
+  const scores = new Map<string, Float32Array>()
+  for (const { name, transposed: turned } of sites) {
+    const sum = sums[`${name}.weight`]
+    const read = value(await sum.read(), sum.shape, 'float32')
+    scores.set(name, (turned ? transposed(read) : read).data as Float32Array)
   }
-  return sums
+  return scores
 }
 
-/** Which `count` entries of all scores are largest, by site and ascending; every site keeps its best one. */
-export const largestOfAll = (
-  scores: ReadonlyMap<string, Float64Array>,
+/** The `count` entries of all scores that are largest, by site and ascending; a site that has none of them gets its best one. */
+export const chosenEntries = (
+  scores: ReadonlyMap<string, Float32Array>,
   count: number,
 ): Record<string, Int32Array> => {
-  const order = [...scores].flatMap(([name, own]) => Array.from(own, (score, i) => ({ name, i, score })))
-  order.sort((a, b) => b.score - a.score)
-  const chosen = new Map([...scores.keys()].map((name) => [name, [] as number[]]))
-  for (const { name, i } of order.slice(0, count)) chosen.get(name)!.push(i)
-  for (const { name, i } of order) if (chosen.get(name)!.length === 0) chosen.get(name)!.push(i)
-  return Object.fromEntries(
-    [...chosen].map(([name, own]) => [name, Int32Array.from(own).sort((a, b) => a - b)]),
-  )
+  const chosen = largestOfPool([...scores.values()], count)
+  const withOne = ([name, own]: [string, Float32Array], i: number): [string, Int32Array] => [
+    name,
+    chosen[i].length ? chosen[i] : largestOfPool([own], 1)[0],
+  ]
+  return Object.fromEntries([...scores].map(withOne))
 }
 
-const spec: AdapterSpec<FishOptions, LiftSettings> = {
+const spec: AdapterSpec<FishOptions, EntrySettings> = {
   paper: card,
   peftType: 'FISH_MASK',
   options,
@@ -114,22 +119,20 @@ const spec: AdapterSpec<FishOptions, LiftSettings> = {
         `fish: a share of ${o.density} of ${size} entries is less than one for each of ${sites.length} modules`,
         { hint: `The smallest share is ${(sites.length / size).toPrecision(3)}.` },
       )
-    return { ...o, masks: largestOfAll(await fisher(base, sites, samples), count) }
+    return { ...o, masks: chosenEntries(await fisher(base, sites, samples), count) }
   },
   settings: (o, { name }) => {
     const first = o.masks?.[name]
-    return { count: o.entries?.[name] ?? first?.length ?? 0, filterRank: 0, first, refreshed: false }
+    return { count: o.entries?.[name] ?? first?.length ?? 0, first, refreshed: false }
   },
-  parameters: liftSpec.parameters,
-  linear: liftSpec.linear,
-  fold: liftSpec.fold,
-  async export(plan, parameters, o) {
-    const { options: changed, parameters: own } = await liftSpec.export!(
-      plan,
-      parameters,
-      o as unknown as LiftOptions,
-    )
-    return { options: { entries: changed.entries }, parameters: own }
+  parameters: entryParameters,
+  linear: (_, x, p, __, context) => tunedLinear(x, p, context),
+  fold: tuned,
+  async export({ base, sites, whole }, parameters) {
+    const all = sites.map(({ site }) => site)
+    const { counts, parameters: own } = await exportedEntries(base, all, parameters)
+    for (const name of whole) own[name] = parameters[name]
+    return { options: { entries: counts }, parameters: own }
   },
   toPeft: ({ density, entries }) => ({ density, entries: { ...entries } }),
   fromPeft: ({ density, entries }: JsonObject) => ({

@@ -14,7 +14,7 @@ import {
 } from '../../papers/index.js'
 import { baseTensor } from '../../models/stored.js'
 import { lift } from './lift.js'
-import type { MaskKind } from '../../sparse/mask.js'
+import type { MaskKind } from '../../sparse/index.js'
 import { planted, recovered } from './planted.js'
 import { lora } from '../lora/lora.js'
 import {

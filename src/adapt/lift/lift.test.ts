@@ -1,9 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { countOf, gap, logitsOf } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
+import { writeWideLlama } from '../../../test/tiny.js'
 import { type Checkpoint, open } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
 import { keyOf, normal, Stream } from '../../random/index.js'
@@ -11,6 +12,7 @@ import { toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
 import {
   adamW,
   type Batch,
+  evaluate,
   fit,
   type FitOptions,
   type Hook,
@@ -20,7 +22,7 @@ import {
 import { baseTensor } from '../../models/stored.js'
 import { type AdaptedModel, lift, type LiftOptions, loadAdapter } from '../index.js'
 import { planted, recovered } from './planted.js'
-import { largest, maskKinds, maskOf, type MaskOptions, migrated } from '../../sparse/mask.js'
+import { maskKinds, maskOf, type MaskOptions } from '../../sparse/index.js'
 
 let base: Checkpoint
 let scratch: string
@@ -49,11 +51,6 @@ const overlap = (a: Int32Array, b: Int32Array): number => {
 }
 
 describe('a mask', () => {
-  it('takes the largest, of equal ones the first', () => {
-    expect([...largest(Float64Array.of(1, 3, 2, 3, 2, 2), 4)]).toEqual([1, 2, 3, 4])
-    expect([...largest(Float64Array.of(0, 0, 0), 2)]).toEqual([0, 1])
-  })
-
   it.each(maskKinds)('of kind %s has k entries, ascending, from either end', async (kind) => {
     const gradient = random(12, 20, 'g')
     for (const order of ['largest', 'smallest'] as const) {
@@ -117,27 +114,25 @@ describe('a mask', () => {
     expect(new Set(columns.map((i) => i % 10)).size).toBe(2)
   })
 
-  it('carries packed numbers to the next', () => {
-    const [before, after] = [Int32Array.of(2, 5, 9), Int32Array.of(1, 5, 9, 12)]
-    expect([...migrated([1, 2, 3], before, after)]).toEqual([0, 2, 3, 0])
-  })
-
   it('is not made of numbers that are none', async () => {
     const data = random(4, 4).fill(NaN, 3, 5)
     await expect(mask(data, [4, 4, 2])).rejects.toThrow(/2 of the 16 numbers of W are not finite/)
   })
 })
 
-const ids = (seed: string): Value => {
+const ids = (seed: string, vocabulary = 90): Value => {
   const stream = new Stream(seed)
   return valueOf(
-    Array.from({ length: 14 }, () => stream.int(90)),
+    Array.from({ length: 14 }, () => stream.int(vocabulary)),
     [2, 7],
     'int32',
   )
 }
-const data = function* (startAt: number): Generator<Batch> {
-  for (let i = startAt; ; i++) yield { ids: ids(`ids ${i}`), labels: ids(`ids ${i}`) }
+const data = function* (startAt: number, vocabulary?: number): Generator<Batch> {
+  for (let i = startAt; ; i++) {
+    const tokens = ids(`ids ${i}`, vocabulary)
+    yield { ids: tokens, labels: tokens }
+  }
 }
 const targets = ['q_proj', 'down_proj']
 const some = { targets, density: 0.1 } satisfies Partial<LiftOptions>
@@ -274,6 +269,36 @@ describe('the refreshed mask', () => {
     expect(after.filter((x, i) => !masks.has(i) && x !== before.data[i])).toEqual([])
     await train(loaded, { steps: 1, optimizer: sgd() })
   })
+})
+
+it('with 200,000 entries of a matrix is saved and loaded', async () => {
+  const folder = join(scratch, 'large-base')
+  await writeWideLlama(folder)
+  const start = await lift(await open(folder), {
+    ...{ targets: ['down_proj'], density: 0.8, refresh: 1, filterRank: 2 },
+  })
+  expect(countOf(start)).toBeGreaterThan(200_000)
+  const few = (startAt: number) => data(startAt, 8)
+  const { model } = await fit(start, few, { steps: 2, learningRate: 1e-2 })
+  const saved = join(scratch, 'large')
+  await model.save(saved)
+  const loaded = await loadAdapter(await open(folder), saved)
+  const entries = loaded.parameters['model.layers.0.mlp.down_proj.lift_indices'].data
+  expect(entries.length).toBeGreaterThanOrEqual(countOf(start))
+  const batch = few(0).next().value as Batch
+  const losses = await Promise.all([model, loaded].map((m) => evaluate(m, () => [batch])))
+  expect(losses[1].loss).toBe(losses[0].loss)
+})
+
+it('says that a run is over before its entries are chosen anew', async () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined)
+  await train(await lift(base, { ...some, refresh: 3 }), { steps: 4 })
+  expect(warn).not.toHaveBeenCalled()
+  await train(await lift(base, { ...some, refresh: 'never' }), { steps: 2 })
+  expect(warn).not.toHaveBeenCalled()
+  await train(await lift(base, { ...some, refresh: 4 }), { steps: 4 })
+  expect(warn.mock.calls).toEqual([[expect.stringMatching(/every 4 steps.*the run has 4/)]])
+  warn.mockRestore()
 })
 
 describe('refuses', () => {

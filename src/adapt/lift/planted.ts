@@ -1,6 +1,6 @@
 /** @file A matrix with a planted support, and how much of it a mask finds: part of LIFT's reproduction and of its test. */
 import { Stream } from '../../random/index.js'
-import { type MaskOptions, maskOf } from '../../sparse/mask.js'
+import { type MaskOptions, maskOf } from '../../sparse/index.js'
 
 export interface Planted {
   /** [side, side]: the planted part and noise. */
