@@ -1,15 +1,6 @@
 /** @file Which entries of a matrix a sparse tuner trains: what they are ranked by, and the greatest of them. */
 import { CheckpointError } from '../errors.js'
-import {
-  type Dense,
-  engineMatmul,
-  largestIndices,
-  type Matrix,
-  matrix,
-  multiply,
-  randomizedSvd,
-  svd,
-} from '../linalg/index.js'
+import { largestIndices, lowRankApproximation, type Matrix, matrix, multiply, svd } from '../linalg/index.js'
 import { keyOf, uniform } from '../random/index.js'
 
 /**
@@ -74,15 +65,10 @@ export const rankReduced = async (
   { filterRank: q, svd: kind, seed }: Pick<MaskOptions, 'filterRank' | 'svd' | 'seed'>,
 ): Promise<Float32Array | Float64Array> => {
   if (q >= Math.min(rows, columns)) return data
-  const { u, s, vt } =
-    kind === 'exact'
-      ? svd(matrix(rows, columns, data))
-      : await randomizedSvd({ rows, cols: columns, data }, q, { oversampling: q, seed })
-  const left = weighted(u, q, s)
-  const right = { rows: q, cols: columns, data: vt.data.subarray(0, q * columns) }
-  if (kind === 'exact') return multiply(left, right).data
-  const narrow = ({ data: wide, ...size }: Matrix): Dense => ({ ...size, data: Float32Array.from(wide) })
-  return (await engineMatmul()(narrow(left), narrow(right))).data
+  const w = { rows, cols: columns, data }
+  if (kind === 'randomized') return (await lowRankApproximation(w, q, { seed })).data
+  const { u, s, vt } = svd(matrix(rows, columns, data))
+  return multiply(weighted(u, q, s), { rows: q, cols: columns, data: vt.data.subarray(0, q * columns) }).data
 }
 
 /** The squared norm of each entry's row or column. */

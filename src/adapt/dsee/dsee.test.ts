@@ -6,13 +6,13 @@ import { countOf, gap, logitsOf } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { writeWideLlama } from '../../../test/tiny.js'
 import { type Checkpoint, open } from '../../checkpoint/index.js'
-import { largestIndices, matrix } from '../../linalg/index.js'
+import { largestIndices } from '../../linalg/index.js'
 import { architectureFor, type Model, openModel } from '../../models/index.js'
 import { keyOf, normal, Stream } from '../../random/index.js'
 import { sizeOf, toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit, type FitOptions } from '../../train/index.js'
 import { baseTensor } from '../../models/stored.js'
-import { sparsePart, omegaOf } from './omega.js'
+import { type OmegaKind, omegaOf, type OmegaOptions } from './omega.js'
 import { entryScores, masksOf, type Scored } from './pruning.js'
 import { type AdaptedModel, dsee, type DseeOptions, loadAdapter, lora, prunedNow, toLora } from '../index.js'
 
@@ -47,32 +47,49 @@ const spiked = (height: number, seed: number): { W: Float64Array; spikes: Set<nu
 }
 
 describe('the support of the free entries', () => {
-  const recall = (height: number, seed: number): number => {
+  const recall = async (height: number, seed: number, kind: OmegaKind): Promise<number> => {
     const { W, spikes } = spiked(height, seed)
-    const found = largestIndices(sparsePart(matrix(96, 96, W), keyOf(seed)).map(Math.abs), 64)
+    const w = { data: Float32Array.from(W), shape: [96, 96] }
+    const found = await omegaOf(w, 64, keyOf(seed), { kind })
     return found.filter((i) => spikes.has(i)).length / 64
   }
 
-  it('is the spikes of a low-rank matrix where they are high, but for one that an entry of it is as high as', () => {
+  it('is the spikes of a low-rank matrix, where magnitude alone misses some', async () => {
     for (const seed of [0, 1, 2, 3, 4]) {
-      expect(recall(10, seed)).toBeGreaterThanOrEqual(63 / 64)
-      expect(recall(5, seed)).toBeGreaterThanOrEqual(0.75)
+      expect(await recall(10, seed, 'decomposition')).toBeGreaterThanOrEqual(63 / 64)
+      const found = await recall(5, seed, 'decomposition')
+      expect(found).toBeGreaterThanOrEqual(0.95)
+      expect(found).toBeGreaterThan(await recall(5, seed, 'magnitude'))
     }
   })
 
-  it.each(['decomposition', 'magnitude', 'random'] as const)('by %s is N entries, each once', (kind) => {
-    const w = { data: noise(12 * 20, 'w'), shape: [12, 20] }
-    for (const count of [0, 1, 17, 240]) {
-      const found = omegaOf(kind, w, count, keyOf('key'))
-      expect(found).toHaveLength(count)
-      expect([...found]).toEqual([...new Set(found)].sort((a, b) => a - b))
-    }
+  it('depends on the threshold, the rounds and the growth of the decomposition', async () => {
+    const { W } = spiked(3, 0)
+    const w = { data: Float32Array.from(W), shape: [96, 96] }
+    const found = (options: Omit<OmegaOptions, 'kind'>) =>
+      omegaOf(w, 64, keyOf(0), { kind: 'decomposition', ...options })
+    const usual = [...(await found({}))]
+    expect([...(await found({ threshold: 0.25, rounds: 10, growth: 5 }))]).toEqual(usual)
+    for (const options of [{ threshold: 2 }, { rounds: 1 }, { growth: 1 }])
+      expect([...(await found(options))]).not.toEqual(usual)
   })
 
-  it('takes of equal entries the first', () => {
+  it.each(['decomposition', 'magnitude', 'random'] as const)(
+    'by %s is N entries, each once',
+    async (kind) => {
+      const w = { data: noise(12 * 20, 'w'), shape: [12, 20] }
+      for (const count of [0, 1, 17, 240]) {
+        const found = await omegaOf(w, count, keyOf('key'), { kind })
+        expect(found).toHaveLength(count)
+        expect([...found]).toEqual([...new Set(found)].sort((a, b) => a - b))
+      }
+    },
+  )
+
+  it('takes of equal entries the first', async () => {
     const w = { data: new Float32Array(16).fill(-2), shape: [4, 4] }
     for (const kind of ['decomposition', 'magnitude'] as const)
-      expect([...omegaOf(kind, w, 5, keyOf('key'))]).toEqual([0, 1, 2, 3, 4])
+      expect([...(await omegaOf(w, 5, keyOf('key'), { kind }))]).toEqual([0, 1, 2, 3, 4])
   })
 })
 

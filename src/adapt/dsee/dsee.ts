@@ -23,7 +23,7 @@ import {
   unitsLeft,
   zerosLost,
 } from './masks.js'
-import { omegaKinds, omegaOf, type OmegaKind } from './omega.js'
+import { omegaKinds, omegaOf, type OmegaKind, type OmegaOptions } from './omega.js'
 import { scoreKinds, type ScoreKind } from './pruning.js'
 import { normalWith, ones, zeros } from '../core/initial.js'
 import { requireRank, type Site, sitesOf, targetSites } from '../../models/sites.js'
@@ -48,9 +48,15 @@ export interface DseeOptions extends CommonOptions, PruningOptions {
   readonly alpha: number
   /** N of each updated matrix. Default 64. */
   readonly entries: number
-  /** How Ω is chosen. Default 'decomposition'. */
+  /** Choice of Ω. Default 'decomposition'. */
   readonly omega: OmegaKind
-  /** Of the update's input, in training. Default 0. */
+  /** Standard deviations of W below which an entry of the decomposition's rest is none. Default 0.25. */
+  readonly omegaThreshold: number
+  /** Rounds of the decomposition. Default 10. */
+  readonly omegaRounds: number
+  /** Rows by which its low-rank part grows after a round. Default 5. */
+  readonly omegaGrowth: number
+  /** Dropout probability on the update's input, in [0, 1). Default 0. */
   readonly dropout: number
   /** p: the share of the base's entries that single pruning removes. Default 0. */
   readonly sparsity: number
@@ -80,7 +86,7 @@ export interface DseeSettings {
   readonly entries: number
   readonly scale: number
   readonly dropout: number
-  readonly omega: OmegaKind
+  readonly omega: OmegaOptions
   /** It has S₁. */
   readonly masked: boolean
   /** How many heads or hidden channels enter it that may go; 0 for none. */
@@ -88,6 +94,7 @@ export interface DseeSettings {
 }
 
 const share = z.number().min(0).lt(1)
+const count = z.number().int().positive()
 const names = z.custom<readonly string[] | undefined>((x) => x === undefined || Array.isArray(x)).optional()
 
 const options: z.ZodObject = commonOptions.extend({
@@ -95,6 +102,13 @@ const options: z.ZodObject = commonOptions.extend({
   alpha: z.number().positive().default(16).describe('the update is scaled by alpha / rank'),
   entries: z.number().int().nonnegative().default(64).describe('free entries of each updated matrix'),
   omega: z.enum(omegaKinds).default('decomposition').describe('how the free entries are chosen'),
+  omegaThreshold: z
+    .number()
+    .positive()
+    .default(0.25)
+    .describe("standard deviations below which an entry of the decomposition's rest is none"),
+  omegaRounds: count.default(10).describe('rounds of the decomposition'),
+  omegaGrowth: count.default(5).describe("rows by which the decomposition's rank grows after a round"),
   dropout: share.default(0).describe("dropout on the update's input"),
   sparsity: share.default(0).describe("share of the base's entries to prune"),
   prune: moduleNames.default('all-linear').describe('modules that lose entries'),
@@ -158,7 +172,7 @@ const settings = (o: DseeOptions, site: Site): DseeSettings => {
     entries,
     scale: o.rank ? o.alpha / o.rank : 1,
     dropout: o.dropout,
-    omega: o.omega,
+    omega: { kind: o.omega, threshold: o.omegaThreshold, rounds: o.omegaRounds, growth: o.omegaGrowth },
     masked: o.masked?.includes(name) ?? false,
     units: losesUnits ? width / read.unit : 0,
   }
@@ -177,7 +191,7 @@ const parameters = (_: Site, s: DseeSettings): Named<ParameterSpec> => ({
       still: true,
       initial: async ({ weight, key }) => {
         const { data, shape } = await weight()
-        const omega = omegaOf(s.omega, { data: data as Float32Array, shape }, s.entries, key)
+        const omega = await omegaOf({ data: data as Float32Array, shape }, s.entries, key, s.omega)
         return value(omega, [s.entries], 'int32')
       },
     },
@@ -317,6 +331,9 @@ const spec: AdapterSpec<DseeOptions, DseeSettings> = {
     lora_dropout: o.dropout,
     entries: o.entries,
     omega: o.omega,
+    omega_threshold: o.omegaThreshold,
+    omega_rounds: o.omegaRounds,
+    omega_growth: o.omegaGrowth,
     sparsity: o.sparsity,
     prune: typeof o.prune === 'object' ? [...o.prune] : o.prune,
     threshold: o.threshold,
@@ -328,10 +345,14 @@ const spec: AdapterSpec<DseeOptions, DseeSettings> = {
     masked: o.masked ? [...o.masked] : null,
   }),
   fromPeft({ r, lora_alpha: alpha, lora_dropout: dropout, prune_at: pruneAt, ...json }: JsonObject) {
+    const { omega_threshold: omegaThreshold, omega_rounds: omegaRounds, omega_growth: omegaGrowth } = json
     const { entries, omega, sparsity, prune, threshold, heads, hidden, score, updated, masked } = json
     const given = { rank: r, alpha, dropout, pruneAt, entries, omega, sparsity, prune, threshold, heads }
     const rest = { hidden, score, updated: updated ?? undefined, masked: masked ?? undefined }
-    return { ...given, ...rest } as unknown as Omit<DseeOptions, keyof CommonOptions>
+    return { ...given, ...rest, omegaThreshold, omegaRounds, omegaGrowth } as unknown as Omit<
+      DseeOptions,
+      keyof CommonOptions
+    >
   },
   ignoredKeys: [],
 }
