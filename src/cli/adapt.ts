@@ -51,8 +51,9 @@ const memberOf = (method: AdapterMethod<never>): Action => {
   return action({
     name: id,
     summary: title,
-    arguments: [{ name: 'base', summary: 'folder or hub id of the model to adapt' }],
+    arguments: [{ name: 'base', summary: 'folder or hub id of the model to adapt', names: 'model' }],
     config: true,
+    keepsRun: true,
     examples: [
       `${call} --out adapters/first`,
       `${call} --targets all-linear --epochs 3 --eval-split 0.05 --out adapters/first`,
@@ -68,9 +69,11 @@ const memberOf = (method: AdapterMethod<never>): Action => {
         import('../text/index.js'),
         import('./training.js'),
       ])
-      await using checkpoint = await open(base)
       // The method's schema is extended by the training's, which types cannot follow.
       const settings = options as unknown as Training['options']
+      training.checkTraining(settings)
+      await using checkpoint = await open(base)
+      training.checkCausalCheckpoint(checkpoint)
       const tokenizer = await openTokenizer(checkpoint.folder)
       const data = await training.openRunData(settings, context)
       const own = Object.entries(options).filter(([key]) => key in method.options.shape)

@@ -22,8 +22,9 @@ const defaultMethods = ['full', 'lora', 'ia3', 'vera', 'mos', 's2ft']
 export const compare: Action = action({
   name: 'compare',
   summary: 'train several methods at one budget of numbers, and compare what they give and cost',
-  arguments: [{ name: 'base', summary: 'folder or hub id of the model to adapt' }],
+  arguments: [{ name: 'base', summary: 'folder or hub id of the model to adapt', names: 'model' }],
   config: true,
+  keepsRun: true,
   examples: [
     'weft adapt compare models/SmolLM2-135M --data train.jsonl --methods full,lora,mos,s2ft --budget 0.5%',
     'weft adapt compare models/SmolLM2-135M --data train.jsonl --base-data old.jsonl --rates 0.0003,0.001',
@@ -53,6 +54,7 @@ export const compare: Action = action({
       }),
       baseData: flag(z.string().optional(), "JSONL file of the base's own data: what is forgotten of it", {
         value: 'FILE',
+        names: 'input',
       }),
       ...{ steps, epochs, schedule, batch, length, evalSplit, evalData },
       seed: common.seed,
@@ -63,20 +65,23 @@ export const compare: Action = action({
     })
   },
   run: async ({ arguments: { base }, options }, context) => {
-    const { checkOutput } = await import('./output.js')
     const { recordRun } = await import('../runs/index.js')
     const { out, resume, force, ...config } = options
-    if (out !== undefined) await checkOutput(out, { force, resume })
-    else if (resume) await refuse('--resume needs the folder of the comparison: --out DIR')
+    if (out === undefined && resume) await refuse('--resume needs the folder of the comparison: --out DIR')
     if (config.evalData !== undefined && config.evalSplit !== undefined)
       await refuse('--eval-data and --eval-split exclude each other')
     const budget = await planned(base, config)
     const start = { command: 'adapt', subject: 'compare', config: { base, ...config }, seed: config.seed }
     const work = (run: Run): Promise<AdapterComparison> =>
       compareInto(run, { base, ...options, ...budget }, context)
-    const result = await recordRun(context.home, { ...start, folder: out, resume }, work, {
-      signal: context.signal,
-    })
+    const result = await recordRun(
+      context.home,
+      { ...start, folder: out, resume, replace: force && !resume },
+      work,
+      {
+        signal: context.signal,
+      },
+    )
     context.result(result, page)
   },
 })

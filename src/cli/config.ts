@@ -102,6 +102,12 @@ const expectations = (issue: core.$ZodIssue): string => {
   return text.replace(/^expected /i, '').replace(/, received .*$/, '')
 }
 
+/** Words that name the nearest of many values, where one of them was expected. */
+const nearestOf = (issue: core.$ZodIssue, value: unknown): string =>
+  issue.code === 'invalid_value' && issue.values.length > 3 && typeof value === 'string'
+    ? `. Nearest: ${nearest(value, issue.values.map(String), 2).join(', ')}`
+    : ''
+
 /** Checks `data` and gives it back typed, defaults filled in. `place` says where the value at a path was written. */
 export const check = <T extends ZodType>(schema: T, data: unknown, place: Place): Infer<T> => {
   const [stranger] = unknownKeys(schema, data)
@@ -115,7 +121,8 @@ export const check = <T extends ZodType>(schema: T, data: unknown, place: Place)
   if (outcome.success) return outcome.data as Infer<T>
   const lines = outcome.error.issues.map((issue) => {
     const path = issue.path as Path
-    return `${place(path)}: expected ${expectations(issue)}, found ${found(valueAt(data, path))}`
+    const value = valueAt(data, path)
+    return `${place(path)}: expected ${expectations(issue)}, found ${found(value)}${nearestOf(issue, value)}`
   })
   throw new UsageError('BadValue', lines.join('\n  '))
 }

@@ -19,7 +19,9 @@ export const evaluation: Verb = {
   ...action({
     name: 'eval',
     summary: 'loss and perplexity on a JSONL file; accuracy on multiple choice; speed and memory',
-    arguments: [{ name: 'model', summary: 'folder or hub id of a model, or folder of an adapter' }],
+    arguments: [
+      { name: 'model', summary: 'folder or hub id of a model, or folder of an adapter', names: 'model' },
+    ],
     examples: [
       'weft eval models/SmolLM2-135M --data test.jsonl',
       'weft eval models/SmolLM2-135M --adapter adapters/first --data test.jsonl --json',
@@ -29,27 +31,31 @@ export const evaluation: Verb = {
       const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
       const count = z.number().int().positive()
       return z.object({
-        data: flag(z.string().min(1), 'JSONL file to evaluate on', { short: 'd', value: 'FILE' }),
+        data: flag(z.string().min(1), 'JSONL file to evaluate on', {
+          short: 'd',
+          value: 'FILE',
+          names: 'input',
+        }),
         adapter: flag(z.string().optional(), 'folder of an adapter to put on the model', { value: 'DIR' }),
         batch: flag(count.default(8), 'rows in a batch', { short: 'b' }),
         batches: flag(count.optional(), 'at most so many batches (all)'),
         length: flag(count.optional(), "longest row in tokens (512, or the model's own limit)"),
         packing: flag(z.boolean().default(false), 'lay documents end to end instead of padding each'),
         skipMalformed: flag(z.boolean().default(false), 'leave out lines that are no record'),
-        anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own'),
+        anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
+          when: [{ adapter: 'given' }],
+        }),
         device: common.device,
         threads: common.threads,
       })
     },
     run: async ({ arguments: { model: folder }, options }, context) => {
-      const [{ openForUse }, { checkCausal, openData }, { peakMemory, useEngine }, { evaluate }] =
-        await Promise.all([
-          import('./open-model.js'),
-          import('./training.js'),
-          import('./engine.js'),
-          import('../train/index.js'),
-        ])
-      useEngine(options)
+      const [{ openForUse }, { checkCausal, openData }, { peakMemory }, { evaluate }] = await Promise.all([
+        import('./open-model.js'),
+        import('./training.js'),
+        import('./engine.js'),
+        import('../train/index.js'),
+      ])
       const { data: file, adapter, batch, batches, length, packing } = options
       const { model, checkpoint } = await openForUse(folder, options, context)
       await using _open = checkpoint

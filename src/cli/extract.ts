@@ -11,8 +11,12 @@ export const extract: Verb = {
     name: 'extract',
     summary: 'take the low-rank difference of two checkpoints as a LoRA adapter',
     arguments: [
-      { name: 'base', summary: 'folder or hub id of the base model, on which the adapter will stand' },
-      { name: 'tuned', summary: 'folder or hub id of the same model after its tuning' },
+      {
+        name: 'base',
+        summary: 'folder or hub id of the base model, on which the adapter will stand',
+        names: 'model',
+      },
+      { name: 'tuned', summary: 'folder or hub id of the same model after its tuning', names: 'model' },
     ],
     examples: [
       'weft extract models/base models/tuned --rank 16 --out adapters/tuned',
@@ -54,21 +58,17 @@ export const extract: Verb = {
       })
     },
     run: async ({ arguments: { base, tuned }, options }, context) => {
-      const [{ mkdtemp, rm, writeFile }, { tmpdir }, { join }, { useEngine }, { checkOutput, saveInto }] =
-        await Promise.all([
-          import('node:fs/promises'),
-          import('node:os'),
-          import('node:path'),
-          import('./engine.js'),
-          import('./output.js'),
-        ])
+      const [{ mkdtemp, rm, writeFile }, { tmpdir }, { join }, { saveInto }] = await Promise.all([
+        import('node:fs/promises'),
+        import('node:os'),
+        import('node:path'),
+        import('./output.js'),
+      ])
       const [{ extract, planExtraction }, { openSource }] = await Promise.all([
         import('../merge/index.js'),
         import('../merge/core/recipe/sources.js'),
       ])
-      useEngine(options)
-      const { out, force, rank, energy } = options
-      await checkOutput(out, { force })
+      const { out, rank, energy } = options
       const work = await mkdtemp(join(tmpdir(), 'weft-extract-'))
       try {
         await using ours = await openSource(base, { work })

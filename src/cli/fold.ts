@@ -10,7 +10,7 @@ export const fold: Verb = {
     name: 'fold',
     summary: 'merge an adapter into its base model: a plain checkpoint that needs no adapter',
     arguments: [
-      { name: 'base', summary: 'folder or hub id of the base model' },
+      { name: 'base', summary: 'folder or hub id of the base model', names: 'model' },
       { name: 'adapter', summary: 'folder of the adapter' },
     ],
     examples: [
@@ -19,12 +19,12 @@ export const fold: Verb = {
       'weft fold models/SmolLM2-135M adapters/shards --as lora --out adapters/plain',
     ],
     options: async () => {
-      const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
+      const [{ z }, { common, flag, onlyWhen }] = await Promise.all([import('zod'), import('./options.js')])
       return z.object({
         out: common.out,
         as: flag(z.enum(['model', 'lora']).default('model'), 'write a checkpoint, or a LoRA that PEFT loads'),
         task: flag(z.number().int().nonnegative().optional(), 'of an adapter with several tasks: which one'),
-        maxShardSize: common.maxShardSize,
+        maxShardSize: onlyWhen(common.maxShardSize, [{ as: ['model'] }]),
         dryRun: common.dryRun,
         force: common.force,
         anyBase: flag(z.boolean().default(false), 'fold also into another base than its own'),
@@ -33,16 +33,12 @@ export const fold: Verb = {
       })
     },
     run: async ({ arguments: { base, adapter }, options }, context) => {
-      const [{ exportLora, loadAdapter, fold }, { open }, { useEngine }, { checkOutput, saveInto }] =
-        await Promise.all([
-          import('../adapt/index.js'),
-          import('../checkpoint/index.js'),
-          import('./engine.js'),
-          import('./output.js'),
-        ])
-      useEngine(options)
-      const { out, force, anyBase, maxShardSize, task } = options
-      await checkOutput(out, { force })
+      const [{ exportLora, loadAdapter, fold }, { open }, { saveInto }] = await Promise.all([
+        import('../adapt/index.js'),
+        import('../checkpoint/index.js'),
+        import('./output.js'),
+      ])
+      const { out, anyBase, maxShardSize, task } = options
       await using checkpoint = await open(base)
       const replace = task === undefined ? undefined : { task }
       const model = await loadAdapter(checkpoint, adapter, {

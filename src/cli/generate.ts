@@ -10,7 +10,9 @@ export const generate: Verb = {
   ...action({
     name: 'generate',
     summary: 'continue a prompt, or answer it where the model has a chat template',
-    arguments: [{ name: 'model', summary: 'folder or hub id of a model, or folder of an adapter' }],
+    arguments: [
+      { name: 'model', summary: 'folder or hub id of a model, or folder of an adapter', names: 'model' },
+    ],
     examples: [
       "weft generate models/SmolLM2-135M --prompt 'Once upon'",
       "weft generate models/SmolLM2-135M --adapter adapters/first --prompt 'Once upon' --temperature 0.8 --top-p 0.9",
@@ -19,6 +21,7 @@ export const generate: Verb = {
     options: async () => {
       const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
       const count = z.number().int().positive()
+      const drawing = [{ temperature: { not: [0] } }]
       return z.object({
         prompt: flag(z.string(), 'text to begin with; - reads standard input', { short: 'p', value: 'TEXT' }),
         adapter: flag(z.string().optional(), 'folder of an adapter to put on the model', { value: 'DIR' }),
@@ -28,27 +31,32 @@ export const generate: Verb = {
           '0: always the likeliest token (0, or 1 with --top-k or --top-p)',
           { short: 't' },
         ),
-        topK: flag(count.optional(), 'draw from the k likeliest tokens'),
-        topP: flag(z.number().gt(0).max(1).optional(), 'draw from the likeliest that have this share'),
+        topK: flag(count.optional(), 'draw from the k likeliest tokens', { when: drawing }),
+        topP: flag(z.number().gt(0).max(1).optional(), 'draw from the likeliest that have this share', {
+          when: drawing,
+        }),
         stop: flag(z.array(z.string().min(1)).default([]), 'text that ends the answer; may be repeated', {
           value: 'TEXT',
         }),
         chat: flag(z.boolean().default(true), 'continue the text as it is, without the chat template'),
-        system: flag(z.string().optional(), 'system message before a chat prompt', { value: 'TEXT' }),
+        system: flag(z.string().optional(), 'system message before a chat prompt', {
+          value: 'TEXT',
+          when: [{ chat: [true] }],
+        }),
         seed: common.seed,
-        anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own'),
+        anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
+          when: [{ adapter: 'given' }],
+        }),
         device: common.device,
         threads: common.threads,
       })
     },
     run: async ({ arguments: { model: folder }, options }, context) => {
-      const [{ openForUse }, { useEngine }, { generate }, { openTokenizer }] = await Promise.all([
+      const [{ openForUse }, { generate }, { openTokenizer }] = await Promise.all([
         import('./open-model.js'),
-        import('./engine.js'),
         import('../train/index.js'),
         import('../text/index.js'),
       ])
-      useEngine(options)
       const { signal, stdout, json } = context
       const { model, checkpoint } = await openForUse(folder, options, context)
       await using _open = checkpoint

@@ -35,7 +35,11 @@ export const inspect: Verb = {
     name: 'inspect',
     summary: 'show architecture, parameters, dtypes, modules and tensors of a checkpoint',
     arguments: [
-      { name: 'model', summary: 'a Hugging Face folder, a .safetensors file, or a hub id in the cache' },
+      {
+        name: 'model',
+        summary: 'a Hugging Face folder, a .safetensors file, or a hub id in the cache',
+        names: 'model',
+      },
     ],
     examples: [
       'weft inspect models/SmolLM2-135M',

@@ -33,6 +33,7 @@ export const lab: Verb = {
         jobs: flag(z.number().int().positive().default(1), 'reproductions at once', { value: 'N' }),
         url: flag(z.url().optional(), 'where people reach the lab; mails and feeds link there'),
         digestHour: flag(z.number().int().min(0).max(23).default(7), 'hour at which the digest is mailed', {
+          when: [{ smtpUrl: 'given' }],
           value: 'HOUR',
         }),
         databaseUrl: flag(z.string().optional(), 'a PostgreSQL server as index instead of the embedded one', {
@@ -43,7 +44,11 @@ export const lab: Verb = {
           env: 'SMTP_URL',
           value: 'URL',
         }),
-        from: flag(z.string().optional(), 'sender of the mails', { env: 'SMTP_FROM', value: 'ADDRESS' }),
+        from: flag(z.string().optional(), 'sender of the mails', {
+          env: 'SMTP_FROM',
+          value: 'ADDRESS',
+          when: [{ smtpUrl: 'given' }],
+        }),
       })
     },
     run: async ({ options }, context) => {

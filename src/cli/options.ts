@@ -16,10 +16,14 @@ import type {
 } from 'zod'
 import { check } from './config.js'
 import type { ConfigFile, Place } from './config.js'
-import { definition, flag, shapeOf, size, styleOf, unwrap } from './schema.js'
+import { type Choice, definition, flag, shapeOf, size, styleOf, unwrap } from './schema.js'
 import type { Environment } from './verb.js'
 
 export { flag, size }
+
+/** The option, taken by these choices alone; everything else about it as it was. */
+export const onlyWhen = <T extends ZodType>(schema: T, when: readonly Choice[]): T =>
+  schema.meta({ ...styleOf(schema), when })
 
 type OneOf<T extends string> = ZodEnum<{ [K in T]: K }>
 
@@ -39,7 +43,7 @@ export interface CommonOptions {
 
 /** Options that many verbs share, spelled and described once. */
 export const common: CommonOptions = {
-  out: flag(z.string().min(1), 'folder to write', { short: 'o', value: 'DIR' }),
+  out: flag(z.string().min(1), 'folder to write', { short: 'o', value: 'DIR', names: 'output' }),
   threads: flag(z.number().int().positive().optional(), 'processor threads to use (all cores)', {
     short: 'j',
     env: 'WEFT_THREADS',
@@ -169,16 +173,24 @@ const entries = (text: string): string[] => {
 const pieces = (text: string): string[] =>
   /^[\w./:+-]+(,[\w./:+-]+)+$/.test(text) ? text.split(',') : [text]
 
+/** The options of one call. */
+export interface Resolved {
+  /** Values by key, checked, defaults filled in. */
+  readonly options: Record<string, unknown>
+  /** Where each value that was asked for was asked: `--rank`, or the place in the config file. A default is not asked for. */
+  readonly given: ReadonlyMap<string, string>
+}
+
 /**
- * The options of one call, checked, defaults filled in. `flags` holds the text of the flags given, by key.
- * Throws UsageError naming the flag, the variable, or the config file's line and column.
+ * The options of one call, from the text of the flags given (by key), the environment and the config file. Throws
+ * UsageError naming the flag, the variable, or the config file's line and column.
  */
 export const resolveOptions = (
   schema: ZodObject,
   flags: Record<string, unknown>,
   env: Environment,
   config?: ConfigFile,
-): object => {
+): Resolved => {
   const shape = shapeOf(schema)
   const sources = new Map<string, string>()
   const data: Record<string, unknown> = config ? { ...asMap(config) } : {}
@@ -195,8 +207,16 @@ export const resolveOptions = (
     const written = config && Object.hasOwn((config.data ?? {}) as object, key)
     return sources.get(key) ?? (written ? config.place(path, part) : `--${kebab(key)}`)
   }
-  return check(schema, data, place) as object
+  const options = check(schema, data, place) as Record<string, unknown>
+  const given = Object.keys(data).filter(
+    (key) => flags[key] !== undefined || (config && !isDefault(shape[key], options[key])),
+  )
+  return { options, given: new Map(given.map((key) => [key, place([key], 'key')])) }
 }
+
+/** A saved config file names every option; one at its default says nothing. */
+const isDefault = (schema: ZodType, value: unknown): boolean =>
+  JSON.stringify(unwrap(schema).fallback) === JSON.stringify(value)
 
 const asMap = (config: ConfigFile): Record<string, unknown> =>
   check(z.record(z.string(), z.unknown()), config.data ?? {}, config.place)

@@ -12,16 +12,27 @@ export interface OutputOptions {
 const isFolder = async (path: string): Promise<boolean | undefined> =>
   (await stat(path).catch(() => undefined))?.isDirectory()
 
-/** The nearest folder around `path` that exists. Throws UsageError where a file stands in its way. */
-const existing = async (path: string, out: string): Promise<string> => {
+/** The nearest folder around `path` that exists. Throws UsageError, which begins with `what`, where a file stands in its way. */
+const existing = async (path: string, what: string): Promise<string> => {
   const there = await stat(path).then(
     (found) => found.isDirectory(),
     (error: NodeJS.ErrnoException) => (error.code === 'ENOTDIR' ? undefined : null),
   )
   if (there === true) return path
   if (there === false)
-    throw new UsageError('BadOutput', `--out ${out}: ${path} is a file; expected a folder or a new name`)
-  return existing(dirname(path), out)
+    throw new UsageError('BadOutput', `${what}: ${path} is a file; expected a folder or a new name`)
+  return existing(dirname(path), what)
+}
+
+/**
+ * Checks that the folder `path` can be written, or made where it is not there yet. Nothing is made. Throws UsageError,
+ * which begins with `what`.
+ */
+export const checkFolder = async (path: string, what: string): Promise<void> => {
+  const parent = await existing(resolve(path), what)
+  await access(parent, constants.W_OK).catch((cause: Error) => {
+    throw new UsageError('BadOutput', `${what}: ${parent} cannot be written: ${cause.message}`, { cause })
+  })
 }
 
 /**
@@ -29,12 +40,7 @@ const existing = async (path: string, out: string): Promise<string> => {
  * is made. Throws UsageError.
  */
 export const checkOutput = async (out: string, { force, resume }: OutputOptions): Promise<void> => {
-  const parent = await existing(resolve(out), out)
-  await access(parent, constants.W_OK).catch((cause: Error) => {
-    throw new UsageError('BadOutput', `--out ${out}: ${parent} cannot be written: ${cause.message}`, {
-      cause,
-    })
-  })
+  await checkFolder(out, `--out ${out}`)
   if (force || resume || !(await isFolder(out))) return
   const [first] = await readdir(out)
   if (first !== undefined)

@@ -14,22 +14,35 @@ const states: [PaperState, ...PaperState[]] = ['planned', 'works', 'short', 'bas
 
 const optionsOf = async () => {
   const [{ z }, { flag }] = await Promise.all([import('zod'), import('./options.js')])
+  const listing = [{ query: { not: ['sync'] } }]
+  const syncing = [{ query: ['sync'] }]
   return z.object({
-    family: flag(z.string().optional(), 'only papers of this family', { value: 'NAME' }),
-    state: flag(z.enum(states).optional(), 'only papers in this state'),
+    family: flag(z.string().optional(), 'only papers of this family', { value: 'NAME', when: listing }),
+    state: flag(z.enum(states).optional(), 'only papers in this state', { when: listing }),
     limit: flag(z.number().int().positive().optional(), 'at most so many (all; 10 for a search)', {
       value: 'N',
+      when: listing,
     }),
     embedder: flag(z.string().optional(), 'a BERT sentence-embedding checkpoint to search with', {
       value: 'DIR',
+      when: [{ query: { not: ['sync', undefined] } }],
     }),
-    days: flag(z.number().int().positive().default(2), 'sync: how many days back', { value: 'N' }),
-    arxivUrl: flag(z.url().optional(), "sync: arXiv's API", { env: 'WEFT_ARXIV_URL', value: 'URL' }),
+    days: flag(z.number().int().positive().default(2), 'sync: how many days back', {
+      value: 'N',
+      when: syncing,
+    }),
+    arxivUrl: flag(z.url().optional(), "sync: arXiv's API", {
+      env: 'WEFT_ARXIV_URL',
+      value: 'URL',
+      when: syncing,
+    }),
     dailyUrl: flag(z.url().optional(), 'sync: a daily-papers API', {
       env: 'WEFT_DAILY_PAPERS_URL',
+      when: syncing,
       value: 'URL',
     }),
     category: flag(z.array(z.string()).default(['cs.LG', 'cs.CL']), "sync: arXiv's categories", {
+      when: syncing,
       value: 'NAMES',
     }),
   })

@@ -8,6 +8,7 @@ import { UsageError, WeftError, exitCodes, nearest } from '../errors.js'
 import type { ZodObject } from 'zod'
 import { contextOf } from './context.js'
 import type { World } from './context.js'
+import type { Resolved } from './options.js'
 import type { Action, Environment, Family, Verb } from './verb.js'
 import { verbs as allVerbs } from './verbs.js'
 
@@ -83,7 +84,7 @@ const build = async (argv: string[], world: World, verbs: readonly Verb[]): Prom
     command.helpGroup(`${verb.group}:`)
     if (verb.name !== named[0]) continue
     if ('members' in verb && named.length === 1) argv.push('--help')
-    await complete(command, verb, named[1], world)
+    await complete(command, verb, argv, world)
   }
   // Set last, since commands inherit it: the first page is about verbs.
   program.configureHelp({ visibleOptions: () => [] })
@@ -124,8 +125,6 @@ const prepare = (command: Command, world: World): void => {
 const addCommand = (parent: Command, definition: Action | Family, world: World): Command => {
   const command = parent.command(definition.name).description(definition.summary)
   prepare(command, world)
-  const examples = definition.examples.map((example) => `  ${example}`).join('\n')
-  command.addHelpText('after', `\nExamples:\n${examples}`)
   if ('members' in definition) return command.usage(`<${definition.noun}> [arguments] [options]`)
   for (const { name, summary, optional, many } of definition.arguments) {
     const shape = many ? `${name}...` : name
@@ -146,20 +145,29 @@ const addCommonFlags = (command: Command): void => {
   for (const option of flags) command.addOption(option.helpGroup('Common options:'))
 }
 
-/** Gives a named command its members or its flags, and what it does. */
+/** Examples stand last on a help page. */
+const addExamples = (command: Command, { examples }: Action | Family): void =>
+  void command.addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`)
+
+/** The words behind the first that is `name`. */
+const behind = (argv: readonly string[], name: string): string[] => argv.slice(argv.indexOf(name) + 1)
+
+/** Gives a command that `argv` names its members or its flags, and what it does. */
 const complete = async (
   command: Command,
   verb: Action | Family,
-  noun: string | undefined,
+  argv: readonly string[],
   world: World,
 ): Promise<void> => {
+  const words = behind(argv, verb.name)
   if ('members' in verb) {
     addCommonFlags(command)
+    const noun = words.find((word) => !word.startsWith('-'))
     for (const member of await verb.members()) {
       const child = addCommand(command, member, world)
-      if (member.name === noun) await complete(child, member, undefined, world)
+      if (member.name === noun) await complete(child, member, words, world)
     }
-    return
+    return addExamples(command, verb)
   }
   const schema = await verb.options?.()
   if (schema) {
@@ -171,6 +179,11 @@ const complete = async (
       )
   }
   addCommonFlags(command)
+  if (schema) {
+    const { completeHelp } = await import('./help.js')
+    await completeHelp(command, verb, schema, words, world.env)
+  }
+  addExamples(command, verb)
   command.action(() => perform(command, verb, schema, world))
 }
 
@@ -207,19 +220,28 @@ const fullName = (command: Command): string =>
 
 const perform = async (
   command: Command,
-  verb: Action,
+  action: Action,
   schema: ZodObject | undefined,
   world: World,
 ): Promise<void> => {
-  const names = verb.arguments.map(({ name }) => name)
-  const given = Object.fromEntries(
-    command.processedArgs.map((value, i) => [names[i], value as string | string[]]),
+  const names = action.arguments.map(({ name }) => name)
+  const words = Object.fromEntries(
+    command.processedArgs.map((value, i) => [names[i], value as string | string[] | undefined]),
   )
   const flags = command.optsWithGlobals<Record<string, unknown>>()
-  const options = schema ? await readOptions(schema, flags, given.config ?? flags.config, world.env) : {}
   const { context, finish } = contextOf(flags, world)
   try {
-    await verb.run({ arguments: given, options }, context)
+    const resolved = schema && (await readOptions(schema, flags, words.config ?? flags.config, world.env))
+    if (schema && resolved) {
+      const [{ refuseUnwanted }, { preflight }] = await Promise.all([
+        import('./choice.js'),
+        import('./preflight.js'),
+      ])
+      const firsts = Object.entries(words).map(([name, word]) => [name, [word].flat()[0]])
+      refuseUnwanted(schema, resolved, Object.fromEntries(firsts), fullName(command))
+      await preflight({ action, schema, options: resolved.options, words, home: context.home })
+    }
+    await action.run({ arguments: words, options: resolved?.options ?? {} }, context)
   } finally {
     finish()
   }
@@ -230,7 +252,7 @@ const readOptions = async (
   flags: Record<string, unknown>,
   file: unknown,
   env: Environment,
-): Promise<object> => {
+): Promise<Resolved> => {
   const { resolveOptions, kebab } = await import('./options.js')
   const { readConfig } = await import('./config.js')
   const byKey = Object.keys(schema.shape).map((key) => [

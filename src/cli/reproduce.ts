@@ -20,6 +20,7 @@ export const reproduce: Verb = {
     name: 'reproduce',
     summary: "run a paper's experiment at small scale and judge its claims",
     arguments: [{ name: 'papers', summary: 'ids of papers: weft papers lists them', many: true }],
+    keepsRun: true,
     examples: [
       'weft reproduce lora --quick',
       'weft reproduce mos lift --seeds 5',
@@ -38,20 +39,17 @@ export const reproduce: Verb = {
         out: flag(common.out.optional(), 'folder of the run; for a single paper', {
           short: 'o',
           value: 'DIR',
+          names: 'output',
         }),
         device: common.device,
         threads: common.threads,
       })
     },
     run: async ({ arguments: { papers: ids }, options }, context) => {
-      const { quick, seeds, out, ...engine } = options
-      const [library, { useEngine }] = await Promise.all([
-        import('../catalogue/index.js'),
-        import('./engine.js'),
-      ])
+      const { quick, seeds, out } = options
+      const library = await import('../catalogue/index.js')
       if (out !== undefined && ids.length > 1)
         throw new UsageError('BadUsage', `--out ${out} is one folder, but ${ids.length} papers are named`)
-      useEngine(engine)
       const entries = await library.catalogue()
       const experiments = await Promise.all(
         ids.map((id) => library.experimentOf(library.findPaper(entries, id))),

@@ -8,21 +8,33 @@ import { action } from './verb.js'
 import type { Context, Verb } from './verb.js'
 
 const optionsOf = async () => {
-  const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
+  const [{ z }, { common, flag, onlyWhen }] = await Promise.all([import('zod'), import('./options.js')])
+  const choosing = [{ words: [undefined, 'prune'] }]
+  const pruning = [{ words: ['prune'] }]
   const status = z.enum(['running', 'finished', 'failed', 'cancelled', 'interrupted'])
   return z.object({
-    status: flag(z.array(status).optional(), 'only runs in these states', { value: 'STATES' }),
-    command: flag(z.string().optional(), 'only runs of this verb', { value: 'VERB' }),
-    limit: flag(z.number().int().positive().default(20), 'list: at most so many', { value: 'N' }),
+    status: flag(z.array(status).optional(), 'only runs in these states', {
+      value: 'STATES',
+      when: choosing,
+    }),
+    command: flag(z.string().optional(), 'only runs of this verb', { value: 'VERB', when: choosing }),
+    limit: flag(z.number().int().positive().default(20), 'list: at most so many', {
+      value: 'N',
+      when: [{ words: 'absent' }],
+    }),
     before: flag(
       z.string().optional(),
       'prune: only runs begun before this date, or so long ago (30d, 12h)',
       {
         value: 'WHEN',
+        when: pruning,
       },
     ),
-    keep: flag(z.number().int().nonnegative().optional(), 'prune: the newest of them stay', { value: 'N' }),
-    dryRun: common.dryRun,
+    keep: flag(z.number().int().nonnegative().optional(), 'prune: the newest of them stay', {
+      value: 'N',
+      when: pruning,
+    }),
+    dryRun: onlyWhen(common.dryRun, pruning),
   })
 }
 type Options = Awaited<ReturnType<typeof optionsOf>>['_output']

@@ -2,14 +2,27 @@
 import { z } from 'zod'
 import type { ZodObject, ZodType } from 'zod'
 
-/** How an option looks as a flag; given with `flag`. */
+/** Values that a choice may have: one of a list, any but those of a list, some value, or none. */
+export type Chosen = readonly unknown[] | { readonly not: readonly unknown[] } | 'given' | 'absent'
+
+/**
+ * A choice that takes an option: every option or argument named here has one of its values. An argument of several
+ * words stands for its first.
+ */
+export type Choice = Readonly<Record<string, Chosen>>
+
+/** How an option looks as a flag and what it needs; given with `flag`. */
 export interface FlagStyle {
-  /** `o` for `-o`, `lr` for `--lr`. */
+  /** Short name: `o` for `-o`, `lr` for `--lr`. */
   short?: string
-  /** The environment variable that gives it when no flag does. */
+  /** Environment variable that gives it when no flag does. */
   env?: string
-  /** What the help calls its value: `DIR`, `N`, `SIZE`. */
+  /** Name of its value in the help: `DIR`, `N`, `SIZE`. */
   value?: string
+  /** Choices of which any takes the option. Where none is made, the option is refused. Default: all take it. */
+  when?: readonly Choice[]
+  /** Kind of file that it names: the program checks `input` and `output` before the verb runs. */
+  names?: 'input' | 'output'
 }
 
 /** Describes an option for the help page and says how it looks as a flag. Call it last, around defaults. */

@@ -1,5 +1,4 @@
 /** @file `weft start`: the main job on an embedded default, and what to try next. */
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Run } from '../runs/index.js'
 import type { MainJob, Sample } from './main-job.js'
@@ -27,19 +26,16 @@ export const start: Verb = {
       })
     },
     run: async ({ options }, context) => {
-      const [{ useEngine }, { checkOutput }, { mainJob }, { recordRun, runFiles }] = await Promise.all([
-        import('./engine.js'),
+      const [{ checkOutput }, { mainJob }, { recordRun }] = await Promise.all([
         import('./output.js'),
         import('./main-job.js'),
         import('../runs/index.js'),
       ])
-      useEngine(options)
       const out = options.out ?? join(context.home, 'start')
       // The default folder holds nothing but what an earlier start wrote under the same names.
       await checkOutput(out, { force: options.force || options.out === undefined })
       const { progress, signal, info: say, env } = context
       const { seed, quick } = options
-      for (const file of [runFiles.record, runFiles.metrics]) await rm(join(out, file), { force: true })
       const work = (run: Run): Promise<MainJob> =>
         mainJob(out, {
           seed,
@@ -49,7 +45,14 @@ export const start: Verb = {
           say,
           log: (series, step, v) => run.log(v, { series, step }),
         })
-      const about = { command: 'start', subject: 'stories', config: { seed, quick }, seed, folder: out }
+      const about = {
+        command: 'start',
+        subject: 'stories',
+        config: { seed, quick },
+        seed,
+        folder: out,
+        replace: true,
+      }
       const job = await recordRun(context.home, about, work, { signal })
       context.result(job, () => page(job, env.npm_lifecycle_event === 'start' ? 'npx weft' : 'weft'))
     },

@@ -100,7 +100,7 @@ const wrong: [string, string[], number, RegExp][] = [
   ['an unknown schedule', ['--schedule', 'cosine'], 2, /^BadValue: --schedule: expected one of/],
   ['a share of the data beyond all', ['--eval-split', '1.5'], 2, /^BadValue: --eval-split/],
   ['two ways to evaluate', ['--eval-split', '0.5', '--eval-data', 'DATA'], 2, /^BadUsage: .*exclude/],
-  ['patience without evaluation', ['--patience', '2'], 2, /^BadUsage: --patience/],
+  ['patience without evaluation', ['--patience', '2'], 2, /^UnwantedOption: --patience: .*--eval-split/s],
   ['rows beyond the positions', ['--length', '1000'], 2, /^TooLong: /],
   ['an unknown flag', ['--learning-rat', '1'], 2, /^UnknownFlag: .*\n {2}Nearest: --learning-rate/],
   ['resuming nothing in particular', ['--resume'], 2, /^BadUsage: --resume/],

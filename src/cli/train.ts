@@ -8,6 +8,7 @@ export const train: Verb = {
     name: 'train',
     summary: 'train a model whole: fine-tune one, or make a new one from a config',
     arguments: [{ name: 'config', summary: 'YAML or JSON with the options below', optional: true }],
+    keepsRun: true,
     examples: [
       'weft train train.yaml',
       'weft train train.yaml --out runs/second --learning-rate 1e-4      # a flag wins over the file',
@@ -30,16 +31,22 @@ export const train: Verb = {
       return z.object({
         model,
         architecture: flag(z.string().optional(), 'instead of a model: a new one of this model_type'),
-        modelConfig: flag(z.record(z.string(), value).optional(), "the new model's config.json"),
+        modelConfig: flag(z.record(z.string(), value).optional(), "the new model's config.json", {
+          when: [{ architecture: 'given' }],
+        }),
         tokenizer: flag(z.string().optional(), 'folder with its tokenizer (one is made from the data)', {
           value: 'DIR',
+          when: [{ architecture: 'given' }],
         }),
-        vocabulary: flag(z.number().int().min(258).default(1024), 'size of the tokenizer that is made'),
+        vocabulary: flag(z.number().int().min(258).default(1024), 'size of the tokenizer that is made', {
+          when: [{ architecture: 'given', tokenizer: 'absent' }],
+        }),
         ...trainingOptions(5e-5),
       })
     },
     run: async ({ options }, context) => {
-      const [{ UsageError }, { existingModel, newModel }, training] = await Promise.all([
+      const [{ open }, { UsageError }, { existingModel, newModel }, training] = await Promise.all([
+        import('../checkpoint/index.js'),
         import('../errors.js'),
         import('./new-model.js'),
         import('./training.js'),
@@ -49,12 +56,18 @@ export const train: Verb = {
         throw new UsageError('BadUsage', 'expected either a model or the architecture of a new one', {
           hint: '--model DIR, or --architecture llama --model-config hidden_size=128,...',
         })
+      training.checkTraining(options)
+      if (folder !== undefined) {
+        await using checkpoint = await open(folder)
+        training.checkCausalCheckpoint(checkpoint)
+      }
       const data = await training.openRunData(options, context)
       const start =
         folder === undefined
           ? await newModel({ ...options, architecture: architecture! }, data.data)
           : await existingModel(folder)
       await using _open = start.model.checkpoint
+      training.checkCausal(start.model)
       const base = folder ?? `new ${architecture}`
       await training.runTraining({ ...start, command: 'train', base, options, data }, context)
     },

@@ -1,11 +1,11 @@
 /** @file What `weft train` and every `weft adapt` method share: options, checks before work starts, the run's folder. */
-import { rm, stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { z } from 'zod'
 import type { ZodType } from 'zod'
 import { CheckpointError, UsageError } from '../errors.js'
-import type { Model } from '../models/index.js'
-import { recordRun, type Run, runFiles } from '../runs/index.js'
+import type { Checkpoint } from '../checkpoint/index.js'
+import { architectureFor, type Model } from '../models/index.js'
+import { recordRun, type Run } from '../runs/index.js'
 import { type Dataset, jsonl, split, type Tokenizer } from '../text/index.js'
 import {
   fit,
@@ -18,9 +18,10 @@ import {
 } from '../train/index.js'
 import type { ScheduleName } from '../train/index.js'
 import { formatConfig } from './config.js'
-import { peakMemory, useEngine } from './engine.js'
+import { peakMemory } from './engine.js'
 import { common, flag } from './options.js'
-import { checkOutput, saveInto } from './output.js'
+import type { Choice } from './schema.js'
+import { saveInto } from './output.js'
 import { formatBytes, formatTime, short } from './progress.js'
 import { grouped } from './table.js'
 import type { Context } from './verb.js'
@@ -61,12 +62,16 @@ export type Schemas<T> = { readonly [K in keyof T]-?: ZodType<T[K]> }
 
 const count = z.number().int().positive()
 
+/** Options that say what to evaluate on. */
+const evaluated: readonly Choice[] = [{ evalSplit: 'given' }, { evalData: 'given' }]
+
 /** The options of a run that trains; `learningRate` is its default. */
 export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> => ({
-  data: flag(z.string().min(1), 'JSONL file to learn from', { short: 'd', value: 'FILE' }),
+  data: flag(z.string().min(1), 'JSONL file to learn from', { short: 'd', value: 'FILE', names: 'input' }),
   out: flag(z.string().min(1).optional(), 'folder to write (a new one under runs/)', {
     short: 'o',
     value: 'DIR',
+    names: 'output',
   }),
   steps: flag(count.optional(), 'optimiser steps; wins over --epochs'),
   epochs: flag(count.default(1), 'times to go through the data'),
@@ -77,16 +82,23 @@ export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> 
   warmup: flag(z.number().int().nonnegative().optional(), 'steps over which the rate rises (3 %)'),
   optimizer: flag(z.enum(['adamw', 'sgd']).default('adamw'), 'optimiser'),
   weightDecay: flag(z.number().nonnegative().default(0.01), 'decay of the weights'),
-  momentum: flag(z.number().min(0).max(1).default(0), 'momentum of sgd'),
+  momentum: flag(z.number().min(0).max(1).default(0), 'momentum of sgd', {
+    when: [{ optimizer: ['sgd'] }],
+  }),
   clip: flag(z.number().nonnegative().default(1), 'highest norm of the gradient; 0 for any'),
   batch: flag(count.default(8), 'rows in a batch', { short: 'b' }),
   accumulate: flag(count.default(1), 'batches whose gradients make one step'),
   length: flag(count.optional(), "longest row in tokens (512, or the model's own limit)"),
   packing: flag(z.boolean().default(false), 'lay documents end to end instead of padding each'),
   evalSplit: flag(z.number().gt(0).lt(1).optional(), 'share of the data to hold out for evaluation'),
-  evalData: flag(z.string().min(1).optional(), 'JSONL file to evaluate on', { value: 'FILE' }),
-  evalEvery: flag(count.optional(), 'steps between evaluations (only at the end)'),
-  patience: flag(count.optional(), 'stop after so many evaluations without a lower loss'),
+  evalData: flag(z.string().min(1).optional(), 'JSONL file to evaluate on', {
+    value: 'FILE',
+    names: 'input',
+  }),
+  evalEvery: flag(count.optional(), 'steps between evaluations (only at the end)', { when: evaluated }),
+  patience: flag(count.optional(), 'stop after so many evaluations without a lower loss', {
+    when: evaluated,
+  }),
   checkpointEvery: flag(count.default(100), 'steps between checkpoints'),
   skipMalformed: flag(z.boolean().default(false), 'leave out lines that are no record'),
   seed: common.seed,
@@ -116,6 +128,12 @@ export const openData = async (
   return data
 }
 
+/** As `checkCausal`, for a checkpoint whose model is not opened yet. */
+export const checkCausalCheckpoint = (checkpoint: Checkpoint): void => {
+  const architecture = architectureFor(checkpoint.config)
+  checkCausal({ architecture, config: architecture.readConfig(checkpoint.config), checkpoint })
+}
+
 /** Throws UsageError unless the model predicts the next token, which is what JSONL records teach. */
 export const checkCausal = (model: Pick<Model, 'architecture' | 'config' | 'checkpoint'>): void => {
   const { architecture, config, checkpoint } = model
@@ -135,13 +153,17 @@ interface RunData {
   records: number
 }
 
+/** Throws UsageError for options that do not go together: before a model is opened and data are read. */
+export const checkTraining = ({ evalData, evalSplit, out, resume }: TrainingOptions): void => {
+  if (evalData !== undefined && evalSplit !== undefined)
+    throw new UsageError('BadUsage', '--eval-data and --eval-split exclude each other')
+  if (resume && out === undefined)
+    throw new UsageError('BadUsage', '--resume needs the folder of the run: --out DIR')
+}
+
 /** What a run learns from and is evaluated on. */
 export const openRunData = async (options: TrainingOptions, context: Context): Promise<RunData> => {
   const { data: file, evalData, evalSplit, skipMalformed, seed } = options
-  if (evalData !== undefined && evalSplit !== undefined)
-    throw new UsageError('BadUsage', '--eval-data and --eval-split exclude each other')
-  if (options.patience !== undefined && evalData === undefined && evalSplit === undefined)
-    throw new UsageError('BadUsage', '--patience needs something to evaluate on: --eval-split or --eval-data')
   const data = await openData(file, skipMalformed, context)
   if (evalSplit !== undefined) {
     const { train, evaluation } = await split(data, evalSplit, seed)
@@ -213,54 +235,23 @@ const lasting = (options: TrainingOptions): Record<string, unknown> =>
  * options), run.json, metrics.jsonl and checkpoints. An interrupted run leaves checkpoints and no model.
  */
 export const runTraining = async (training: Training, context: Context): Promise<void> => {
-  const { command, method, base, model, options } = training
+  const { command, method, base, options } = training
   const { out, resume, force, seed } = options
-  useEngine(options)
-  checkCausal(model)
-  if (out !== undefined) await checkOutput(out, options)
-  else if (resume) throw new UsageError('BadUsage', '--resume needs the folder of the run: --out DIR')
   if (options.dryRun) return context.result(planOf(training), planText)
-  if (out !== undefined && force && !resume) await rm(join(out, runFiles.record), { force: true })
   const config = lasting(options)
   const words = [command, method].filter(Boolean).join(' ')
   const subject = [method, basename(base)].filter(Boolean).join(' ')
-  const start = { command, subject, config: { base, ...config }, seed, folder: out, resume }
-  const result = await undone(out, (note) => {
-    const work = async (run: Run): Promise<TrainingResult> => {
-      note(run.folder)
-      await run.artifact('weft.yaml', `# weft ${words} ... --config FILE\n${formatConfig(config)}`)
-      return trainInto(run.folder, training, context)
-    }
-    return recordRun(context.home, start, work, { signal: context.signal })
-  })
+  const about = { command, subject, config: { base, ...config }, seed }
+  const start = { ...about, folder: out, resume, replace: force && !resume }
+  const work = async (run: Run): Promise<TrainingResult> => {
+    await run.artifact('weft.yaml', `# weft ${words} ... --config FILE\n${formatConfig(config)}`)
+    return trainInto(run.folder, training, context)
+  }
+  const result = await recordRun(context.home, start, work, { signal: context.signal })
   if (result.outcome !== 'interrupted') return context.result(result, summary)
   context.info(
     `Stopped after step ${result.steps}. To continue, run the same with: --out ${result.folder} --resume`,
   )
-}
-
-/**
- * What is refused leaves nothing: when `work` throws before a step was taken, the folder that it has noted is removed,
- * unless it was there before (`out`).
- */
-const undone = async <T>(
-  out: string | undefined,
-  work: (note: (folder: string) => void) => Promise<T>,
-): Promise<T> => {
-  const isThere = (path: string): Promise<boolean> =>
-    stat(path).then(
-      ({ size }) => size > 0,
-      () => false,
-    )
-  const before = out !== undefined && (await isThere(out))
-  let noted: string | undefined
-  try {
-    return await work((folder) => (noted = folder))
-  } catch (error) {
-    if (noted !== undefined && !before && !(await isThere(join(noted, runFiles.metrics))))
-      await rm(noted, { recursive: true, force: true })
-    throw error
-  }
 }
 
 const trainInto = async (folder: string, training: Training, context: Context): Promise<TrainingResult> => {

@@ -43,6 +43,8 @@ export interface Argument {
   optional?: boolean
   /** Takes all that remain; the last argument only. */
   many?: boolean
+  /** Kind of file that it names: the program checks that a model is there before the verb runs. */
+  names?: 'model'
 }
 
 /** The heading of the help page under which a verb stands. */
@@ -61,8 +63,12 @@ export interface Action extends Named {
   arguments: readonly Argument[]
   /** Adds `-c, --config FILE`. */
   config?: boolean
+  /** Keeps a run under `home` where no `--out` is given: the program checks that it can. */
+  keepsRun?: boolean
   /** The options, which are flags and config keys alike (see options.ts for short names and environment variables). */
   options?: () => Promise<ZodObject>
+  /** Lines for the help page about what was chosen: the parameters of the method that `--method` names. */
+  about?: (chosen: Readonly<Record<string, unknown>>) => Promise<string>
   run(
     call: { arguments: Record<string, string | string[] | undefined>; options: object },
     context: Context,
@@ -90,7 +96,9 @@ type Arguments<A extends readonly Argument[]> = {
 export interface TypedAction<A extends readonly Argument[], O extends ZodObject> extends Named {
   arguments: A
   config?: boolean
+  keepsRun?: boolean
   options?: () => Promise<O>
+  about?: Action['about']
   run(call: { arguments: Arguments<A>; options: Infer<O> }, context: Context): Promise<void>
 }
 

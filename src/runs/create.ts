@@ -1,9 +1,10 @@
 /** @file Beginning, writing and ending a run. */
 import { randomUUID } from 'node:crypto'
-import { link, mkdir, open, rm, writeFile } from 'node:fs/promises'
-import { dirname, isAbsolute, join, normalize, sep } from 'node:path'
+import { rmSync } from 'node:fs'
+import { link, mkdir, open, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises'
+import { dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path'
 import { writeFileAtomic } from '../checkpoint/index.js'
-import { UsageError, WeftError } from '../errors.js'
+import { exitCodes, UsageError, WeftError } from '../errors.js'
 import { MetricsWriter } from './metrics.js'
 import { thisProcess } from './process.js'
 import { readRun } from './read.js'
@@ -24,6 +25,8 @@ export interface RunStart {
   readonly folder?: string
   /** With `folder`: continue the run there, appending to its metrics. Without a run there, one is begun. */
   readonly resume?: boolean
+  /** With `folder`: begin anew where it holds a run, whose record and metrics are given up once this one has logged. */
+  readonly replace?: boolean
 }
 
 /** A run that this process writes. */
@@ -38,6 +41,11 @@ export interface Run {
   artifact(name: string, content: string | Uint8Array): Promise<string>
   /** Says how the run ended. Later calls of `log` throw. */
   finish(status: FinalStatus, outcome?: { result?: unknown; error?: unknown }): Promise<void>
+  /**
+   * Ends a run that was refused: removes what it wrote, and the folder where it made that; a record that was there
+   * before stands again. A run that has logged metrics is finished as failed with `error` instead.
+   */
+  withdraw(error: unknown): Promise<void>
 }
 
 /**
@@ -46,9 +54,12 @@ export interface Run {
  * `folder` holds a run and `resume` is not set, RunInUse when its process still lives.
  */
 export const createRun = async (home: string, start: RunStart): Promise<Run> => {
+  const made = [start.folder === undefined ? await mkdir(home, { recursive: true }) : undefined]
   const folder = start.folder ?? (await freshFolder(home, start))
-  if (start.folder !== undefined) await mkdir(folder, { recursive: true })
-  const previous = start.resume ? await readRun(folder) : undefined
+  made.push(start.folder === undefined ? folder : await mkdir(folder, { recursive: true }))
+  const taken = start.resume || start.replace
+  const previous = taken ? await readRun(folder) : undefined
+  const before = taken ? await readFile(join(folder, files.record), 'utf8').catch(() => undefined) : undefined
   if (previous?.status === 'running')
     throw new UsageError(
       'RunInUse',
@@ -65,12 +76,31 @@ export const createRun = async (home: string, start: RunStart): Promise<Run> => 
     machine: thisMachine(),
     process: thisProcess(),
     ...(await commitField()),
-    started: previous?.started ?? new Date().toISOString(),
+    started: (start.resume ? previous?.started : undefined) ?? new Date().toISOString(),
     status: 'running',
   }
-  if (previous) await writeFileAtomic(join(folder, files.record), format(record))
+  if (before !== undefined) await writeFileAtomic(join(folder, files.record), format(record))
   else await claim(folder, format(record))
-  return new WrittenRun(folder, record)
+  const firstMade = made.find((path) => path !== undefined)
+  const metrics = await metricsOf(folder)
+  return new WrittenRun(folder, record, { made: firstMade, record: before, metrics, resumed: !start.replace })
+}
+
+/** Size in bytes and time of change of the metrics in a run's folder. */
+const metricsOf = async (folder: string): Promise<{ size: number; changed: number }> => {
+  const found = await stat(join(folder, files.metrics)).catch(() => undefined)
+  return { size: found?.size ?? 0, changed: found?.mtimeMs ?? 0 }
+}
+
+/** State of the disk before a run began. */
+interface Before {
+  /** Outermost folder that was made for the run. */
+  readonly made?: string
+  /** Record of the run that was there. */
+  readonly record?: string
+  readonly metrics: { readonly size: number; readonly changed: number }
+  /** False where metrics that are there belong to a run that is given up. */
+  readonly resumed: boolean
 }
 
 const commitField = async (): Promise<{ commit?: string }> => {
@@ -96,7 +126,6 @@ const slug = (text: string): string =>
 
 /** `mkdir` of a name that exists fails, also when two processes try at once: that is the whole lock. */
 const freshFolder = async (home: string, { command, subject }: RunStart): Promise<string> => {
-  await mkdir(home, { recursive: true })
   const name = [stamp(new Date()), ...[command, subject ?? ''].map(slug).filter(Boolean)].join('-')
   for (let number = 1; ; number++) {
     const folder = join(home, number === 1 ? name : `${name}-${number}`)
@@ -136,11 +165,14 @@ const claim = async (folder: string, content: string): Promise<void> => {
 
 class WrittenRun implements Run {
   private readonly metrics: MetricsWriter
+  private readonly artifacts: string[] = []
   private open = true
+  private hasLogged = false
 
   constructor(
     readonly folder: string,
     private readonly record: RunRecord,
+    private readonly before: Before,
   ) {
     this.metrics = new MetricsWriter(folder)
   }
@@ -154,6 +186,8 @@ class WrittenRun implements Run {
     const taken = ['time', 'series', 'step'].find((name) => name in values)
     if (taken) throw new WeftError('ReservedMetric', `a metric cannot be called '${taken}'`)
     const finite = Object.fromEntries(Object.entries(values).filter(([, value]) => Number.isFinite(value)))
+    if (!this.hasLogged && !this.before.resumed) rmSync(join(this.folder, files.metrics), { force: true })
+    this.hasLogged = true
     this.metrics.append({ time: new Date().toISOString(), ...at, values: finite })
   }
 
@@ -171,6 +205,7 @@ class WrittenRun implements Run {
 
   async artifact(name: string, content: string | Uint8Array): Promise<string> {
     const path = await this.artifactPath(name)
+    if (!(await stat(path).catch(() => undefined))) this.artifacts.push(path)
     await writeFileAtomic(path, content)
     return path
   }
@@ -188,6 +223,34 @@ class WrittenRun implements Run {
     }
     await writeFileAtomic(join(this.folder, files.record), format(record))
   }
+
+  async withdraw(error: unknown): Promise<void> {
+    const { made, record, metrics: before } = this.before
+    const { size, changed } = await metricsOf(this.folder)
+    const isLogged = size > 0 && (size !== before.size || changed !== before.changed)
+    if (isLogged) return this.finish('failed', { error })
+    this.open = false
+    this.metrics.close()
+    if (made !== undefined) {
+      await rm(this.folder, { recursive: true, force: true })
+      return removeEmpty(dirname(this.folder), made)
+    }
+    const path = join(this.folder, files.record)
+    for (const artifact of this.artifacts) await rm(artifact, { force: true })
+    if (size === 0) await rm(join(this.folder, files.metrics), { force: true })
+    if (record === undefined) await rm(path, { force: true })
+    else await writeFileAtomic(path, record)
+  }
+}
+
+/** Removes `folder` and the folders around it up to `outermost`, as far as they are empty: another run may lie there. */
+const removeEmpty = async (folder: string, outermost: string): Promise<void> => {
+  if (!resolve(folder).startsWith(resolve(outermost))) return
+  const isGone = await rmdir(folder).then(
+    () => true,
+    () => false,
+  )
+  if (isGone) await removeEmpty(dirname(folder), outermost)
 }
 
 const describe = (error: unknown): { code: string; message: string } =>
@@ -195,9 +258,13 @@ const describe = (error: unknown): { code: string; message: string } =>
     ? { code: error instanceof WeftError ? error.code : error.name, message: error.message }
     : { code: 'Error', message: String(error) }
 
+/** Exit codes of errors by which work is refused, as against work that fails. */
+const refusals: readonly number[] = [exitCodes.usage, exitCodes.checkpoint, exitCodes.memory]
+
 /**
  * Begins a run, does the work, and says how it ended: `finished` with what the work gives as its result, `failed` with the
- * error, `cancelled` when `signal` was aborted. The error is thrown on.
+ * error, `cancelled` when `signal` was aborted. Work that is refused before it has logged anything (UsageError,
+ * CheckpointError, MemoryError) leaves nothing. The error is thrown on.
  */
 export const recordRun = async <T>(
   home: string,
@@ -211,7 +278,9 @@ export const recordRun = async <T>(
     await run.finish(signal?.aborted ? 'cancelled' : 'finished', { result: result(value) })
     return value
   } catch (error) {
-    await run.finish(signal?.aborted ? 'cancelled' : 'failed', { error })
+    if (signal?.aborted) await run.finish('cancelled', { error })
+    else if (error instanceof WeftError && refusals.includes(error.exitCode)) await run.withdraw(error)
+    else await run.finish('failed', { error })
     throw error
   }
 }
