@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { Paper } from '../papers/card.js'
-import { holds, inWords, measuredWords, reproduction } from '../papers/index.js'
+import { inWords, measuredWords, reproduction } from '../papers/index.js'
 import {
   catalogue,
   type CataloguedPaper,
@@ -34,7 +34,7 @@ const family = (paper: Paper, value: number, known?: 'fails'): MethodFamily => {
     {
       arms: { ours: value },
       measure: (arm, { log }) => Promise.resolve({ loss: (log({ step: 1, loss: 9 }), arm) }),
-      claims: [holds('is low', (m) => m.ours.loss.below(1), known ? { known } : {})],
+      claims: ({ holds }) => [holds('is low', (m) => m.ours.loss.below(1), known ? { known } : {})],
     },
   )
   return {

@@ -1,7 +1,10 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import { keyOf, normal } from '../random/index.js'
 import type { Paper } from '../papers/card.js'
-import { bars, curve, holds, notShown, pareto, reproduction, Sample } from '../papers/index.js'
+import { bars, curve, pareto, reproduction, Sample } from '../papers/index.js'
+import type { Measured } from '../papers/plot.js'
 import { reproduce } from './reproduce.js'
 
 const paper: Paper = {
@@ -23,7 +26,7 @@ const toy = reproduction(
       for (let step = 1; step <= 3; step++) log({ step, loss: arm.loss + 1 / step + seed })
       return Promise.resolve({ loss: arm.loss * (1 + 0.1 * seed), size: quick ? 1 : 2 })
     },
-    claims: [
+    claims: ({ holds, notShown }) => [
       holds('ours is lower', (m) => m.ours.loss.below(m.base.loss), { paper: '2x' }),
       holds('ours is far lower', (m) => m.ours.loss.below(m.base.loss, 0.9), { fullOnly: true }),
       holds('base is lower', (m) => m.base.loss.below(m.ours.loss), { known: 'fails', why: 'it is not' }),
@@ -70,9 +73,73 @@ describe('a reproduction', () => {
     ).rejects.toBe('enough')
     const broken = { ...toy, measure: () => Promise.resolve({ loss: NaN }) }
     await expect(reproduce(broken)).rejects.toMatchObject({ code: 'NotMeasured' })
-    const claims = [holds('mistaken', (m) => m.theirs.loss.below(1))]
+    const claims = [{ text: 'mistaken', test: (m: Measured) => m.theirs.loss.below(1) }]
     await expect(reproduce({ ...toy, claims })).rejects.toThrow(/Measured: base \(loss, size\); ours/)
     await expect(reproduce(toy, { seeds: 0 })).rejects.toMatchObject({ code: 'BadOption' })
+  })
+})
+
+describe('what arms of a seed share', () => {
+  const sharing = (made: string[], fails = false): ReturnType<typeof reproduction> =>
+    reproduction(
+      { paper },
+      {
+        arms: { base: 1, ours: 2 },
+        sizes: { quick: { steps: 3 }, full: { steps: 30 } },
+        measure: async (arm, { seed, size, once }) => {
+          const value = await once('start', async () => {
+            made.push(`${seed}: ${size.steps}`)
+            if (fails && made.length === 1) throw new Error('out of memory')
+            return { seed }
+          })
+          return { loss: arm + value.seed }
+        },
+        claims: ({ holds }) => [
+          holds('is lower', (m) => m.base.loss.below(m.ours.loss)),
+          // @ts-expect-error: there is no such arm.
+          holds('misspelt arm', (m) => m.bose.loss.below(9), { fullOnly: true }),
+          // @ts-expect-error: nothing of that name is measured.
+          holds('misspelt metric', (m) => m.base.lost.below(9), { fullOnly: true }),
+        ],
+      },
+    )
+
+  test('is made once a seed, and the size is that of the form', async () => {
+    const made: string[] = []
+    await reproduce(sharing(made), { quick: true })
+    expect(made).toEqual(['0: 3', '1: 3'])
+  })
+
+  test('is let go when the seed is done', async () => {
+    const values: WeakRef<object>[] = []
+    const experiment = reproduction(
+      { paper },
+      {
+        arms: { ours: 1 },
+        measure: async (_, { seed, once }) => {
+          values.push(
+            new WeakRef(await once('large', () => Promise.resolve({ numbers: new Float64Array(1e6) }))),
+          )
+          // A turn of the event loop lets weak references go.
+          await new Promise((resolve) => setTimeout(resolve))
+          if (seed > 0) globalThis.gc?.()
+          return { freed: Number(seed === 0 || values[0].deref() === undefined) }
+        },
+        claims: () => [],
+      },
+    )
+    setFlagsFromString('--expose-gc')
+    globalThis.gc ??= runInNewContext('gc') as NonNullable<typeof globalThis.gc>
+    const { arms } = await reproduce(experiment, { seeds: 3 })
+    expect(arms.ours.freed.values[2]).toBe(1)
+  })
+
+  test('is made anew where it failed', async () => {
+    const made: string[] = []
+    const experiment = sharing(made, true)
+    await expect(reproduce(experiment, { quick: true })).rejects.toThrow('out of memory')
+    await reproduce(experiment, { quick: true })
+    expect(made).toEqual(['0: 3', '0: 3', '1: 3'])
   })
 })
 

@@ -3,7 +3,7 @@ import { UsageError, WeftError } from '../errors.js'
 import type { OnProgress } from '../progress.js'
 import { draw } from '../papers/plot.js'
 import type { LoggedRow, Measured } from '../papers/plot.js'
-import type { Reproduction, ReproductionClaim } from '../papers/reproduction.js'
+import type { MeasureContext, Reproduction, ReproductionClaim } from '../papers/reproduction.js'
 import type { ClaimResult, ReproductionResult } from '../papers/result.js'
 import { Sample } from '../papers/sample.js'
 import type { Finding } from '../papers/sample.js'
@@ -31,7 +31,8 @@ export const reproduce = async (
   const values = new Map<string, Record<string, number>[]>()
   const name = `reproduce ${experiment.paper.id}`
   onProgress?.({ status: 'initiate', name, done: 0, total, unit: 'arms' })
-  for (const seed of numbers)
+  for (const seed of numbers) {
+    const once = onceEach()
     for (const arm of experiment.arms) {
       signal?.throwIfAborted()
       const series = `${arm}/${seed}`
@@ -40,13 +41,14 @@ export const reproduce = async (
         const { step, ...rest } = row
         log?.(rest, step === undefined ? { series } : { series, step })
       }
-      const metrics = await experiment.measure(arm, { seed, quick, signal, log: record })
+      const metrics = await experiment.measure(arm, { seed, quick, signal, log: record, once })
       checkMetrics(experiment, arm, metrics)
       log?.(metrics, { series })
       values.set(arm, [...(values.get(arm) ?? []), metrics])
       const done = [...values.values()].reduce((n, list) => n + list.length, 0)
       onProgress?.({ status: 'progress', name: `${name} ${arm}`, done, total, unit: 'arms', metrics })
     }
+  }
   onProgress?.({ status: 'done', name, done: total, total, unit: 'arms' })
   const measured = samples(values)
   return {
@@ -59,6 +61,17 @@ export const reproduce = async (
     claims: experiment.claims.map((claim) => judge(claim, measured, quick)),
     plots: experiment.plots.map((plot) => draw(plot, measured, rows)),
     seconds: Math.round(performance.now() - start) / 1000,
+  }
+}
+
+/** Makes each named value once, as `MeasureContext.once` says; what failed is made anew. */
+const onceEach = (): MeasureContext['once'] => {
+  const made = new Map<string, Promise<unknown>>()
+  return async <T>(name: string, make: () => Promise<T>): Promise<T> => {
+    const value = (made.get(name) as Promise<T> | undefined) ?? make()
+    made.set(name, value)
+    value.catch(() => made.delete(name))
+    return value
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import type { Model } from '../models/index.js'
 import { curve, type MeasureContext, pareto, type Plot } from '../papers/index.js'
-import { heldBatches, teacherBatches, teacherTask } from '../synth/index.js'
+import { heldBatches, teacherBatches, teacherTask } from './teacher-task.js'
 import { adamW, type Batch, evaluator, fit, movedParameters, type Schedule } from '../train/index.js'
 
 export interface FrontierSize {

@@ -2,10 +2,11 @@
 export type { Claim, Paper } from './card.js'
 export { bars, curve, type DrawnPlot, pareto, type Plot, type PlotSeries } from './plot.js'
 export {
-  holds,
   type MeasureContext,
+  type ClaimWords,
+  type MeasuredBy,
+  type Sizes,
   full,
-  notShown,
   type Reproduction,
   reproduction,
   type ReproductionClaim,

@@ -9,7 +9,8 @@ import {
   type Value,
   valueAndGrad,
 } from '../tensor/index.js'
-import { type Batch, isMoved, modelLoss } from './index.js'
+import { type Batch, modelLoss } from './loss.js'
+import { isMoved } from './method.js'
 
 /** Operations whose result is the same numbers in another order or repeated: nothing of their own to keep. */
 const views: ReadonlySet<string> = new Set(['reshape', 'transpose', 'identity', 'expand', 'barrier'])

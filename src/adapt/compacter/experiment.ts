@@ -8,9 +8,7 @@ import {
   full,
   bars,
   curve,
-  holds,
   type MeasureContext,
-  notShown,
   type Reproduction,
   reproduction,
 } from '../../papers/index.js'
@@ -242,13 +240,13 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
 }
 
 export const experiment: Reproduction = reproduction(compacter, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: [
     bars({ y: 'accuracy', title: 'Share of right answers, mean of three questions' }),
     curve({ y: 'loss', title: 'Loss while adapting' }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'its matrices are at most a tenth of the numbers of a dense adapter’s',
       (m) => m.compacter.weights.below(m.adapter.weights, 0.9),

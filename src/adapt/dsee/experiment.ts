@@ -11,9 +11,7 @@ import {
   full,
   bars,
   curve,
-  holds,
   type MeasureContext,
-  notShown,
   type Reproduction,
   reproduction,
 } from '../../papers/index.js'
@@ -180,14 +178,14 @@ const measure = async (
 const failing = { fullOnly: true, known: 'fails' } as const
 
 export const experiment: Reproduction = reproduction(dsee, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: [
     bars({ y: 'accuracy', title: 'Questions answered' }),
     bars({ y: 'justPruned', title: 'Questions answered after five eighths of the steps, just pruned' }),
     curve({ y: 'loss', title: 'Loss while adapting' }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'un-pruned it answers as many questions as LoRA, within 1 %',
       (m) => m.dsee.accuracy.notBelow(m.lora.accuracy, 0.01),

@@ -3,14 +3,7 @@
  * with all layers in every step, the top three, three at random, and three by their learned importance.
  */
 import { createModel, type Model } from '../../models/index.js'
-import {
-  curve,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { curve, type MeasureContext, type Reproduction, reproduction } from '../../papers/index.js'
 import { markov, sequences } from '../../synth/index.js'
 import { valueOf } from '../../tensor/index.js'
 import { type Batch, evaluate, fit, type TrainingState } from '../../train/index.js'
@@ -166,10 +159,10 @@ const measure = async (
 }
 
 export const experiment: Reproduction = reproduction(ist, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: [curve({ y: 'loss', title: 'Loss while adapting' })],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'each step has gradients for a quarter of the adapter',
       (m) => m.ist.gradientShare.within(0.25, 1e-9),

@@ -4,14 +4,7 @@
  */
 import { svd, matrix } from '../../linalg/index.js'
 import type { Model } from '../../models/index.js'
-import {
-  full,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { full, type MeasureContext, type Reproduction, reproduction } from '../../papers/index.js'
 import { baseTensor } from '../../models/stored.js'
 import { lift } from './lift.js'
 import type { MaskKind } from '../../sparse/index.js'
@@ -89,10 +82,10 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
 const flat = 'weights trained briefly from scratch have flat spectra, in which rank reduction finds little'
 
 export const experiment: Reproduction = reproduction(lift, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: frontierPlots,
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds('the mask finds nine tenths of a planted support at its rank', (m) => m.lift.recovered4.above(0.9)),
     holds('magnitude finds about half of it', (m) => m.magnitude.recovered4.below(0.55)),
     holds('the more the kept rank is above the true one, the less it finds', (m) =>

@@ -7,15 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from '../../checkpoint/index.js'
 import { createModel, type Model, openModel } from '../../models/index.js'
-import {
-  curve,
-  holds,
-  type MeasureContext,
-  notShown,
-  pareto,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { curve, type MeasureContext, pareto, type Reproduction, reproduction } from '../../papers/index.js'
 import { markov, sequences } from '../../synth/index.js'
 import { compile, type Tensor, type Value } from '../../tensor/index.js'
 import { adamW, type Batch, evaluate, fit, forward, modelLoss, type Objective } from '../../train/index.js'
@@ -148,13 +140,13 @@ const measure = async (
 }
 
 export const experiment: Reproduction = reproduction(lora, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: [
     curve({ y: 'loss', title: 'Loss while adapting' }),
     pareto({ x: 'parameters', y: 'loss', title: 'Held-out loss by trained numbers', log: { x: true } }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'at rank 8 it comes within 5 % of the loss of full fine-tuning',
       (m) => m.lora8.loss.notAbove(m.full.loss, 0.05),

@@ -7,9 +7,7 @@ import {
   full,
   bars,
   curve,
-  holds,
   type MeasureContext,
-  notShown,
   type Reproduction,
   reproduction,
 } from '../../papers/index.js'
@@ -302,13 +300,13 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
 }
 
 export const experiment: Reproduction = reproduction(mhr, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: [
     curve({ y: 'error', title: 'Error of the planted updates while fitting', log: { y: true } }),
     bars({ y: 'accuracy', title: 'Share of right tokens on new tasks after 64 examples' }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'with as many splits as were planted it fits updates that differ from block to block: error below 0.05',
       (m) => m.mhr.error.below(0.05),

@@ -6,15 +6,14 @@ import { createModel, type Model } from '../../models/index.js'
 import {
   full,
   curve,
-  holds,
   type MeasureContext,
-  notShown,
   pareto,
   type Reproduction,
   reproduction,
 } from '../../papers/index.js'
 import { Stream } from '../../random/index.js'
-import { heldBatches, markov, sequences, teacherBatches, teacherTask } from '../../synth/index.js'
+import { heldBatches, teacherBatches, teacherTask } from '../../experiment/index.js'
+import { markov, sequences } from '../../synth/index.js'
 import { valueOf, type Value } from '../../tensor/index.js'
 import {
   adamW,
@@ -246,13 +245,13 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
 }
 
 export const experiment: Reproduction = reproduction(mos, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: [
     curve({ y: 'loss', title: 'Loss while adapting to the other teacher' }),
     pareto({ x: 'parameters', y: 'loss', title: 'Held-out loss by trained numbers' }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds('it trains as many numbers as LoRA of rank 2', (m) =>
       m.mos6.parameters.within(m.lora2.parameters, 0),
     ),

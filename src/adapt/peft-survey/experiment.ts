@@ -4,15 +4,7 @@
  * the numbers that train, and the bytes that a forward pass must keep for the backward one.
  */
 import { createModel, type Model } from '../../models/index.js'
-import {
-  bars,
-  holds,
-  type MeasureContext,
-  notShown,
-  pareto,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { bars, type MeasureContext, pareto, type Reproduction, reproduction } from '../../papers/index.js'
 import { markov, type SequenceSource, sequences } from '../../synth/index.js'
 import { sizeOf, type Tensor, toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import {
@@ -215,13 +207,13 @@ const fullOnly = { fullOnly: true } as const
 export const experiment: Reproduction = reproduction(
   { paper: card },
   {
-    arms: arms as Record<keyof typeof arms, Arm>,
+    arms,
     measure,
     plot: [
       pareto({ x: 'parameters', y: 'accuracy', title: 'Accuracy by trained numbers', log: { x: true } }),
       bars({ y: 'savedKiB', title: 'KiB that a forward pass keeps for the backward one' }),
     ],
-    claims: [
+    claims: ({ holds, notShown }) => [
       holds(
         'full fine-tuning is above the best adapter, LoRA of rank 8',
         (m) => m.full.accuracy.notBelow(m.lora8.accuracy, 0),

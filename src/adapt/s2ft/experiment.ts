@@ -1,13 +1,6 @@
 /** @file S2FT against LoRA at equal counts and full fine-tuning: what is learned of a new teacher, what is kept of the old. */
 import type { Model } from '../../models/index.js'
-import {
-  full,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { full, type MeasureContext, type Reproduction, reproduction } from '../../papers/index.js'
 import { lora } from '../lora/lora.js'
 import { s2ft } from './s2ft.js'
 import {
@@ -53,10 +46,10 @@ const measure = async (arm: FrontierArm, context: MeasureContext): Promise<Recor
 const matched = 'at the end it has forgotten less, and learned less too'
 
 export const experiment: Reproduction = reproduction(s2ft, {
-  arms: arms as Record<keyof typeof arms, FrontierArm>,
+  arms,
   measure,
   plot: frontierPlots,
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'on both sides it trains as many numbers as LoRA of rank 2',
       (m) => m.both.parameters.within(m.lora.parameters, 0),

@@ -7,9 +7,7 @@ import {
   full,
   bars,
   curve,
-  holds,
   type MeasureContext,
-  notShown,
   pareto,
   type Reproduction,
   reproduction,
@@ -131,7 +129,7 @@ const measure = async (
 }
 
 export const experiment: Reproduction = reproduction(vlAdapter, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: [
     bars({ y: 'score', title: 'Mean over the four tasks' }),
@@ -143,7 +141,7 @@ export const experiment: Reproduction = reproduction(vlAdapter, {
     }),
     curve({ y: 'loss', title: 'Loss while learning' }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'the setting is fit for comparing: the frozen text model answers 95 % of the questions about scenes in words',
       (m) => m.single.read.notBelow(0.95, 0),

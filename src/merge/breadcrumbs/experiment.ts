@@ -6,9 +6,7 @@ import { createModel, type Model } from '../../models/index.js'
 import {
   bars,
   type Finding,
-  holds,
   type MeasureContext,
-  notShown,
   type Reproduction,
   reproduction,
   type Sample,
@@ -211,7 +209,7 @@ const alwaysBelow = (sample: Sample, other: Sample): Finding => ({
 export const experiment: Reproduction = reproduction(
   { paper: card },
   {
-    arms: arms as Record<keyof typeof arms, readonly Mask[]>,
+    arms,
     seeds: 8,
     measure,
     plot: [
@@ -219,7 +217,7 @@ export const experiment: Reproduction = reproduction(
       bars({ y: 'eight', title: 'Accuracy of eight tasks merged with the same settings' }),
       bars({ y: 'retuned', title: 'Accuracy of eight tasks with settings chosen anew' }),
     ],
-    claims: [
+    claims: ({ holds, notShown }) => [
       holds(
         'with settings chosen on two tasks it is better than task arithmetic on eight',
         (m) => m.breadcrumbs.eight.above(m.arithmetic.eight),

@@ -3,15 +3,7 @@
  * training sequences had a wrong one. Guidance, temperature, distilled students and their mixes, by quality and variety.
  */
 import { createModel, type Model, openModel } from '../../models/index.js'
-import {
-  full,
-  holds,
-  type MeasureContext,
-  notShown,
-  pareto,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { full, type MeasureContext, pareto, type Reproduction, reproduction } from '../../papers/index.js'
 import { Stream } from '../../random/index.js'
 import { weighted } from '../../synth/dirichlet.js'
 import { valueOf } from '../../tensor/index.js'
@@ -279,10 +271,10 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
 }
 
 export const experiment: Reproduction = reproduction(cfgDistillation, {
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: pareto({ x: 'quality', y: 'diversity', title: 'Quality and variety' }),
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'the student comes within 2.2 % of the quality of guidance',
       (m) => m.quality.quality.notBelow(m.guided3.quality, 0.022),

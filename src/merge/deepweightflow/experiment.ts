@@ -3,15 +3,7 @@
  * and against the mean of the zoo.
  */
 import type { Checkpoint } from '../../checkpoint/index.js'
-import {
-  bars,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-  Sample,
-} from '../../papers/index.js'
+import { bars, type MeasureContext, type Reproduction, reproduction, Sample } from '../../papers/index.js'
 import { Stream } from '../../random/index.js'
 import { type GaussianMixture, gaussianMixture } from '../../synth/index.js'
 import { crossEntropy, type Tensor, type Value, value } from '../../tensor/index.js'
@@ -278,10 +270,10 @@ const gap = (a: Sample, b: Sample): Sample =>
 const least = (sample: Sample): Sample => new Sample(sample.arm, [Math.min(...sample.values)])
 
 export const experiment: Reproduction = reproduction(deepweightflow, {
-  arms: arms as Record<keyof typeof arms, Arm | 'zoo'>,
+  arms,
   measure,
   plot: bars({ y: 'accuracy', title: 'Accuracy of sampled networks, without any fine-tuning' }),
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'with 12 components aligned samples are at least 0.08 more accurate than unaligned ones, on every seed',
       (m) => least(gap(m.aligned.accuracy, m.unaligned.accuracy)).notBelow(0.08, 0),

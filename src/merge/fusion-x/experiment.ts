@@ -3,15 +3,7 @@
  * source that knows nothing; the gate against the best source a row, the mean of all, and no fusion.
  */
 import { createModel, type Model } from '../../models/index.js'
-import {
-  full,
-  bars,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { full, bars, type MeasureContext, type Reproduction, reproduction } from '../../papers/index.js'
 import { Stream } from '../../random/index.js'
 import { markov, sequences } from '../../synth/index.js'
 import { valueOf } from '../../tensor/index.js'
@@ -200,7 +192,7 @@ export const experiment: Reproduction = reproduction(fusionX, {
     bars({ y: 'change', title: 'Held-out loss against no fusion' }),
     bars({ y: 'interference', title: 'What languages lose by fusion' }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds('the gate is at least 0.1 below no fusion in loss', (m) => m.gate.change.below(-0.1), full),
     holds('and at least 5 % below the mean of all sources', (m) => m.gate.loss.below(m.mean.loss, 0.05), {
       ...full,

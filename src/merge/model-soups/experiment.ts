@@ -8,14 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Checkpoint, open } from '../../checkpoint/index.js'
 import { createModel, type Model, openModel, type Parameters } from '../../models/index.js'
-import {
-  bars,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { bars, type MeasureContext, type Reproduction, reproduction } from '../../papers/index.js'
 import { Stream } from '../../random/index.js'
 import { gaussianMixture, Grammar, type LabelledData, phraseRules } from '../../synth/index.js'
 import { type Tensor, type Value, valueOf } from '../../tensor/index.js'
@@ -319,7 +312,7 @@ export const experiment: Reproduction = reproduction(
       bars({ y: 'shifted', title: 'Accuracy on the task with more noise' }),
       bars({ y: 'textLoss', title: 'Held-out loss of the text sweep' }),
     ],
-    claims: [
+    claims: ({ holds, notShown }) => [
       holds(
         'the greedy soup is at least 0.003 more accurate than the best run',
         (m) => m.greedy.gain.notBelow(0.003, 0),

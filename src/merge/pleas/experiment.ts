@@ -3,15 +3,7 @@
  * domain of one task, become one that is tested on both.
  */
 import { createModel, type Model } from '../../models/index.js'
-import {
-  bars,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-  Sample,
-} from '../../papers/index.js'
+import { bars, type MeasureContext, type Reproduction, reproduction, Sample } from '../../papers/index.js'
 import { type GaussianMixture, gaussianMixture } from '../../synth/index.js'
 import { type Tensor, type Value, value } from '../../tensor/index.js'
 import { adamW, type Batch, evaluate, fit, forward, modelLoss } from '../../train/index.js'
@@ -164,10 +156,10 @@ const measure = async (
 
 export const experiment: Reproduction = reproduction(pleas, {
   seeds: 4,
-  arms: arms as Record<keyof typeof arms, Arm>,
+  arms,
   measure,
   plot: bars({ y: 'accuracy', title: 'Mean accuracy on both domains' }),
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'at the size of one model it is at least 0.15 more accurate than permutation alone',
       (m) => gap(m.pleas.accuracy, m.permutation.accuracy).notBelow(0.15, 0),

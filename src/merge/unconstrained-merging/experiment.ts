@@ -5,15 +5,7 @@
  */
 import type { Checkpoint } from '../../checkpoint/index.js'
 import { createModel, type Model, openModel } from '../../models/index.js'
-import {
-  full,
-  bars,
-  holds,
-  type MeasureContext,
-  notShown,
-  type Reproduction,
-  reproduction,
-} from '../../papers/index.js'
+import { full, bars, type MeasureContext, type Reproduction, reproduction } from '../../papers/index.js'
 import { Stream } from '../../random/index.js'
 import { brackets, markov, sequences } from '../../synth/index.js'
 import { type Tensor, valueOf } from '../../tensor/index.js'
@@ -342,7 +334,7 @@ export const experiment: Reproduction = reproduction(unconstrainedMerging, {
     bars({ y: 'loss', title: 'Test loss of merges' }),
     bars({ y: 'newLoss', title: 'Loss on the new language' }),
   ],
-  claims: [
+  claims: ({ holds, notShown }) => [
     holds(
       'layer-wise CMA-ES is at least 8 % below one global coefficient in test loss',
       (m) => m.layerWise.loss.below(m.globalGrid.loss, 0.08),

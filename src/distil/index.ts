@@ -1,0 +1,4 @@
+/** @file Teachers and students: what teachers say of rows, kept; losses of students; vocabularies aligned; samplers. */
+export * from './align.js'
+export * from './sampler.js'
+export * from './teachings.js'

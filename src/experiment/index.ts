@@ -1,0 +1,4 @@
+/** @file What experiments share: batches of generated data, a teacher to adapt to, and the frontiers measured on it. */
+export * from './batches.js'
+export * from './teacher-frontier.js'
+export * from './teacher-task.js'

@@ -1,0 +1,2 @@
+/** @file Solvers: search without gradients. */
+export * from './cma-es.js'
