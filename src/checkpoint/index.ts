@@ -23,4 +23,5 @@ export {
   type TensorData,
   writeSafetensors,
 } from './write.js'
+export { exists, isFile, isFolder } from './paths.js'
 export { isModelFile, pull, type PullEvent, type PullOptions } from './pull.js'

@@ -45,7 +45,6 @@ export {
   type RecipeDType,
   type RecipeModel,
   type RecipeModule,
-  recipeSchema,
   type RecipeSlice,
   type RecipeSource,
   type RecipeToken,
@@ -54,15 +53,14 @@ export {
   type Settings,
   type TokenSource,
 } from './core/recipe/recipe.js'
+export { type Explanation, isInterrupted, type MergeReport } from './core/recipe/run.js'
 export {
   explainMerge,
-  type Explanation,
   type ExplainOptions,
   type MergeOptions,
   mergeRecipe,
-  type MergeReport,
-} from './core/recipe/run.js'
-export { isInterrupted } from '../stream/staging.js'
+  recipeSchema,
+} from './tensor-methods/recipes.js'
 export { CmaEs, type CmaEsOptions } from '../solve/cma-es.js'
 export {
   barrierOf,

@@ -1,18 +1,24 @@
 /** @file From planned tensors to finished shards: tasks for the threads, files for the tasks, and word of how far it is. */
 import { closeSync, openSync } from 'node:fs'
-import { tensorBytes } from '../checkpoint/index.js'
+import { tensorBytes, type TensorPlan } from '../checkpoint/index.js'
 import type { OnProgress } from '../progress.js'
 import { memoryFor, runTasks } from './crew.js'
-import type { MergePlan, PlannedTensor } from '../merge/core/recipe/plan.js'
+import type { BlockMethod } from './method.js'
 import type { Shard, Staging } from './staging.js'
-import { type Task, taskBytes, tasksOf } from './task.js'
+import { type StreamPlan, type Task, taskBytes, tasksOf, type TensorJob } from './task.js'
 
-export const bytesOf = ({ dtype, shape }: PlannedTensor): number => tensorBytes(dtype, shape)
-export const totalBytes = (tensors: readonly PlannedTensor[]): number =>
+/** Bytes that a tensor takes in a file. */
+export const bytesOf = ({ dtype, shape }: TensorPlan): number => tensorBytes(dtype, shape)
+
+/** Bytes that tensors take in files. */
+export const totalBytes = (tensors: readonly TensorPlan[]): number =>
   tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0)
 
 export interface WorkOptions {
-  readonly seed?: number
+  /** What progress is reported as. */
+  readonly name: string
+  /** Of everything drawn at random: the streams of two seeds have nothing in common. Default ''. */
+  readonly seed?: string
   /** How many threads compute; 1: only this one. Default: all cores, at most 8, or 1 for small models. */
   readonly threads?: number
   readonly signal?: AbortSignal
@@ -20,9 +26,10 @@ export interface WorkOptions {
 }
 
 /** Reports the bytes that are done, of all, and the tensors. */
-const counter = (tensors: readonly PlannedTensor[], onProgress?: OnProgress) => {
+const counter = (tensors: readonly TensorPlan[], { name, onProgress }: WorkOptions) => {
   const total = totalBytes(tensors)
-  let [before, finished] = [0, 0]
+  let before = 0
+  let finished = 0
   return {
     /** Bytes and tensors that an earlier run has done. */
     skip: (bytes: number, count: number): void => {
@@ -32,8 +39,11 @@ const counter = (tensors: readonly PlannedTensor[], onProgress?: OnProgress) => 
     finish: (): void => void finished++,
     report: (bytes: number): void =>
       onProgress?.({
-        ...{ status: 'progress', name: 'merge', unit: 'bytes', total },
+        status: 'progress',
+        name,
         done: before + bytes,
+        total,
+        unit: 'bytes',
         metrics: { tensors: finished },
       }),
   }
@@ -66,45 +76,64 @@ const whenAllDone = <T>(owners: ReadonlyMap<Task, T>, then: (owner: T) => void):
   }
 }
 
+/** The tasks of shards, and what each belongs to. */
+interface Division {
+  readonly tensorOf: Map<Task, TensorJob>
+  readonly shardOf: Map<Task, Shard>
+}
+
+/** Cuts the tensors of a shard into tasks that write to it. */
+const divide = (
+  division: Division,
+  shard: Shard,
+  jobs: readonly TensorJob[],
+  method: BlockMethod,
+  inputs: InputFiles,
+): Task[] => {
+  const tasks = jobs.flatMap((job) => {
+    const out = { file: shard.file, offset: shard.offsetOf(job.name) }
+    const parts = tasksOf(job, method, inputs.of, out)
+    parts.forEach((task) => division.tensorOf.set(task, job))
+    return parts
+  })
+  bySize(tasks).forEach((task) => division.shardOf.set(task, shard))
+  return tasks
+}
+
 /**
- * Writes what `shards` lacks of the merge to the staging folder. Nothing is left of a shard that was not finished when an
- * error, or the signal, ends it.
+ * Writes those of `shards` that the staging folder lacks. Nothing is left of a shard that was not finished when an error,
+ * or the signal, ends it. Throws CheckpointError (NotFinite) for inputs with NaN or infinities.
  */
 export const writeShards = async (
-  { method, tensors }: MergePlan,
+  { method, tensors }: StreamPlan,
   staging: Staging,
-  shards: readonly (readonly PlannedTensor[])[],
-  { seed = 0, threads, signal, onProgress }: WorkOptions,
+  shards: readonly (readonly TensorJob[])[],
+  options: WorkOptions,
 ): Promise<void> => {
-  const count = counter(tensors, onProgress)
+  const { seed = '', threads, signal } = options
+  const count = counter(tensors, options)
   using inputs = new InputFiles()
-  const [shardOf, tensorOf] = [new Map<Task, Shard>(), new Map<Task, PlannedTensor>()]
+  const division: Division = { tensorOf: new Map(), shardOf: new Map() }
   const begun: Shard[] = []
   const sealing: Promise<void>[] = []
   try {
-    for (const [i, planned] of shards.entries()) {
+    for (const [i, jobs] of shards.entries()) {
       if (await staging.has(i, shards.length)) {
-        count.skip(totalBytes(planned), planned.length)
+        count.skip(totalBytes(jobs), jobs.length)
         continue
       }
-      const shard = await staging.shard(i, shards.length, planned)
+      const shard = await staging.shard(i, shards.length, jobs)
       begun.push(shard)
-      const tasks = planned.flatMap((tensor) => {
-        const out = { file: shard.file, offset: shard.offsetOf(tensor.name) }
-        const own = tasksOf(tensor, method, inputs.of, out)
-        own.forEach((task) => tensorOf.set(task, tensor))
-        return own
-      })
-      bySize(tasks).forEach((task) => shardOf.set(task, shard))
-      if (!tasks.length) await shard.finish()
+      if (!divide(division, shard, jobs, method, inputs).length) await shard.finish()
     }
-    const tensorDone = whenAllDone(tensorOf, count.finish)
-    const shardDone = whenAllDone(shardOf, (shard) => void sealing.push(shard.finish()))
+    const tensorDone = whenAllDone(division.tensorOf, count.finish)
+    const shardDone = whenAllDone(division.shardOf, (shard) => void sealing.push(shard.finish()))
     const onDone = (task: Task): void => {
       tensorDone(task)
       shardDone(task)
     }
-    await runTasks([...shardOf.keys()], { method, seed, threads, signal, onDone, onBytes: count.report })
+    const tasks = [...division.shardOf.keys()]
+    await runTasks(tasks, { method, seed, threads, signal, onDone, onBytes: count.report })
     await Promise.all(sealing)
   } catch (error) {
     await Promise.allSettled(sealing)
@@ -114,29 +143,26 @@ export const writeShards = async (
 }
 
 /** Bytes of memory that writing `plan` takes at its peak, about. */
-export const memoryOf = ({ method, tensors }: MergePlan, { threads }: WorkOptions): number => {
-  const tasks = tensors.flatMap((tensor) => tasksOf(tensor, method, () => -1, { file: -1, offset: 0 }))
+export const memoryOf = (
+  { method, tensors }: StreamPlan,
+  { threads }: Pick<WorkOptions, 'threads'>,
+): number => {
+  const tasks = tensors.flatMap((job) => tasksOf(job, method, () => -1, { file: -1, offset: 0 }))
   return memoryFor(tasks, method, threads)
 }
 
-/** Reads every number of the sources of `plan`. Throws CheckpointError at one that is not finite. */
-export const checkInputs = async (
-  { method, tensors }: MergePlan,
-  { threads, signal, onProgress }: WorkOptions,
-): Promise<void> => {
-  const count = counter(tensors, onProgress)
+/** Reads every number of the inputs of `plan`. Throws CheckpointError (NotFinite) at one that is not finite. */
+export const checkInputs = async ({ method, tensors }: StreamPlan, options: WorkOptions): Promise<void> => {
+  const { threads, signal } = options
+  const count = counter(tensors, options)
   using inputs = new InputFiles()
-  const tensorOf = new Map(
-    tensors.flatMap((tensor) =>
-      tasksOf(tensor, method, inputs.of).map((task): [Task, PlannedTensor] => [task, tensor]),
-    ),
-  )
+  const tensorOf = new Map<Task, TensorJob>()
+  for (const job of tensors) for (const task of tasksOf(job, method, inputs.of)) tensorOf.set(task, job)
   let done = 0
-  const tensorDone = whenAllDone(tensorOf, (tensor) => {
+  const tensorDone = whenAllDone(tensorOf, (job) => {
     count.finish()
-    done += bytesOf(tensor)
+    done += bytesOf(job)
     count.report(done)
   })
-  const tasks = bySize([...tensorOf.keys()])
-  await runTasks(tasks, { method, seed: 0, threads, signal, onDone: tensorDone })
+  await runTasks(bySize([...tensorOf.keys()]), { method, seed: '', threads, signal, onDone: tensorDone })
 }

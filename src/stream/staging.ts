@@ -1,27 +1,36 @@
 /**
- * @file Where a merge is written until it is whole: finished shards in a hidden folder of the output, moved to their
- * names at the end. A merge that was killed goes on from them.
+ * @file Where a checkpoint is written until it is whole: finished shards in a hidden folder of the output, moved to their
+ * names at the end. Work that was killed goes on from them.
  */
-import { type FileHandle, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isWeights, layOut, shardName, type TensorPlan, writeFileAtomic } from '../checkpoint/index.js'
+import {
+  exists,
+  isWeights,
+  layOut,
+  shardName,
+  type TensorPlan,
+  writeFileAtomic,
+} from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
 
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )
-
-/** Whether the folder `out` holds a merge that was interrupted. */
-export const isInterrupted = async (out: string): Promise<boolean> =>
-  (await exists(join(out, '.merging'))) || exists(join(out, '.steps'))
+/** How the hidden folder of some kind of work is called, and the work in messages. */
+export interface Workplace {
+  /** Name of the folder within the output, hidden by its dot. */
+  readonly hidden: string
+  /** A noun for what is done there. */
+  readonly work: string
+}
 
 /** What to do with what a folder holds. */
 export interface StagingOptions {
   readonly resume?: boolean
   readonly overwrite?: boolean
 }
+
+/** Whether the folder `out` holds work of this kind that was interrupted. */
+export const holdsUnfinished = (out: string, { hidden }: Workplace): Promise<boolean> =>
+  exists(join(out, hidden))
 
 /** A safetensors file that threads write their tensors to, each at its place; it has a temporary name until it is finished. */
 export class Shard {
@@ -47,7 +56,7 @@ export class Shard {
     }
   }
 
-  /** Its descriptor. */
+  /** The descriptor of the file. */
   get file(): number {
     return this.handle.fd
   }
@@ -57,40 +66,43 @@ export class Shard {
     return this.offsets.get(name)!
   }
 
-  /** Brings it to the disk, and gives it its name. */
+  /** Brings the file to the disk, and gives it its name. */
   async finish(): Promise<void> {
     await this.handle.sync()
     await this.handle.close()
     await rename(`${this.path}.tmp`, this.path)
   }
 
-  /** Removes it, unless it is finished. */
+  /** Removes the file, unless it is finished. */
   async discard(): Promise<void> {
     await this.handle.close().catch(() => undefined)
     await rm(`${this.path}.tmp`, { force: true })
   }
 }
 
-/** The hidden folder of one merge into the folder `out`. */
+/** The hidden folder of one piece of work into the folder `out`. */
 export class Staging {
   readonly folder: string
-  private constructor(readonly out: string) {
-    this.folder = join(out, '.merging')
+  private constructor(
+    readonly out: string,
+    private readonly place: Workplace,
+  ) {
+    this.folder = join(out, place.hidden)
   }
 
   private at(name: string): string {
     return join(this.folder, name)
   }
 
-  /** Throws UsageError where the folder holds weights, or an interrupted merge, and the options do not say what then. */
-  static async enter(out: string, { resume, overwrite }: StagingOptions): Promise<Staging> {
-    const staging = new Staging(out)
+  /** Throws UsageError where the folder holds weights, or interrupted work, and the options do not say what then. */
+  static async enter(out: string, place: Workplace, { resume, overwrite }: StagingOptions): Promise<Staging> {
+    const staging = new Staging(out, place)
     await rm(`${staging.folder}-done`, { recursive: true, force: true })
     const interrupted = await exists(staging.at('state'))
     if (overwrite && !resume) await rm(staging.folder, { recursive: true, force: true })
     if (resume || overwrite) return staging
     if (interrupted)
-      throw new UsageError('InterruptedMerge', `${out} holds a merge that was interrupted.`, {
+      throw new UsageError('Interrupted', `${out} holds a ${place.work} that was interrupted.`, {
         hint: 'Go on with it: --resume. Or begin anew: --force.',
       })
     const there = (await readdir(out).catch(() => [])).find(isWeights)
@@ -102,14 +114,18 @@ export class Staging {
   }
 
   /**
-   * Begins the merge that `fingerprint` stands for, or goes on with it. Throws UsageError when what was begun is another.
+   * Begins the work that `fingerprint` stands for, or goes on with it. Throws UsageError when what was begun is another.
    */
   async begin(fingerprint: string): Promise<void> {
     const begun = await readFile(this.at('state'), 'utf8').catch(() => undefined)
     if (begun !== undefined && begun !== fingerprint)
-      throw new UsageError('MergeChanged', `${this.out} holds an interrupted merge of something else.`, {
-        hint: 'Its recipe, options or inputs were others. Begin anew: --force.',
-      })
+      throw new UsageError(
+        'InputsChanged',
+        `${this.out} holds an interrupted ${this.place.work} of something else.`,
+        {
+          hint: 'Its options or inputs were others. Begin anew: --force.',
+        },
+      )
     await writeFileAtomic(this.at('state'), fingerprint)
     for (const file of await readdir(this.folder))
       if (file.endsWith('.tmp')) await rm(this.at(file), { recursive: true, force: true })
@@ -137,7 +153,7 @@ export class Staging {
       if (isWeights(file) && !names.includes(file)) await rm(join(this.out, file))
     for (const name of names)
       if (await exists(this.at(name))) await rename(this.at(name), join(this.out, name))
-    // Written here and moved: what a kill leaves half-written is not among the merge's files.
+    // Written here and moved: what a kill leaves half-written is not among the finished files.
     for (const [name, content] of Object.entries(files)) {
       await writeFileAtomic(this.at(name), content)
       await rename(this.at(name), join(this.out, name))

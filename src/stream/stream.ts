@@ -1,5 +1,5 @@
 /**
- * @file Tensors of several checkpoints as aligned float32 blocks, and merged blocks as stored bytes. Files are read
+ * @file Tensors of one or several checkpoints as float32 blocks, and computed blocks as stored bytes. Files are read
  * straight into the memory that the kernels work on, and what is computed there is written from there.
  */
 // From where they are, here and in what this imports: a thread begins sooner without the rest of their folders.
@@ -7,13 +7,13 @@ import { convertValue, decode, encode, valueDType } from '../checkpoint/convert.
 import { type SafetensorsDType, tensorBytes } from '../checkpoint/safetensors.js'
 import { CheckpointError } from '../errors.js'
 import { keyOf } from '../random/index.js'
+import { sizeOf } from '../tensor/shape.js'
 import { value } from '../tensor/value.js'
 import { isFinite, KernelMemory, narrow, widen } from './kernels/index.js'
-import type { AlignedTensor, Block, MergeMethod } from '../merge/core/method.js'
-import type { PlannedTensor } from '../merge/core/recipe/plan.js'
-import { countOf, type Input, inputOf, inputsOf, readInput, type Task, unitOf } from './task.js'
+import { type Block, blockMethod, type BlockMethod, type StreamedTensor } from './method.js'
+import { type Input, readInput, type Task, type TensorJob, unitOf, wholeTask } from './task.js'
 
-/** Elements of a block: all models' blocks fit a core's cache. */
+/** Elements of a block: all inputs' blocks fit a core's cache. */
 const blockElements = 1 << 15
 /** Elements read, or written, at once: enough that the call costs nothing beside its copy. */
 const runElements = 1 << 17
@@ -40,13 +40,14 @@ export interface Layout {
   readonly bytes: number
 }
 
-/** The histograms of a method that looks for thresholds, of each model. */
+/** Histograms of a method that looks for thresholds, for each input. */
 const histogramBytes = 3 << 18
 
-export const layoutOf = (task: Task, method: MergeMethod, most: number = keptBytes): Layout => {
+/** The blocks and runs that `method` goes through a task in. `most`: bytes of inputs that may stay in memory between passes. */
+export const layoutOf = (task: Task, method: BlockMethod, most: number = keptBytes): Layout => {
+  const { inputs } = task
   const unit = unitOf(task.shape, method)
   const block = Math.max(1, Math.floor(blockElements / unit)) * unit
-  const inputs = inputsOf(task)
   const elements = task.to - task.from
   const elementBytes = inputs.reduce((sum, { info }) => sum + tensorBytes(info.dtype, [1]), 0)
   const kept = method.prepare !== undefined && elements * elementBytes <= most
@@ -63,7 +64,7 @@ const refuse = (numbers: Float32Array, { folder, info }: Input, first: number): 
   throw new CheckpointError(
     'NotFinite',
     `${folder}/${info.file}: ${info.name} [${info.shape.join(', ')}] holds ${numbers[at]} at element ${first + at}.`,
-    { hint: 'A model with such numbers is broken; a merge would spread them.' },
+    { hint: 'A model with such numbers is broken, and would break what is made of it.' },
   )
 }
 
@@ -121,7 +122,7 @@ class Lane {
 /** Goes through the blocks of a task. `memory` must have room for its layout. */
 const blocksOf = (task: Task, layout: Layout, { memory, turn }: Desk): (() => AsyncGenerator<Block>) => {
   const elements = task.to - task.from
-  const lanes = inputsOf(task).map((input) => new Lane(input, task.from, layout, elements, memory))
+  const lanes = task.inputs.map((input) => new Lane(input, task.from, layout, elements, memory))
   let read = 0
   let checked = false
   return async function* () {
@@ -136,9 +137,10 @@ const blocksOf = (task: Task, layout: Layout, { memory, turn }: Desk): (() => As
       read = Math.max(read, run + size)
       for (let at = 0; at < size; at += layout.block) {
         const count = Math.min(layout.block, size - at)
-        const all = lanes.map((lane) => lane.numbers(place + at, count, run + at, checked))
-        const first = task.from + run + at
-        yield task.base ? { first, base: all[0], models: all.slice(1) } : { first, models: all }
+        yield {
+          first: task.from + run + at,
+          inputs: lanes.map((lane) => lane.numbers(place + at, count, run + at, checked)),
+        }
       }
       const pending = turn?.()
       if (pending) await pending
@@ -188,16 +190,17 @@ class Narrower {
 }
 
 /** A tensor whose numbers are taken as they are. */
-const asIs: MergeMethod = {
-  ...{ name: 'copy', base: 'none', counts: [1, 1], rows: false, perModel: {}, global: {} },
-  tensor: (out, { models: [model] }) => out.set(model),
-}
+const asIs = blockMethod({
+  name: 'copy',
+  rows: false,
+  block: (out, { inputs: [numbers] }) => out.set(numbers),
+})
 
 /** Whether a copy passes through float32 without loss, where numbers that are not finite are found. */
-const isChecked = ({ models: [{ info }] }: Task): boolean => ['F32', 'F16', 'BF16'].includes(info.dtype)
+const isChecked = ({ inputs: [{ info }] }: Task): boolean => ['F32', 'F16', 'BF16'].includes(info.dtype)
 
 async function* copied(task: Task, { memory, turn }: Desk): AsyncGenerator<Uint8Array> {
-  const [input] = task.models
+  const [input] = task.inputs
   const size = tensorBytes(input.info.dtype, [1])
   const step = runElements * size
   memory.begin(step)
@@ -211,26 +214,32 @@ async function* copied(task: Task, { memory, turn }: Desk): AsyncGenerator<Uint8
 }
 
 /** The tensor of a task as its method sees it. */
-const alignedTask = (task: Task, seed: number, blocks: AlignedTensor['blocks']): AlignedTensor => {
-  const { name, shape, models } = task
+const streamedTask = (task: Task, seed: string, blocks: StreamedTensor['blocks']): StreamedTensor => {
+  const { name, shape, inputs } = task
   return {
-    ...{ name, shape, blocks, count: countOf(shape), width: shape.at(-1) ?? 1, models: models.length },
-    key: (index) => keyOf(`merge ${seed} ${name} ${index}`),
+    name,
+    shape,
+    count: sizeOf(shape),
+    width: shape.at(-1) ?? 1,
+    inputs: inputs.length,
+    blocks,
+    key: (index) => keyOf(`${seed} ${name} ${index}`),
   }
 }
 
 /**
  * The stored bytes of a task, run by run, each valid until the next is asked for: computed in float32, rounded once to
- * the nearest, ties to even. They depend on nothing but the task and the seed.
+ * the nearest, ties to even. They depend on nothing but the task and the seed. Throws CheckpointError (NotFinite) at the
+ * first number that is not finite.
  */
 export async function* runsOf(
   task: Task,
-  method: MergeMethod,
-  seed: number,
+  method: BlockMethod,
+  seed: string,
   desk: Desk,
 ): AsyncGenerator<Uint8Array> {
   const { dtype, parameters, action } = task
-  const keeps = task.models[0].info.dtype === dtype
+  const keeps = task.inputs[0].info.dtype === dtype
   if (action === 'copy' && keeps && !isChecked(task)) return yield* copied(task, desk)
   const used = action === 'copy' ? asIs : method
   const layout = layoutOf(task, used, desk.kept)
@@ -239,10 +248,10 @@ export async function* runsOf(
   const blocks = blocksOf(task, layout, desk)
   const scratch = memory.floats(dtype === 'F32' ? 0 : Math.min(layout.block, task.to - task.from))
   const narrower = new Narrower(dtype, layout.run, memory)
-  const statistics = await used.prepare?.(alignedTask(task, seed, blocks), parameters)
+  const statistics = await used.prepare?.(streamedTask(task, seed, blocks), parameters)
   for await (const block of blocks()) {
-    const out = narrower.target(block.models[0].length, scratch)
-    used.tensor(out, block, parameters, statistics)
+    const out = narrower.target(block.inputs[0].length, scratch)
+    used.block(out, block, parameters, statistics)
     const full = narrower.take(out)
     if (full) yield full
   }
@@ -250,7 +259,7 @@ export async function* runsOf(
   if (rest) yield rest
 }
 
-/** Reads all that a task reads. Throws CheckpointError at the first number that is not finite. */
+/** Reads all that a task reads. Throws CheckpointError (NotFinite) at the first number that is not finite. */
 export const check = async (task: Task, desk: Desk): Promise<void> => {
   if (task.action === 'copy' && !isChecked(task)) return
   const layout = layoutOf(task, asIs)
@@ -258,32 +267,26 @@ export const check = async (task: Task, desk: Desk): Promise<void> => {
   for await (const _block of blocksOf(task, layout, desk)());
 }
 
-const wholeTask = ({ base, models, ...plan }: PlannedTensor): Task => ({
-  ...plan,
-  base: base && inputOf(base),
-  models: models.map((model) => inputOf(model)),
-  ...{ from: 0, to: countOf(plan.shape) },
-})
-
-/** The aligned tensors of `plan`, as a method sees them. `seed`: of its random numbers. */
-export const alignedTensor = (plan: PlannedTensor, method: MergeMethod, seed: number): AlignedTensor => {
-  const task = wholeTask(plan)
-  const [layout, memory] = [layoutOf(task, method), new KernelMemory()]
+/** The inputs of `job`, as `method` sees them. `seed`: of its random numbers. */
+export const streamedTensor = (job: TensorJob, method: BlockMethod, seed: string): StreamedTensor => {
+  const task = wholeTask(job)
+  const layout = layoutOf(task, method)
+  const memory = new KernelMemory()
   memory.begin(layout.bytes)
-  return alignedTask(task, seed, blocksOf(task, layout, { memory }))
+  return streamedTask(task, seed, blocksOf(task, layout, { memory }))
 }
 
 const spare: KernelMemory[] = []
 
-/** The stored bytes of a planned tensor, in pieces that are valid until the next is asked for. */
-export async function* mergedBytes(
-  plan: PlannedTensor,
-  method: MergeMethod,
-  seed: number,
+/** The stored bytes of the tensor that `job` describes, in pieces that are valid until the next is asked for. */
+export async function* streamedBytes(
+  job: TensorJob,
+  method: BlockMethod,
+  seed: string,
 ): AsyncGenerator<Uint8Array> {
   const memory = spare.pop() ?? new KernelMemory()
   try {
-    yield* runsOf(wholeTask(plan), method, seed, { memory })
+    yield* runsOf(wholeTask(job), method, seed, { memory })
   } finally {
     spare.push(memory)
   }

@@ -1,10 +1,39 @@
-/** @file The pieces of work that a merge is cut into: plain data, so that any thread can do them. */
+/** @file The pieces of work that a stream is cut into: plain data, so that any thread can do them. */
 import { readSync, writeSync } from 'node:fs'
-import { type SafetensorsDType, tensorBytes, type TensorInfo } from '../checkpoint/safetensors.js'
+import type { Checkpoint } from '../checkpoint/index.js'
+import {
+  type SafetensorsDType,
+  tensorBytes,
+  type TensorInfo,
+  type TensorPlan,
+} from '../checkpoint/safetensors.js'
 import { CheckpointError } from '../errors.js'
-import type { SourceTensor } from '../merge/core/recipe/align.js'
-import type { MergeMethod, Parameters } from '../merge/core/method.js'
-import type { PlannedTensor } from '../merge/core/recipe/plan.js'
+import { sizeOf } from '../tensor/shape.js'
+import type { BlockMethod } from './method.js'
+
+/** A tensor of an open checkpoint that is read. */
+export interface TensorSource {
+  readonly checkpoint: Checkpoint
+  readonly info: TensorInfo
+  /** Element type in its file, where `info` is a reordered view of it, which only the checkpoint can read. */
+  readonly stored?: SafetensorsDType
+}
+
+/** One tensor that is written, and what it is made of. */
+export interface TensorJob extends TensorPlan {
+  /** What it is computed from; of a copy, the one source. */
+  readonly inputs: readonly TensorSource[]
+  /** `copy`: the input's bytes are taken as they are, or rounded to `dtype`. */
+  readonly action: 'compute' | 'copy'
+  /** What the method is told about it: plain data. */
+  readonly parameters: unknown
+}
+
+/** Tensors, and the method that makes them. */
+export interface StreamPlan {
+  readonly method: BlockMethod
+  readonly tensors: readonly TensorJob[]
+}
 
 /** A tensor of a model, as a thread reads it. */
 export interface Input {
@@ -13,39 +42,33 @@ export interface Input {
   readonly info: TensorInfo
   /** The descriptor of its file. */
   readonly file?: number
-  /** What is in no file of its own is read by the thread that has its checkpoint. */
+  /** Reads what is in no file of its own, on the thread that has its checkpoint. */
   readonly read?: (into: Uint8Array, at: number) => Promise<void>
 }
 
-/** Elements `from` to `to` (exclusive) of a planned tensor. */
+/** Elements `from` to `to` (exclusive) of a tensor that is written. */
 export interface Task {
   readonly name: string
   readonly shape: readonly number[]
   readonly dtype: SafetensorsDType
-  readonly action: 'merge' | 'copy'
-  readonly base?: Input
-  readonly models: readonly Input[]
-  readonly parameters: Parameters
+  readonly action: TensorJob['action']
+  readonly inputs: readonly Input[]
+  readonly parameters: unknown
   readonly from: number
   readonly to: number
   /** The file, and the place in it of the element `from`. Absent: the inputs are only checked. */
   readonly out?: { readonly file: number; readonly offset: number }
 }
 
-export const countOf = (shape: readonly number[]): number => shape.reduce((n, size) => n * size, 1)
-
-export const inputsOf = ({ base, models }: Pick<Task, 'base' | 'models'>): readonly Input[] =>
-  base ? [base, ...models] : models
-
 /** Bytes that a task reads, of which a method with a first pass may read each several times. */
-export const taskBytes = (task: Task): number =>
-  inputsOf(task).reduce((sum, { info }) => sum + tensorBytes(info.dtype, [task.to - task.from]), 0)
+export const taskBytes = ({ inputs, from, to }: Task): number =>
+  inputs.reduce((sum, { info }) => sum + tensorBytes(info.dtype, [to - from]), 0)
 
 /** Elements of a task, where a tensor may be cut: a multiple of what a block takes. */
 const taskElements = 1 << 23
 
 /** How many elements at once a method can be given: whole rows where it asks for them. */
-export const unitOf = (shape: readonly number[], method: Pick<MergeMethod, 'rows'>): number =>
+export const unitOf = (shape: readonly number[], method: Pick<BlockMethod, 'rows'>): number =>
   method.rows ? Math.max(1, shape.at(-1) ?? 1) : 1
 
 /**
@@ -53,32 +76,40 @@ export const unitOf = (shape: readonly number[], method: Pick<MergeMethod, 'rows
  * file; `out`: where the tensor is written.
  */
 export const tasksOf = (
-  plan: PlannedTensor,
-  method: MergeMethod,
+  job: TensorJob,
+  method: BlockMethod,
   fileOf: (path: string) => number,
   out?: { readonly file: number; readonly offset: number },
 ): Task[] => {
-  const { name, shape, dtype, action, parameters } = plan
-  const base = plan.base && inputOf(plan.base, fileOf)
-  const models = plan.models.map((model) => inputOf(model, fileOf))
-  const count = countOf(shape)
-  const whole = action === 'merge' && method.prepare !== undefined && out !== undefined
-  const unit = action === 'merge' ? unitOf(shape, method) : 1
-  const step = whole ? count : Math.ceil(taskElements / unit) * unit
+  const { name, shape, dtype, action, parameters } = job
+  const inputs = job.inputs.map((source) => inputOf(source, fileOf))
+  const count = sizeOf(shape)
+  const isWhole = action === 'compute' && method.prepare !== undefined && out !== undefined
+  const unit = action === 'compute' ? unitOf(shape, method) : 1
+  const step = isWhole ? count : Math.ceil(taskElements / unit) * unit
   const tasks: Task[] = []
   for (let from = 0; from < count; from += step) {
-    const there = out && { file: out.file, offset: out.offset + tensorBytes(dtype, [from]) }
+    const place = out && { file: out.file, offset: out.offset + tensorBytes(dtype, [from]) }
     const to = Math.min(count, from + step)
-    tasks.push({ name, shape, dtype, action, base, models, parameters, from, to, out: there })
+    tasks.push({ name, shape, dtype, action, inputs, parameters, from, to, out: place })
   }
   return tasks
 }
 
+/** All of a tensor as one task, which the thread that has the checkpoints does. */
+export const wholeTask = ({ name, shape, dtype, action, inputs, parameters }: TensorJob): Task => ({
+  name,
+  shape,
+  dtype,
+  action,
+  inputs: inputs.map((source) => inputOf(source)),
+  parameters,
+  from: 0,
+  to: sizeOf(shape),
+})
+
 /** A view of a tensor that reorders it (`stored`) is not what lies in the file. */
-export const inputOf = (
-  { checkpoint, info, stored }: SourceTensor,
-  fileOf?: (path: string) => number,
-): Input => ({
+const inputOf = ({ checkpoint, info, stored }: TensorSource, fileOf?: (path: string) => number): Input => ({
   folder: checkpoint.folder,
   info,
   ...(fileOf && info.path !== undefined && stored === undefined
@@ -87,9 +118,12 @@ export const inputOf = (
 })
 
 /** Whether only the thread that made the task can do it. */
-export const isLocal = (task: Task): boolean => inputsOf(task).some(({ file }) => file === undefined)
+export const isLocal = ({ inputs }: Task): boolean => inputs.some(({ file }) => file === undefined)
 
-/** Fills `into` with the stored bytes of `input` from byte `at` on. Gives a promise only where it must be waited for. */
+/**
+ * Fills `into` with the stored bytes of `input` from byte `at` on. Gives a promise only where it must be waited for.
+ * Throws CheckpointError (ReadFailed) where the file has become shorter.
+ */
 export const readInput = (
   { folder, info, file, read }: Input,
   into: Uint8Array,
@@ -107,6 +141,7 @@ export const readInput = (
   }
 }
 
+/** Writes all of `bytes` to the descriptor `file`, from `offset` on. */
 export const writeAll = (file: number, bytes: Uint8Array, offset: number): void => {
   for (let done = 0; done < bytes.length;)
     done += writeSync(file, bytes, done, bytes.length - done, offset + done)

@@ -1,20 +1,21 @@
-/** @file A thread of a merge: takes tasks while there are any. Runs as the module of a worker. */
+/** @file A thread of a stream: takes tasks while there are any. Runs as the module of a worker. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { Board, failureOf, perform, Stopped, type WorkerNews, type WorkerStart } from './crew.js'
+import { Board } from './board.js'
 import { KernelMemory } from './kernels/index.js'
-import { methods } from '../merge/tensor-methods/index.js'
+import { loadMethod } from './method.js'
+import { failureOf, perform, Stopped, type WorkerNews, type WorkerStart } from './work.js'
 
-const { tasks, method: name, seed, kept, shared } = workerData as WorkerStart
+const { tasks, method: address, seed, kept, shared } = workerData as WorkerStart
 const tell = (news: WorkerNews): void => parentPort!.postMessage(news)
 
-const method = methods.find((m) => m.name === name)!
 const board = new Board(shared)
-const memory = new KernelMemory()
 const turn = (): void => {
   if (board.stopped) throw new Stopped()
 }
 
 try {
+  const method = await loadMethod(address)
+  const memory = new KernelMemory()
   for (let i = board.next(); i < tasks.length && !board.stopped; i = board.next()) {
     await perform(tasks[i], method, seed, { memory, kept, board, turn })
     tell({ done: i })

@@ -10,7 +10,7 @@ import { createModel } from '../../models/index.js'
 import { keyOf, normal } from '../../random/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { breadcrumbsOf, composeBreadcrumbs, writeBreadcrumbs } from './breadcrumbs.js'
-import { mergeRecipe } from '../core/recipe/run.js'
+import { mergeRecipe } from '../tensor-methods/recipes.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (...names: string[]): string => join(scratch.path, ...names)

@@ -11,7 +11,8 @@ import { cfgDistillation, interpolation } from './cfg-distillation.js'
 import { advantages, bigrams, meanUnlikeness, unlikeness } from './diversity.js'
 import { guidedLogits, sampler } from '../../distil/sampler.js'
 import { distillationLoss, distilGuidance, sampledBatch } from './train.js'
-import { mergedInMemory, modelInMemory } from '../core/recipe/in-memory.js'
+import { modelInMemory } from '../core/recipe/in-memory.js'
+import { mergedInMemory } from '../tensor-methods/recipes.js'
 
 const numbers = async (v: Value): Promise<number[]> => Array.from(await v.read(), Number)
 const run = async (f: (x: Tensor[]) => Tensor, ...rows: number[][]): Promise<number[]> => {

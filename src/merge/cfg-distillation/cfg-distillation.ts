@@ -14,7 +14,7 @@ import { type Distilled, distilGuidance, type DistilOptions } from './train.js'
 import { rowsOf, tokenizerIn } from '../../distil/teachings.js'
 import { type Merged, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import type { Recipe } from '../core/recipe/recipe.js'
-import { mergeRecipe } from '../core/recipe/run.js'
+import { mergeRecipe } from '../tensor-methods/recipes.js'
 
 const whole = z.number().int().positive()
 

@@ -12,7 +12,8 @@ import { cfgDistillation, interpolation } from './cfg-distillation.js'
 import { bigrams, meanUnlikeness, unlikeness } from './diversity.js'
 import { sampler } from '../../distil/sampler.js'
 import { distilGuidance } from './train.js'
-import { mergedInMemory, modelInMemory } from '../core/recipe/in-memory.js'
+import { modelInMemory } from '../core/recipe/in-memory.js'
+import { mergedInMemory } from '../tensor-methods/recipes.js'
 
 const letters = 16
 const prompts = 6

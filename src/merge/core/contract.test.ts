@@ -10,7 +10,7 @@ import { methods } from '../tensor-methods/index.js'
 import { mwa } from '../mwa/mwa.js'
 import type { Merged } from './procedure.js'
 import type { Recipe } from './recipe/recipe.js'
-import { mergeRecipe, type MergeOptions } from './recipe/run.js'
+import { mergeRecipe, type MergeOptions } from '../tensor-methods/recipes.js'
 import { greedySoup, uniformSoup } from '../model-soups/model-soups.js'
 import { whole } from '../../experiment/batches.js'
 

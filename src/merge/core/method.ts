@@ -1,6 +1,16 @@
-/** @file What a merge method is: a function of aligned float32 blocks, its parameters declared. The rest is not its business. */
+/**
+ * @file What a merge method is: a function of aligned float32 blocks, its parameters declared. Streaming is not its
+ * business: it stands on a block method, whose inputs are the base, where there is one, and the models.
+ */
 import type { infer as Infer, ZodType } from 'zod'
+import { nearest, UsageError } from '../../errors.js'
 import type { Key } from '../../random/index.js'
+import {
+  blockMethod,
+  type Block as StreamedBlock,
+  type BlockMethod,
+  type StreamedTensor,
+} from '../../stream/method.js'
 
 /** A run of elements of one tensor, the same in every model. */
 export interface Block {
@@ -39,18 +49,25 @@ export type ParametersOf<M extends Shape, G extends Shape> = {
 export interface MergeDefinition<M extends Shape, G extends Shape, S> {
   /** As recipes name it. */
   readonly name: string
+  /**
+   * URL of the module that exports the method, `import.meta.url` where it is declared, from which other threads load it.
+   * Without it a merge computes on the calling thread alone.
+   */
+  readonly module?: string
   readonly base: 'required' | 'optional' | 'none'
-  /** How many models it takes beside the base: [least, most]. Any number by default. */
+  /** How many models it takes beside the base: [least, most]. Default [1, Infinity]. */
   readonly counts?: readonly [number, number]
-  /** Blocks must be whole rows of the last axis. */
+  /** Whether blocks must be whole rows of the last axis. Default false. */
   readonly rows?: boolean
   /** Parameters that each model has for itself. A schema without default is required. */
   readonly perModel?: M
   /** Parameters of the merge. */
   readonly global?: G
+  /** Parameters that hold, unless others are given, where the method is named without a recipe: `--method NAME`. */
+  readonly unlessGiven?: Readonly<Record<string, number | boolean>>
   /** What is surprising about what the method does to a tensor of `count` elements. */
   readonly remark?: (count: number, parameters: ParametersOf<M, G>) => string | undefined
-  /** The first pass over a tensor: thresholds, norms, whatever a block alone does not tell. */
+  /** First pass over a tensor: thresholds, norms, whatever a block alone does not tell. */
   readonly prepare?: (tensor: AlignedTensor, parameters: ParametersOf<M, G>) => Promise<S>
   /** Writes the merged block into `out` (as long as each of its arrays). */
   readonly tensor: (out: Float32Array, block: Block, parameters: ParametersOf<M, G>, statistics: S) => void
@@ -61,21 +78,77 @@ export interface MergeMethod {
   readonly name: string
   readonly base: 'required' | 'optional' | 'none'
   readonly counts: readonly [number, number]
-  readonly rows: boolean
   readonly perModel: Shape
   readonly global: Shape
-  readonly remark?: (count: number, parameters: Parameters) => string | undefined
-  readonly prepare?: (tensor: AlignedTensor, parameters: Parameters) => Promise<unknown>
-  readonly tensor: (out: Float32Array, block: Block, parameters: Parameters, statistics: unknown) => void
+  readonly unlessGiven: Readonly<Record<string, number | boolean>>
+  readonly remark?: (count: number, parameters: ParameterValues) => string | undefined
+  readonly prepare?: (tensor: AlignedTensor, parameters: ParameterValues) => Promise<unknown>
+  readonly tensor: (out: Float32Array, block: Block, parameters: ParameterValues, statistics: unknown) => void
+  /** What streams it. Its parameters are `MergeArguments`. */
+  readonly blockMethod: BlockMethod
 }
 
 /** The values of a method's parameters for one tensor, checked: a list where they are per model. */
-export type Parameters = Readonly<Record<string, unknown>>
+export type ParameterValues = Readonly<Record<string, unknown>>
+
+/** What the block method of a merge is told about a tensor. */
+export interface MergeArguments {
+  /** Whether the first input is the base. */
+  readonly hasBase: boolean
+  readonly values: ParameterValues
+}
+
+const alignedBlock = ({ first, inputs }: StreamedBlock, { hasBase }: MergeArguments): Block =>
+  hasBase ? { first, base: inputs[0], models: inputs.slice(1) } : { first, models: inputs }
+
+/** `tensor` as a merge method sees it: its inputs told apart. */
+export const alignedTensor = (tensor: StreamedTensor, told: MergeArguments): AlignedTensor => ({
+  name: tensor.name,
+  shape: tensor.shape,
+  count: tensor.count,
+  width: tensor.width,
+  models: tensor.inputs - (told.hasBase ? 1 : 0),
+  key: (index) => tensor.key(index),
+  async *blocks() {
+    for await (const block of tensor.blocks()) yield alignedBlock(block, told)
+  },
+})
 
 type Nothing = Readonly<Record<never, ZodType>>
 
 /** Declares a method. The cast is sound: the merger calls it with parameters that its schemas have checked. */
 export const merge = <const M extends Shape = Nothing, const G extends Shape = Nothing, S = undefined>(
   definition: MergeDefinition<M, G, S>,
-): MergeMethod =>
-  ({ counts: [1, Infinity], rows: false, perModel: {}, global: {}, ...definition }) as unknown as MergeMethod
+): MergeMethod => {
+  const { name, module, rows = false, ...rest } = definition
+  const method = {
+    counts: [1, Infinity],
+    perModel: {},
+    global: {},
+    unlessGiven: {},
+    ...rest,
+  } as unknown as Omit<MergeMethod, 'name' | 'blockMethod'>
+  const { prepare, tensor } = method
+  return {
+    ...method,
+    name,
+    blockMethod: blockMethod<MergeArguments, unknown>({
+      name,
+      module,
+      rows,
+      prepare: prepare && ((streamed, told) => prepare(alignedTensor(streamed, told), told.values)),
+      block: (out, block, told, statistics) =>
+        tensor(out, alignedBlock(block, told), told.values, statistics),
+    }),
+  }
+}
+
+/** The one of `methods` that is called `name`. Throws UsageError (NoSuchMethod) naming the nearest. */
+export const methodNamed = (name: string, methods: readonly MergeMethod[]): MergeMethod => {
+  const method = methods.find((candidate) => candidate.name === name)
+  if (method) return method
+  const names = methods.map((candidate) => candidate.name)
+  throw new UsageError('NoSuchMethod', `merge_method: there is no method ${JSON.stringify(name)}`, {
+    hint: `Nearest: ${nearest(name, names, 3).join(', ')}.`,
+  })
+}

@@ -14,7 +14,7 @@ import {
 import { CheckpointError, UsageError } from '../../errors.js'
 import { matrix, type Matrix, multiply, qr, svd, transpose } from '../../linalg/index.js'
 import { isFloat, type Value, value } from '../../tensor/index.js'
-import { combine } from '../../stream/kernels/gram.js'
+import { combine } from '../core/gram.js'
 
 /** Adapters of one shape, with their common configuration. */
 export interface Adapters {

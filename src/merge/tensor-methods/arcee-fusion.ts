@@ -84,6 +84,7 @@ const threshold = async (tensor: AlignedTensor): Promise<number> => {
 /** Takes the other model's number where its importance reaches the threshold of its tensor, else the base's. */
 export const arceeFusion: MergeMethod = merge({
   name: 'arcee_fusion',
+  module: import.meta.url,
   base: 'required',
   counts: [1, 1],
   rows: true,

@@ -11,6 +11,7 @@ const { fround } = Math
  */
 export const linear: MergeMethod = merge({
   name: 'linear',
+  module: import.meta.url,
   base: 'none',
   perModel: { weight: z.number() },
   global: { normalize: z.boolean().default(true) },
@@ -30,6 +31,7 @@ export const linear: MergeMethod = merge({
  */
 export const nearswap: MergeMethod = merge({
   name: 'nearswap',
+  module: import.meta.url,
   base: 'required',
   counts: [1, 1],
   global: { t: z.number() },
@@ -45,6 +47,7 @@ export const nearswap: MergeMethod = merge({
 /** The one model's tensors as they are, times `scale`: what stacks layers of several models. */
 export const passthrough: MergeMethod = merge({
   name: 'passthrough',
+  module: import.meta.url,
   base: 'none',
   counts: [1, 1],
   perModel: { scale: z.number().default(1) },

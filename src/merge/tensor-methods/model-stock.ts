@@ -1,6 +1,6 @@
 /** @file Model Stock: how far to go from the base to the average, from the angle between the fine-tunings. */
 import { z } from 'zod'
-import { type Gram, gramOf, offsetOf } from '../../stream/kernels/gram.js'
+import { type Gram, gramOf, offsetOf } from '../core/gram.js'
 import { merge, type MergeMethod } from '../core/method.js'
 
 /** t = N cos / (1 + (N - 1) cos), cos being the mean over the pairs of N offsets (Jang et al., 2024, eq. 5 and on). */
@@ -26,6 +26,7 @@ const rowGram = (offsets: readonly Float32Array[], start: number, end: number): 
 /** Moves the base towards the models' average by the ratio of each tensor, or of each row with `filter_wise`. */
 export const modelStock: MergeMethod = merge({
   name: 'model_stock',
+  module: import.meta.url,
   base: 'required',
   counts: [2, Infinity],
   rows: true,

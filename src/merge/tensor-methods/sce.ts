@@ -1,6 +1,6 @@
 /** @file SCE: select the elements that vary most, weigh models by energy, erase minority signs. */
 import { z } from 'zod'
-import { offsetOf } from '../../stream/kernels/gram.js'
+import { offsetOf } from '../core/gram.js'
 import { type AlignedTensor, type Block, merge, type MergeMethod } from '../core/method.js'
 import { indexOfEqual, type KeyPasses, ranked } from '../../stream/kernels/select.js'
 
@@ -70,6 +70,7 @@ const energies = async (tensor: AlignedTensor, selection: Selection): Promise<Fl
 /** Wan et al., "FuseChat: Knowledge Fusion of Chat Models", 2024: select, calculate, erase. */
 export const sce: MergeMethod = merge({
   name: 'sce',
+  module: import.meta.url,
   base: 'required',
   global: {
     select_topk: z.number().min(0).max(1).default(1),

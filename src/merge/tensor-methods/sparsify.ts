@@ -1,7 +1,7 @@
 /** @file Which of a task vector's elements are kept: the largest, all but outliers, or some at random. */
 import { UsageError } from '../../errors.js'
 import { type Key, uniform } from '../../random/index.js'
-import { distancesInPlace } from '../../stream/kernels/gram.js'
+import { distancesInPlace } from '../core/gram.js'
 import { countEqual, keep } from '../../stream/kernels/index.js'
 import type { AlignedTensor } from '../core/method.js'
 import { type KeyPasses, type Ranked, ranked } from '../../stream/kernels/select.js'

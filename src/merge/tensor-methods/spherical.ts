@@ -1,15 +1,7 @@
 /** @file Interpolation on spheres: slerp, nuslerp, multislerp and the Karcher mean, each a combination found from inner products. */
 import { z } from 'zod'
 import { UsageError } from '../../errors.js'
-import {
-  combine,
-  combineAround,
-  gramOf,
-  type Gram,
-  innerWith,
-  offsetOf,
-  squaredNorm,
-} from '../../stream/kernels/gram.js'
+import { combine, combineAround, gramOf, type Gram, innerWith, offsetOf, squaredNorm } from '../core/gram.js'
 import { type AlignedTensor, type Block, merge, type MergeMethod } from '../core/method.js'
 
 const clamp = (x: number): number => Math.min(1, Math.max(-1, x))
@@ -24,6 +16,7 @@ const arc = (cosine: number, t: number, parallel: boolean): [number, number] => 
 /** Whole tensors are turned from the base (t = 0) to the other model (t = 1) along the arc between their directions. */
 export const slerp: MergeMethod = merge({
   name: 'slerp',
+  module: import.meta.url,
   base: 'required',
   counts: [1, 1],
   global: { t: z.number() },
@@ -93,6 +86,7 @@ interface Lines {
  */
 export const nuslerp: MergeMethod = merge({
   name: 'nuslerp',
+  module: import.meta.url,
   base: 'optional',
   counts: [2, 2],
   rows: true,
@@ -145,6 +139,7 @@ const barycentre = (gram: Gram, w: readonly number[], eps: number, name: string)
 /** The weighted mean of directions, in the tangent space at their Euclidean mean, with the weighted mean of lengths. */
 export const multislerp: MergeMethod = merge({
   name: 'multislerp',
+  module: import.meta.url,
   base: 'optional',
   perModel: { weight: z.number() },
   global: { normalize_weights: z.boolean().default(true), eps: z.number().positive().default(1e-8) },
@@ -201,6 +196,7 @@ const karcherMean = (gram: Gram, steps: number, tol: number): number[] => {
 /** The Riemannian mean of the models' directions with the mean of their lengths: it minimises the squared angles. */
 export const karcher: MergeMethod = merge({
   name: 'karcher',
+  module: import.meta.url,
   base: 'none',
   global: {
     max_iter: z.number().int().nonnegative().default(10),

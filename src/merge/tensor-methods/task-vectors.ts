@@ -1,6 +1,6 @@
 /** @file Sums of task vectors (fine-tuned minus base), whole or sparse, with or without an election of signs. */
 import { z } from 'zod'
-import { offsetsInPlace } from '../../stream/kernels/gram.js'
+import { offsetsInPlace } from '../core/gram.js'
 import { divide, divideEach, elect, plus, roomBeside, scaled } from '../../stream/kernels/index.js'
 import { type AlignedTensor, type Block, merge, type MergeMethod } from '../core/method.js'
 import { atRandom, byMagnitude, byRank, type Mask, type Sparsifier } from './sparsify.js'
@@ -124,6 +124,7 @@ const variant = ({
 }: Variant): MergeMethod =>
   merge({
     name,
+    module: import.meta.url,
     base: 'required',
     rows: sparsifier === byRank,
     perModel: { weight: z.number(), density: z.number().min(0).max(1).default(1), ...perModel } as {

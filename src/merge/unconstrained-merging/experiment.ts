@@ -12,12 +12,13 @@ import { type Tensor, valueOf } from '../../tensor/index.js'
 import { type Batch, evaluator, fit, forward, lossFor } from '../../train/index.js'
 import { byShape } from '../../train/by-shape.js'
 import { rowsOf } from '../../distil/teachings.js'
-import { mergedInMemory, modelInMemory, type Opened } from '../core/recipe/in-memory.js'
+import { modelInMemory, type Opened } from '../core/recipe/in-memory.js'
 import type { Recipe } from '../core/recipe/recipe.js'
 import { unconstrainedMerging } from './unconstrained-merging.js'
 import { fuse } from './fusion.js'
 import { firstGenomes, type GenomeLayout, layerGroups, recipeOf } from './genome.js'
 import { searchMerge, type SearchOptions } from './search.js'
+import { mergedInMemory } from '../tensor-methods/recipes.js'
 
 const length = 16
 const symbols = 16

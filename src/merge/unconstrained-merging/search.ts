@@ -6,7 +6,7 @@ import type { Checkpoint } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { OnProgress } from '../../progress.js'
 import { CmaEs } from '../../solve/cma-es.js'
-import { mergedInMemory, type Opened } from '../core/recipe/in-memory.js'
+import { type Opened } from '../core/recipe/in-memory.js'
 import type { Recipe } from '../core/recipe/recipe.js'
 import {
   decodeGenome,
@@ -18,6 +18,7 @@ import {
   type Operator,
   recipeOf,
 } from './genome.js'
+import { mergedInMemory } from '../tensor-methods/recipes.js'
 
 /** How good a merged model is: higher is better; NaN is worse than anything. */
 export type Score = (merged: Checkpoint) => Promise<number>

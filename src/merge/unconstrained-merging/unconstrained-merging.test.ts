@@ -16,8 +16,7 @@ import {
   translatedTeachings,
   winners,
 } from '../../distil/teachings.js'
-import { mergedInMemory, modelInMemory } from '../core/recipe/in-memory.js'
-import { mergeRecipe } from '../core/recipe/run.js'
+import { modelInMemory } from '../core/recipe/in-memory.js'
 import { unconstrainedMerging } from './unconstrained-merging.js'
 import { fuse } from './fusion.js'
 import {
@@ -31,6 +30,7 @@ import {
   recipeOf,
 } from './genome.js'
 import { searchMerge } from './search.js'
+import { mergedInMemory, mergeRecipe } from '../tensor-methods/recipes.js'
 
 const gpt2 = (width: number, layers = 2): Parameters<typeof createModel>[0] => ({
   ...{ model_type: 'gpt2', vocab_size: 12, n_embd: width, n_layer: layers, n_head: 2, n_positions: 8 },

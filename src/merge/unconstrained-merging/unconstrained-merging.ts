@@ -10,14 +10,14 @@ import { batchesOf } from '../../train/data.js'
 import { type Batch, type Evaluation, evaluator } from '../../train/index.js'
 import { sameVocabulary } from '../../distil/align.js'
 import { rowsOf, tokenizerIn } from '../../distil/teachings.js'
-import { mergedInMemory, modelInMemory, type Opened } from '../core/recipe/in-memory.js'
+import { modelInMemory, type Opened } from '../core/recipe/in-memory.js'
 import { type Merged, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import type { Recipe } from '../core/recipe/recipe.js'
-import { mergeRecipe } from '../core/recipe/run.js'
 import { card } from './card.js'
 import { fuse, type Fused } from './fusion.js'
 import { decodeGenome, operators } from './genome.js'
 import { type Score, searchMerge, type SearchResult } from './search.js'
+import { mergedInMemory, mergeRecipe } from '../tensor-methods/recipes.js'
 
 const share = z.number().min(0).max(1)
 const whole = z.number().int().positive()

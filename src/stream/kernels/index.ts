@@ -1,5 +1,5 @@
 /**
- * @file The elementwise kernels of merging. Arrays that lie in a kernel memory are computed on there, by WebAssembly SIMD.
+ * @file The elementwise kernels. Arrays that lie in a kernel memory are computed on there, by WebAssembly SIMD.
  * For any others, and where WebAssembly is not to be had, plain TypeScript gives the same bits (a NaN stays NaN; which
  * of its payloads comes out is up to the machine in both).
  */

@@ -1,4 +1,4 @@
-/** @file The elementwise kernels of merging in plain TypeScript: what the WebAssembly ones must equal, and their rest. */
+/** @file The elementwise kernels in plain TypeScript: what the WebAssembly ones must equal, and their rest. */
 import { float32ToBfloat16, float32ToFloat16 } from '../../checkpoint/convert.js'
 import { fromFloat16 } from '../../tensor/dtype.js'
 

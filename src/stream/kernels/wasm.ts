@@ -1,4 +1,4 @@
-/** @file The elementwise kernels of merging as one WebAssembly module: eight elements at a time, where they lie. */
+/** @file The elementwise kernels as one WebAssembly module: eight elements at a time, where they lie. */
 import {
   absoluteFloats,
   add,

@@ -7,10 +7,11 @@ import { UsageError } from '../../../errors.js'
 import type { Parameters } from '../../../models/index.js'
 import type { DrawnPlot } from '../../../papers/plot.js'
 import { isFloat, type Value, value } from '../../../tensor/index.js'
-import { combine, gramOf } from '../../../stream/kernels/gram.js'
+import { combine, gramOf } from '../gram.js'
+import { merge } from '../method.js'
+import { alignedPlan } from '../planned.js'
 import { planMerge } from '../recipe/plan.js'
 import { namesOf } from './weighted.js'
-import { alignedTensor } from '../../../stream/stream.js'
 
 /** The loss (or another score) of a model with these weights. */
 export type Score = (parameters: Parameters<Value>) => Promise<number>
@@ -146,21 +147,26 @@ export interface TaskAngles {
   readonly cosines: readonly (readonly number[])[]
 }
 
-/** Lengths and angles of the models' differences from `base`, read a tensor at a time. */
+/** A method whose plan lays models beside their base; nothing is written by it. */
+const offsets = merge({
+  name: 'offsets',
+  base: 'required',
+  tensor: (out, { base }) => out.set(base!),
+})
+
+/**
+ * Lengths and angles of the models' differences from `base`, read a tensor at a time. Throws CheckpointError for models
+ * that do not fit each other.
+ */
 export const taskAngles = async (base: Checkpoint, models: readonly Checkpoint[]): Promise<TaskAngles> => {
   const [root, ...names] = namesOf([base, ...models])
   const opened = new Map([base, ...models].map((model, i) => [[root, ...names][i], model]))
-  const parameters = { weight: 1 }
-  const recipe = {
-    merge_method: 'task_arithmetic',
-    base_model: root,
-    models: names.map((model) => ({ model, parameters })),
-  }
-  const { method, tensors } = await planMerge(recipe, opened)
+  const recipe = { merge_method: offsets.name, base_model: root, models: names.map((model) => ({ model })) }
+  const { method, tensors } = await planMerge(recipe, opened, { methods: [offsets] })
   const total = names.map(() => new Float64Array(names.length))
   let baseSquare = 0
   for (const plan of tensors.filter(({ action }) => action === 'merge')) {
-    const tensor = alignedTensor(plan, method, 0)
+    const tensor = alignedPlan(plan, method)
     ;(await gramOf(tensor, 'offsets')).forEach((row, a) => row.forEach((x, b) => (total[a][b] += x)))
     for await (const { base: numbers } of tensor.blocks()) for (const x of numbers!) baseSquare += x * x
   }

@@ -1,41 +1,40 @@
 /** @file Weighted means of checkpoints, written tensor by tensor: what soups and averages over a run's checkpoints end in. */
-import { stat } from 'node:fs/promises'
+import { z } from 'zod'
 import {
   type Checkpoint,
   CheckpointWriter,
   convertValue,
   copyCompanions,
   encode,
+  isFolder,
   valueDType,
 } from '../../../checkpoint/index.js'
 import { CheckpointError } from '../../../errors.js'
 import { value, type Value } from '../../../tensor/index.js'
 import { formatRecipe, modelCard } from '../recipe/model-card.js'
-import { combine } from '../../../stream/kernels/gram.js'
-import { linear } from '../../tensor-methods/linear.js'
-import type { MergeMethod } from '../method.js'
+import { combine } from '../gram.js'
+import { merge, type MergeMethod } from '../method.js'
+import { mergedBytes } from '../planned.js'
 import { planMerge } from '../recipe/plan.js'
 import type { Recipe, Settings } from '../recipe/recipe.js'
-import { mergedBytes } from '../../../stream/stream.js'
 
 /** A weight for each model; or such a list for each tensor, by its name. They need not add up to 1. */
 export type ModelWeights = readonly number[] | ReadonlyMap<string, readonly number[]>
 
 /**
- * `linear`, added up in float64 and rounded once: equal models give that model back bit for bit, whatever the weights.
+ * The weighted mean, added up in float64 and rounded once: equal models give that model back bit for bit, whatever the
+ * weights. Recipes know it as `linear`, which rounds each sum.
  */
-const mean: MergeMethod = {
-  ...linear,
+const mean: MergeMethod = merge({
+  name: 'linear',
+  base: 'none',
+  perModel: { weight: z.number() },
   tensor: (out, { models }, { weight }) => {
-    const weights = weight as readonly number[]
-    const total = weights.reduce((sum, w) => sum + w, 0)
-    combine(
-      out,
-      models,
-      weights.map((w) => w / total),
-    )
+    const total = weight.reduce((sum, w) => sum + w, 0)
+    const shares = weight.map((w) => w / total)
+    combine(out, models, shares)
   },
-}
+})
 
 /** What the models are called: as given, or by their folders; numbered where two are the same. */
 export const namesOf = (
@@ -107,7 +106,7 @@ export const writeWeighted = async (
 ): Promise<void> => {
   const recipe = weightedRecipe(names, weights)
   const opened = new Map(names.map((name, i) => [name, models[i]]))
-  const plan = await planMerge(recipe, opened)
+  const plan = await planMerge(recipe, opened, { methods: [mean] })
   await using writer = await CheckpointWriter.create(
     folder,
     plan.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
@@ -117,12 +116,11 @@ export const writeWeighted = async (
     const bytes = given
       ? encode(convertValue(value(await given.read(), given.shape, given.dtype), valueDType[tensor.dtype]))
           .data
-      : mergedBytes(tensor, mean, 0)
+      : mergedBytes(tensor, mean)
     await writer.write(tensor.name, bytes)
   }
   const source = formatRecipe(recipe)
   const card = modelCard(title, recipe, source)
   await writer.finish({ 'config.json': plan.config, 'mergekit_config.yml': source, 'README.md': card })
-  const onDisk = await stat(models[0].folder).catch(() => undefined)
-  if (onDisk?.isDirectory()) await copyCompanions(models[0].folder, folder)
+  if (await isFolder(models[0].folder)) await copyCompanions(models[0].folder, folder)
 }

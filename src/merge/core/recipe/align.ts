@@ -1,18 +1,14 @@
 /** @file Which tensors meet: the names of every source's tensors, aligned layer by layer, and refused where they do not fit. */
-import type { Checkpoint, SafetensorsDType, TensorInfo } from '../../../checkpoint/index.js'
+import type { Checkpoint } from '../../../checkpoint/index.js'
 import { CheckpointError, nearest, UsageError } from '../../../errors.js'
 import type { MergeMethod } from '../method.js'
+import type { ModelTensor } from '../planned.js'
 import type { RecipeModule, RecipeSlice, Settings } from './recipe.js'
 import { isByVocabulary, placeOf } from './vocabulary.js'
 
-/** A tensor of one model. */
-export interface SourceTensor {
-  readonly model: string
-  readonly checkpoint: Checkpoint
-  readonly info: TensorInfo
+/** A tensor of one model, with the parameters that the recipe gives the model. */
+export interface SourceTensor extends ModelTensor {
   readonly parameters?: Settings
-  /** The element type in its file, where `info` is a reordered view of it. Default: the view's. */
-  readonly stored?: SafetensorsDType
 }
 
 /** Tensors that become one. */

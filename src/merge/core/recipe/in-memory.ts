@@ -9,9 +9,10 @@ import {
 } from '../../../checkpoint/index.js'
 import type { Model } from '../../../models/index.js'
 import { value } from '../../../tensor/index.js'
+import type { MergeMethod } from '../method.js'
+import { mergedBytes } from '../planned.js'
 import { planMerge } from './plan.js'
 import type { Recipe } from './recipe.js'
-import { mergedBytes } from '../../../stream/stream.js'
 
 /** Models by the names that recipes use. */
 export type Opened = ReadonlyMap<string, Checkpoint>
@@ -42,13 +43,22 @@ const held = async (folder: string, config: JsonObject, parts: readonly Part[]):
   return new Checkpoint({ folder, config, metadata: {}, tensors, files: new Map([['memory', file]]) })
 }
 
-/** What `recipe` gives, in float32. Its folder is that of the model whose config and tokenizer it has. */
-export const mergedInMemory = async (recipe: Recipe, opened: Opened): Promise<Checkpoint> => {
-  const { tensors, config, method, donor } = await planMerge({ ...recipe, dtype: 'float32' }, opened)
+/**
+ * What `recipe` gives, in float32, by one of `methods`. Its folder is that of the model whose config and tokenizer it has.
+ * Throws what `planMerge` throws, and CheckpointError for numbers that are not finite.
+ */
+export const mergedInMemory = async (
+  recipe: Recipe,
+  opened: Opened,
+  { methods }: { readonly methods: readonly MergeMethod[] },
+): Promise<Checkpoint> => {
+  const { tensors, config, method, donor } = await planMerge({ ...recipe, dtype: 'float32' }, opened, {
+    methods,
+  })
   return held(
     donor.folder,
     config,
-    tensors.map((plan) => ({ ...plan, bytes: mergedBytes(plan, method, 0) })),
+    tensors.map((plan) => ({ ...plan, bytes: mergedBytes(plan, method) })),
   )
 }
 

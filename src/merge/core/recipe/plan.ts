@@ -1,25 +1,16 @@
 /** @file What a merge will do to every tensor, found from headers and the recipe before anything is computed. */
-import type { Checkpoint, JsonObject, SafetensorsDType, TensorPlan } from '../../../checkpoint/index.js'
+import type { Checkpoint, JsonObject, SafetensorsDType } from '../../../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../../../errors.js'
+import { sizeOf } from '../../../tensor/index.js'
 import { align, type Aligned, checkArchitectures, type Slice, slicesOf, type SourceTensor } from './align.js'
 import { type Companions, companionsOf } from './companions.js'
-import type { MergeMethod, Parameters } from '../method.js'
-import { methods } from '../../tensor-methods/index.js'
+import { type MergeMethod, methodNamed, type ParameterValues } from '../method.js'
+import type { PlannedTensor } from '../planned.js'
 import { type RecipePart, recipeParts } from './modules.js'
 import { evaluate, type Recipe, type RecipeDType, type Settings } from './recipe.js'
 import { namedModels, originsOf } from './sources.js'
 import { withChatTemplate } from './tokenizer/files.js'
 import { type Member, planVocabulary } from './tokenizer/plan.js'
-
-/** One tensor of the output. */
-export interface PlannedTensor extends TensorPlan {
-  /** `copy`: the first source's bytes are taken as they are, or rounded to `dtype`. */
-  readonly action: 'merge' | 'copy'
-  readonly base?: SourceTensor
-  /** The sources beside the base; of a copy, the one that is copied. */
-  readonly models: readonly SourceTensor[]
-  readonly parameters: Parameters
-}
 
 export interface MergePlan {
   readonly method: MergeMethod
@@ -69,7 +60,7 @@ const parametersOf = (
   { name, depth, slice }: Aligned,
   models: readonly SourceTensor[],
   recipe: Recipe,
-): Parameters => {
+): ParameterValues => {
   const common = [slice.parameters, slice.module, recipe.parameters]
   const own = Object.entries(method.perModel).map(([key, schema]) => [
     key,
@@ -85,7 +76,7 @@ const parametersOf = (
     key,
     parse(schema, settingOf(key, name, depth, common), `${method.name}: ${key} for ${name}`),
   ])
-  return Object.fromEntries([...own, ...global]) as Parameters
+  return Object.fromEntries([...own, ...global]) as ParameterValues
 }
 
 const checkCount = ({ name, counts: [least, most], base }: MergeMethod, found: number): void => {
@@ -178,8 +169,7 @@ const notesOf = (recipe: Recipe, method: MergeMethod, slices: readonly Slice[]):
 const remarksOf = (method: MergeMethod, tensors: readonly PlannedTensor[]): string[] => {
   const about = new Map<string, string[]>()
   for (const { name, shape, action, parameters } of tensors) {
-    const count = shape.reduce((n, size) => n * size, 1)
-    const remark = action === 'merge' ? method.remark?.(count, parameters) : undefined
+    const remark = action === 'merge' ? method.remark?.(sizeOf(shape), parameters) : undefined
     if (remark !== undefined) about.set(remark, [...(about.get(remark) ?? []), name])
   }
   return [...about].map(
@@ -188,6 +178,8 @@ const remarksOf = (method: MergeMethod, tensors: readonly PlannedTensor[]): stri
 }
 
 export interface PlanOptions {
+  /** The methods that recipes may name. */
+  readonly methods: readonly MergeMethod[]
   readonly allowCrimes?: boolean
   /** What lies beside models that are only planned themselves, by their names. */
   readonly companions?: ReadonlyMap<string, Companions>
@@ -210,9 +202,9 @@ const membersOf = async (
 export const planMerge = async (
   recipe: Recipe,
   opened: ReadonlyMap<string, Checkpoint>,
-  { allowCrimes, companions: beside }: PlanOptions = {},
+  { methods, allowCrimes, companions: beside }: PlanOptions,
 ): Promise<MergePlan> => {
-  const method = methods.find(({ name }) => name === recipe.merge_method)!
+  const method = methodNamed(recipe.merge_method, methods)
   const donor = opened.get(recipe.base_model ?? namedModels(recipe)[0])!
   const members = await membersOf(opened, beside)
   const known = recipeParts(recipe, donor.config)

@@ -1,6 +1,6 @@
 /** @file mergekit's recipes: their schema, and the value that a parameter has for one tensor. */
 import { z } from 'zod'
-import { methods } from '../../tensor-methods/index.js'
+import type { MergeMethod } from '../method.js'
 
 /** A number for all layers, or several to be interpolated over depth. */
 export type Gradient = number | boolean | readonly (number | boolean)[]
@@ -100,29 +100,7 @@ const gradient = z.union([scalar, z.array(scalar).min(1)])
 const conditional = z.strictObject({ filter: z.string().optional(), value: gradient })
 const setting = z.union([scalar, z.array(scalar).min(1), z.array(conditional).min(1), conditional]).optional()
 
-/** Every method's parameters: public recipes often keep some of another method, which do nothing. */
-const parameterNames = [
-  ...new Set(methods.flatMap(({ perModel, global }) => [...Object.keys(perModel), ...Object.keys(global)])),
-]
-const settings = z.strictObject(Object.fromEntries(parameterNames.map((name) => [name, setting]))).optional()
-
-const model = { model: z.string().min(1), parameters: settings }
-const layer = z.number().int().nonnegative()
-const slice = z.strictObject({
-  sources: z
-    .array(
-      z.strictObject({
-        ...model,
-        layer_range: z
-          .tuple([layer, layer])
-          .refine(([start, end]) => end > start, { error: 'expected [first, end) with first < end' }),
-      }),
-    )
-    .min(1),
-  base_model: z.string().optional(),
-  parameters: settings,
-})
-
+/** Whose numbers a token has. */
 const tokenSource = z.union(
   [
     z.string().min(1),
@@ -156,43 +134,61 @@ const tokenizer = z.strictObject({
   pad_to_multiple_of: z.number().int().positive().nullish(),
 })
 
-const parts = {
-  models: z.array(z.strictObject(model)).min(1).optional(),
-  slices: z.array(slice).min(1).optional(),
-}
-
-const module = z
-  .strictObject({ ...parts, parameters: settings })
-  .refine(({ models, slices }) => (models === undefined) !== (slices === undefined), {
-    error: 'expected exactly one of models and slices',
-  })
+const layer = z.number().int().nonnegative()
+const layerRange = z
+  .tuple([layer, layer])
+  .refine(([start, end]) => end > start, { error: 'expected [first, end) with first < end' })
 
 const dtype = z.enum(['float32', 'float16', 'bfloat16']).optional()
 
-/** A document of a recipe file. */
-export const recipeSchema: z.ZodType<Recipe> = z
-  .strictObject({
-    name: z
-      .string()
-      .regex(/^[\w.-]+$/, { error: 'expected letters, digits, dots, dashes and underscores' })
-      .optional(),
-    merge_method: z.enum(methods.map(({ name }) => name)),
+/** Models, slices and modules, whose parameters are `settings`. */
+const inputsSchema = (settings: z.ZodType<Settings | undefined>) => {
+  const model = { model: z.string().min(1), parameters: settings }
+  const slice = z.strictObject({
+    sources: z.array(z.strictObject({ ...model, layer_range: layerRange })).min(1),
     base_model: z.string().optional(),
-    ...parts,
-    modules: z.record(z.string().min(1), module).optional(),
     parameters: settings,
-    dtype,
-    out_dtype: dtype,
-    tokenizer_source: z.string().optional(),
-    tokenizer: tokenizer.optional(),
-    chat_template: z.string().min(1).optional(),
   })
-  .refine(({ models, slices, modules }) => [models, slices, modules].filter(Boolean).length === 1, {
-    error: 'expected exactly one of models, slices and modules',
-  })
-  .refine(({ tokenizer, tokenizer_source: source }) => tokenizer === undefined || source === undefined, {
-    error: 'expected at most one of tokenizer and tokenizer_source',
-  })
+  const parts = {
+    models: z.array(z.strictObject(model)).min(1).optional(),
+    slices: z.array(slice).min(1).optional(),
+  }
+  const module = z
+    .strictObject({ ...parts, parameters: settings })
+    .refine(({ models, slices }) => (models === undefined) !== (slices === undefined), {
+      error: 'expected exactly one of models and slices',
+    })
+  return { ...parts, modules: z.record(z.string().min(1), module).optional() }
+}
+
+/** The schema of a recipe's document, whose method is one of `methods`. */
+export const recipeSchemaOf = (methods: readonly MergeMethod[]): z.ZodType<Recipe> => {
+  // Every method's parameters: public recipes often keep some of another method, which do nothing.
+  const names = methods.flatMap(({ perModel, global }) => [...Object.keys(perModel), ...Object.keys(global)])
+  const settings = z.strictObject(Object.fromEntries(names.map((name) => [name, setting]))).optional()
+  return z
+    .strictObject({
+      name: z
+        .string()
+        .regex(/^[\w.-]+$/, { error: 'expected letters, digits, dots, dashes and underscores' })
+        .optional(),
+      merge_method: z.enum(methods.map(({ name }) => name)),
+      base_model: z.string().optional(),
+      ...inputsSchema(settings),
+      parameters: settings,
+      dtype,
+      out_dtype: dtype,
+      tokenizer_source: z.string().optional(),
+      tokenizer: tokenizer.optional(),
+      chat_template: z.string().min(1).optional(),
+    })
+    .refine(({ models, slices, modules }) => [models, slices, modules].filter(Boolean).length === 1, {
+      error: 'expected exactly one of models, slices and modules',
+    })
+    .refine(({ tokenizer, tokenizer_source: source }) => tokenizer === undefined || source === undefined, {
+      error: 'expected at most one of tokenizer and tokenizer_source',
+    })
+}
 
 /** What a recipe says of the vocabulary, in one spelling; undefined where it says nothing. */
 export const tokenizerOf = ({

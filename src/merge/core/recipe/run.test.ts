@@ -12,8 +12,7 @@ import { open } from '../../../checkpoint/index.js'
 import { openModel } from '../../../models/index.js'
 import { keyOf, uniform } from '../../../random/index.js'
 import { generate } from '../../../train/index.js'
-import { explainMerge, type MergeOptions, mergeRecipe, type Recipe } from '../../index.js'
-import { isInterrupted } from '../../../stream/staging.js'
+import { explainMerge, isInterrupted, type MergeOptions, mergeRecipe, type Recipe } from '../../index.js'
 
 const folder = goldenFolder('merge')
 let scratch: Awaited<ReturnType<typeof scratchFolder>>

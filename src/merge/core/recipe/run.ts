@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve, sep } from 'node:path'
 import {
   Checkpoint,
   copyCompanions,
+  exists,
   formatJson,
   type JsonObject,
   type RandomAccess,
@@ -16,11 +17,27 @@ import { UsageError } from '../../../errors.js'
 import type { OnProgress } from '../../../progress.js'
 import { formatRecipe, modelCard } from './model-card.js'
 import type { Companions } from './companions.js'
-import { type MergePlan, type PlannedTensor, planMerge } from './plan.js'
+import { type MergePlan, planMerge } from './plan.js'
 import type { Recipe } from './recipe.js'
 import { closeAll, openSources } from './sources.js'
-import { Staging } from '../../../stream/staging.js'
 import { bytesOf, checkInputs, memoryOf, totalBytes, writeShards } from '../../../stream/shards.js'
+import { holdsUnfinished, Staging, type Workplace } from '../../../stream/staging.js'
+import type { MergeMethod } from '../method.js'
+import { type PlannedTensor, seedOf, sourcesOf, streamOf } from '../planned.js'
+
+/** Where a merge is kept until it is whole. */
+const workplace: Workplace = { hidden: '.merging', work: 'merge' }
+/** Where the results of earlier documents are kept until the last is done. */
+const stepFolder = '.steps'
+
+/** Whether the folder `out` holds a merge that was interrupted. */
+export const isInterrupted = async (out: string): Promise<boolean> =>
+  (await holdsUnfinished(out, workplace)) || exists(join(out, stepFolder))
+
+/** The methods that recipes may name. */
+export interface KnownMethods {
+  readonly methods: readonly MergeMethod[]
+}
 
 export interface ExplainOptions {
   /** Where relative paths of the recipe begin. Default: the working directory. */
@@ -65,10 +82,8 @@ const fingerprint = async (
   { seed = 0, maxShardBytes = 5e9 }: MergeOptions,
 ): Promise<string> => {
   const inside = resolve(out) + sep
-  const sources = plan.tensors.flatMap(({ base, models }) => (base ? [base, ...models] : models))
-  const paths = [...new Set([...plan.inputs, ...sources.flatMap(({ info }) => info.path ?? [])])].filter(
-    (path) => !resolve(path).startsWith(inside),
-  )
+  const read = plan.tensors.flatMap(sourcesOf).flatMap(({ info }) => info.path ?? [])
+  const paths = [...new Set([...plan.inputs, ...read])].filter((path) => !resolve(path).startsWith(inside))
   const files = await Promise.all(
     paths.sort().map(async (path) => {
       const { size, mtimeMs } = await stat(path)
@@ -94,7 +109,7 @@ const isFinished = async (out: string, source: string): Promise<boolean> => {
   const there = (file: string): Promise<string | undefined> =>
     readFile(join(out, file), 'utf8').catch(() => undefined)
   return (
-    (await there('.merging/state')) === undefined &&
+    !(await holdsUnfinished(out, workplace)) &&
     (await there('mergekit_config.yml')) === source &&
     (await there('config.json')) !== undefined
   )
@@ -115,7 +130,16 @@ const writePlan = async (
   const { out } = staging
   await staging.begin(await fingerprint(recipe, plan, out, options))
   const shards = shardsOf(plan.tensors, options.maxShardBytes ?? 5e9)
-  await writeShards(plan, staging, shards, options)
+  const { seed, threads, signal, onProgress } = options
+  const split = shards.map((tensors) => streamOf(tensors, plan.method).tensors)
+  const stream = { method: plan.method.blockMethod, tensors: split.flat() }
+  await writeShards(stream, staging, split, {
+    name: workplace.work,
+    seed: seedOf(seed ?? 0),
+    threads,
+    signal,
+    onProgress,
+  })
   const { folder, leave, files } = plan.companions
   if (options.copyTokenizer !== false && folder !== undefined) await copyCompanions(folder, out, leave)
   await staging.publish(shards.length, {
@@ -131,11 +155,11 @@ const mergeOne = async (
   recipe: Recipe,
   out: string,
   steps: ReadonlyMap<string, string>,
-  options: MergeOptions,
+  options: MergeOptions & KnownMethods,
 ): Promise<MergeReport> => {
   const source = options.source ?? formatRecipe(recipe)
   const finished = options.resume === true && (await isFinished(out, source))
-  const staging = await Staging.enter(out, options)
+  const staging = await Staging.enter(out, workplace, options)
   const opened = await openSources(recipe, {
     folder: options.folder,
     steps,
@@ -177,21 +201,21 @@ const checkSteps = (recipes: readonly Recipe[]): void => {
 export const mergeRecipe = async (
   recipe: Recipe | readonly Recipe[],
   out: string,
-  options: MergeOptions = {},
+  options: MergeOptions & KnownMethods,
 ): Promise<MergeReport> => {
   const recipes = [recipe].flat() as Recipe[]
   checkSteps(recipes)
-  const stepFolder = join(out, '.steps')
+  const stepsFolder = join(out, stepFolder)
   const steps = new Map<string, string>()
-  if (options.overwrite && !options.resume) await rm(stepFolder, { recursive: true, force: true })
+  if (options.overwrite && !options.resume) await rm(stepsFolder, { recursive: true, force: true })
   for (const step of recipes.slice(0, -1)) {
-    const folder = join(stepFolder, step.name!)
+    const folder = join(stepsFolder, step.name!)
     await mergeOne(step, folder, steps, { ...options, source: undefined })
     steps.set(step.name!, folder)
   }
   const source = options.source ?? recipes.map(formatRecipe).join('---\n')
   const report = await mergeOne(recipes.at(-1)!, out, steps, { ...options, source })
-  await rm(stepFolder, { recursive: true, force: true })
+  await rm(stepsFolder, { recursive: true, force: true })
   return report
 }
 
@@ -257,7 +281,7 @@ const standIn = (name: string, { tensors, config }: MergePlan): Checkpoint => {
  */
 export const explainMerge = async (
   recipe: Recipe | readonly Recipe[],
-  options: ExplainOptions = {},
+  options: ExplainOptions & KnownMethods,
 ): Promise<Explanation[]> => {
   const recipes = [recipe].flat() as Recipe[]
   checkSteps(recipes)
@@ -270,12 +294,14 @@ export const explainMerge = async (
       const opened = await openSources(step, { folder: options.folder, steps, work })
       try {
         const plan = await planMerge(step, opened, { ...options, companions })
-        await checkInputs(plan, options)
+        const stream = streamOf(plan.tensors, plan.method)
+        const { threads, signal, onProgress } = options
+        await checkInputs(stream, { name: workplace.work, threads, signal, onProgress })
         if (step.name !== undefined) {
           steps.set(step.name, standIn(step.name, plan))
           companions.set(step.name, plan.companions)
         }
-        explanations.push(explained(step, plan, memoryOf(plan, options)))
+        explanations.push(explained(step, plan, memoryOf(stream, options)))
       } finally {
         await closeAll(opened)
       }

@@ -1,6 +1,6 @@
 /** @file Inner products between the models' tensors, and the merges that are combinations found from them alone. */
-import { difference, distances, roomBeside } from './index.js'
-import type { AlignedTensor, Block } from '../../merge/core/method.js'
+import { difference, distances, roomBeside } from '../../stream/kernels/index.js'
+import type { AlignedTensor, Block } from './method.js'
 
 /** Inner products of k vectors, [k][k]. */
 export type Gram = readonly Float64Array[]
