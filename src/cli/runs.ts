@@ -1,6 +1,6 @@
 /** @file `weft runs`: what has been run, compared and cleared away. */
 import { UsageError } from '../errors.js'
-import type { RunDifference, StoredRun } from '../runs/index.js'
+import type { LeftOut, RunDifference, StoredRun } from '../runs/index.js'
 import { clip, widthOf, wrappedTable } from './columns.js'
 import { formatTime, short } from './progress.js'
 import { table } from './table.js'
@@ -65,9 +65,15 @@ export const runs: Verb = {
   }),
 }
 
+/** Names what could not be read. */
+const warned =
+  ({ info }: Context) =>
+  ({ path, reason }: LeftOut): void =>
+    info(`${path} was left out: ${reason}`)
+
 const list = async ({ status, command, limit }: Options, context: Context): Promise<void> => {
   const { readRuns } = await import('../runs/index.js')
-  const all = (await readRuns(context.home)).filter(
+  const all = (await readRuns(context.home, warned(context))).filter(
     (run) => (!status || status.includes(run.status)) && (!command || run.command === command),
   )
   const page = all.slice(0, limit)
@@ -109,7 +115,7 @@ const show = async (name: string, context: Context): Promise<void> => {
       ['time', duration(run)],
       ['seed', run.seed?.toString()],
       ['commit', run.commit],
-      ['machine', `${run.machine.cores} x ${run.machine.processor}, ${run.machine.platform}`],
+      ['machine', run.machine && `${run.machine.cores} x ${run.machine.processor}, ${run.machine.platform}`],
     ]
     return [
       facts.flatMap(([key, value]) => (value ? [`${key.padEnd(8)} ${value}`] : [])).join('\n'),
@@ -177,9 +183,10 @@ const prune = async ({ status, command, before, keep, dryRun }: Options, context
   const { prunable, removeRun } = await import('../runs/index.js')
   const rules = { status, command, keep, ...(before === undefined ? {} : { before: moment(before) }) }
   const chosen = await prunable(context.home, rules)
-  if (!dryRun) for (const run of chosen) await removeRun(run)
-  const said = `${dryRun ? 'Would remove' : 'Removed'} ${chosen.length} ${chosen.length === 1 ? 'run' : 'runs'}`
-  context.result({ removed: chosen.map(({ id }) => id), dryRun }, ({ removed }) =>
+  const gone: StoredRun[] = []
+  for (const run of chosen) if (dryRun || (await removeRun(run))) gone.push(run)
+  const said = `${dryRun ? 'Would remove' : 'Removed'} ${gone.length} ${gone.length === 1 ? 'run' : 'runs'}`
+  context.result({ removed: gone.map(({ id }) => id), dryRun }, ({ removed }) =>
     [removed.length ? `${said}:` : `${said}.`, ...removed].join('\n'),
   )
 }

@@ -1,9 +1,9 @@
 /** @file A lab put together: index, journal, watcher, papers, jobs, playground, mail, and the routes over them. */
-import { mkdir, open, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { WeftError } from '../errors.js'
 import { readListed } from '../catalogue/index.js'
+import type { LeftOut } from '../runs/index.js'
 import { listedFolder } from '../catalogue/sync/listed.js'
 import { labApp } from './app.js'
 import { Hub } from './hub.js'
@@ -13,6 +13,8 @@ import { Journal } from './index/journal.js'
 import { Watcher } from './index/watcher.js'
 import { Jobs, reproduceCommand } from './jobs/jobs.js'
 import type { JobsOptions } from './jobs/jobs.js'
+import { LeftOutList } from './left-out.js'
+import { lockFolder } from './lock.js'
 import { Digests } from './mail/digest.js'
 import { Mailbox } from './mail/mailbox.js'
 import { Subscriptions } from './mail/subscriptions.js'
@@ -71,36 +73,6 @@ export interface Lab {
 const versionOf = async (): Promise<string> => {
   const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
   return (JSON.parse(text) as { version: string }).version
-}
-
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
-}
-
-/** Makes this process the only lab over `folder`. Returns what gives it free. Throws WeftError when another has it. */
-const lock = async (folder: string): Promise<() => Promise<void>> => {
-  const path = join(folder, 'lab.pid')
-  for (;;) {
-    const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error
-    })
-    if (file) {
-      await file.writeFile(String(process.pid))
-      await file.close()
-      return () => rm(path, { force: true })
-    }
-    const pid = Number(await readFile(path, 'utf8').catch(() => ''))
-    if (pid > 0 && pid !== process.pid && isAlive(pid))
-      throw new WeftError('LabRunning', `process ${pid} runs a lab over ${folder} already`, {
-        hint: 'Open that one, or give this one another folder with --runs.',
-      })
-    await rm(path, { force: true })
-  }
 }
 
 /** The build of the page beside the built server, from either of them. */
@@ -163,13 +135,21 @@ const servicesOf = async (options: LabOptions, db: Database, folder: string): Pr
   const { home, models = [], jobs = 1, smtpUrl, from, digestHour = 7 } = options
   const url = options.url ?? ((): string => 'http://localhost')
   const warn = options.warn ?? ((): void => undefined)
-  const journal = await Journal.open(join(folder, 'journal.jsonl'), db)
+  const leftOut = new LeftOutList()
+  const journal = await Journal.open(join(folder, 'journal.jsonl'), db, (what) =>
+    leftOut.set('journal', what),
+  )
   const hub = new Hub()
   const mailbox = smtpUrl ? new Mailbox(smtpUrl, from) : undefined
   const embedder = options.embedder === undefined ? undefined : new EmbedderProcess(options.embedder)
   const sources = {
     home,
-    listed: () => readListed(home),
+    listed: async () => {
+      const found: LeftOut[] = []
+      const listed = await readListed(home, (what) => found.push(what))
+      leftOut.set('listed', found)
+      return listed
+    },
     embedder: embedder?.embed,
     warn: (reason: unknown) => warn(`no sentence vectors: ${String(reason)}`),
   }
@@ -180,6 +160,11 @@ const servicesOf = async (options: LabOptions, db: Database, folder: string): Pr
     },
     removed: (ids) => {
       for (const run of ids) hub.emit({ type: 'removed', data: { run } })
+    },
+    leftOut: (id, what) => leftOut.set(`run ${id}`, what),
+    failed: (reason) => {
+      const what = { path: 'runs', reason: `the runs could not be indexed: ${String(reason)}` }
+      leftOut.set('index', reason === undefined ? [] : [what])
     },
   })
   const services: Services = {
@@ -192,6 +177,7 @@ const servicesOf = async (options: LabOptions, db: Database, folder: string): Pr
     hub,
     streams: new Streams(),
     papers,
+    leftOut,
     jobs: new Jobs({
       home,
       logs: join(folder, 'jobs'),
@@ -218,7 +204,7 @@ export const openLab = async (given: LabOptions): Promise<Lab> => {
   await mkdir(options.home, { recursive: true })
   // Others on this machine may read the runs; the token and the subscribers are nobody else's business.
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const unlock = await lock(folder)
+  const unlock = await lockFolder(folder)
   let db: Database | undefined
   try {
     db = await openDatabase(options.databaseUrl || join(folder, 'index'))

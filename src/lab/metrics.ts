@@ -1,5 +1,6 @@
 /** @file Metrics of a run as curves of a bounded number of points, from files of any length. */
-import { readMetrics } from '../runs/index.js'
+import { FileRefused, readMetrics, seriesName } from '../runs/index.js'
+import type { MetricsPage, MetricsRow } from '../runs/index.js'
 import type { Metrics, Series } from './api.js'
 
 /** Rows that fall into one point. */
@@ -57,8 +58,53 @@ const join = (a: Bucket, b: Bucket): void => {
   a.count = count
 }
 
+/** Rows from a byte on, as `readMetrics` gives them; none where the file is refused, which the page names. */
+export const metricsFrom = async (
+  folder: string,
+  options: { from: number; limit?: number },
+): Promise<MetricsPage> => {
+  try {
+    return await readMetrics(folder, options)
+  } catch (error) {
+    if (!(error instanceof FileRefused)) throw error
+    return { rows: [], next: options.from, more: false, skipped: 0 }
+  }
+}
+
 /** Series kept of one run; more than anyone looks at. */
 const seriesKept = 1000
+
+/** Curves that grow by rows. */
+class CurveSet {
+  private readonly curves = new Map<string, { sampler: Downsampler; count: number }>()
+
+  constructor(
+    private readonly points: number,
+    private readonly wanted: ReadonlySet<string> | undefined,
+  ) {}
+
+  /** A row without a step has its number among the rows of its series. */
+  add({ series, step, values }: MetricsRow): void {
+    for (const [name, value] of Object.entries(values)) {
+      const full = seriesName(series, name)
+      if (this.wanted && !this.wanted.has(full) && !this.wanted.has(name)) continue
+      const curve = this.curves.get(full) ?? this.begin(full)
+      curve?.sampler.add(step ?? curve.count, value)
+      if (curve) curve.count++
+    }
+  }
+
+  private begin(name: string): { sampler: Downsampler; count: number } | undefined {
+    if (this.curves.size >= seriesKept) return undefined
+    const curve = { sampler: new Downsampler(this.points), count: 0 }
+    this.curves.set(name, curve)
+    return curve
+  }
+
+  series(): Series[] {
+    return [...this.curves].map(([name, { sampler }]) => sampler.series(name))
+  }
+}
 
 /**
  * Every metric of the run in `folder`, or those called `names` (with or without their series in front), each with at
@@ -68,26 +114,17 @@ export const curvesOf = async (
   folder: string,
   { points, names }: { points: number; names?: readonly string[] },
 ): Promise<Metrics> => {
-  const series = new Map<string, Downsampler>()
-  const counts = new Map<string, number>()
-  const wanted = names && new Set(names)
+  const curves = new CurveSet(points, names && new Set(names))
   let rows = 0
+  let skipped = 0
   let offset = 0
   for (let more = true; more;) {
-    const page = await readMetrics(folder, { from: offset })
-    for (const row of page.rows) {
-      rows++
-      for (const [name, value] of Object.entries(row.values)) {
-        const full = row.series ? `${row.series}/${name}` : name
-        if (wanted && !wanted.has(full) && !wanted.has(name)) continue
-        const count = counts.get(full) ?? 0
-        counts.set(full, count + 1)
-        if (!series.has(full) && series.size < seriesKept) series.set(full, new Downsampler(points))
-        series.get(full)?.add(row.step ?? count, value)
-      }
-    }
+    const page = await metricsFrom(folder, { from: offset })
+    for (const row of page.rows) curves.add(row)
+    rows += page.rows.length
+    skipped += page.skipped
     more = page.more && page.next > offset
     offset = page.next
   }
-  return { series: [...series].map(([name, sampler]) => sampler.series(name)), rows, offset }
+  return { series: curves.series(), rows, skipped, offset }
 }

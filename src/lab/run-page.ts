@@ -1,63 +1,70 @@
 /** @file What a run's folder holds beside its metrics, and how several runs differ. */
-import { readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
-import { z } from 'zod'
-import { artifactsOf, readRun, runFiles } from '../runs/index.js'
-import type { Comparison, Plot, RunPage, RunRow } from './api.js'
+import { lstat } from 'node:fs/promises'
+import { drawnPlots } from '../catalogue/schemas.js'
+import {
+  artifactsOf,
+  FileRefused,
+  openContained,
+  readContained,
+  readRecord,
+  readRun,
+  runFiles,
+} from '../runs/index.js'
+import type { Comparison, LeftOut, Plot, RunPage, RunRow } from './api.js'
 import { curvesOf } from './metrics.js'
 
 /** Files in a list; a folder of a run may hold any number. */
 const filesListed = 1000
+/** Bytes of a document that is shown; larger ones are offered for download. */
+const mostShown = 1 << 16
 
-const sizeOf = async (path: string): Promise<number> => (await stat(path).catch(() => undefined))?.size ?? 0
+const sizeOf = async (path: string): Promise<number> => (await lstat(path).catch(() => undefined))?.size ?? 0
 
-/** The files that the run has made. */
-export const artifactsIn = async (folder: string): Promise<RunPage['artifacts']> => {
+const artifactsIn = async (folder: string): Promise<RunPage['artifacts']> => {
   const files = (await artifactsOf(folder)).slice(0, filesListed)
   return Promise.all(files.map(async ({ name, path }) => ({ path: name, bytes: await sizeOf(path) })))
 }
 
-const axis = z.object({ label: z.string(), log: z.boolean().optional() })
-const point = z.object({
-  x: z.union([z.number(), z.string()]),
-  y: z.number(),
-  spread: z.number().optional(),
-})
+/** What a folder of a run holds beside its record and metrics. */
+type Contents = Pick<RunPage, 'artifacts' | 'plots' | 'documents' | 'logBytes' | 'leftOut'>
 
-const plots: z.ZodType<Plot[]> = z.array(
-  z.object({
-    kind: z.enum(['curve', 'bars', 'pareto', 'heatmap']),
-    title: z.string(),
-    x: axis,
-    y: axis,
-    series: z.array(z.object({ name: z.string(), points: z.array(point) })),
-  }),
-)
-
-/** Larger files are offered for download, not shown. */
-const mostShown = 1 << 16
-
-/** The plots that the run has left; none where the file is absent or says something else. */
-export const plotsIn = async (folder: string): Promise<Plot[]> => {
-  const text = await readFile(join(folder, runFiles.plots), 'utf8').catch(() => '[]')
-  try {
-    return plots.parse(JSON.parse(text))
-  } catch {
-    return []
+/** The contents of one folder, each file on its own: what cannot be shown is named with the reason. */
+export const contentsOf = async (folder: string): Promise<Contents> => {
+  const leftOut: LeftOut[] = []
+  const attempt = async <T>(path: string, otherwise: T, read: Promise<T | undefined>): Promise<T> => {
+    try {
+      return (await read) ?? otherwise
+    } catch (error) {
+      if (!(error instanceof FileRefused)) throw error
+      leftOut.push({ path, reason: error.message })
+      return otherwise
+    }
+  }
+  const artifacts = await artifactsIn(folder)
+  const plots = readRecord(folder, runFiles.plots, drawnPlots) as Promise<Plot[] | undefined>
+  const documents = artifacts
+    .filter(({ path, bytes }) => /^[^/]+\.ya?ml$/.test(path) && bytes <= mostShown)
+    .map(async ({ path }) => ({
+      path,
+      text: await attempt(path, '', readContained(folder, path, mostShown)),
+    }))
+  await attempt(runFiles.metrics, 0, sizeInside(folder, runFiles.metrics))
+  return {
+    artifacts,
+    plots: await attempt(runFiles.plots, [], plots),
+    // The run's own YAML files, not those of runs inside it: recipes and settings.
+    documents: await Promise.all(documents),
+    logBytes: await attempt(runFiles.log, 0, sizeInside(folder, runFiles.log)),
+    leftOut,
   }
 }
 
-/** The run's own YAML files, not those of runs inside it: recipes and settings. */
-export const documentsIn = async (
-  folder: string,
-  artifacts: RunPage['artifacts'],
-): Promise<RunPage['documents']> => {
-  const shown = artifacts.filter(({ path, bytes }) => /^[^/]+\.ya?ml$/.test(path) && bytes <= mostShown)
-  const read = shown.map(async ({ path }) => ({ path, text: await readFile(join(folder, path), 'utf8') }))
-  return Promise.all(read)
+/** Bytes of the file `name`; undefined where there is none. Throws FileRefused. */
+const sizeInside = async (folder: string, name: string): Promise<number | undefined> => {
+  const opened = await openContained(folder, name)
+  await opened?.file.close()
+  return opened?.size
 }
-
-export const logSize = (folder: string): Promise<number> => sizeOf(join(folder, runFiles.log))
 
 /** `{ a: { b: 1 } }` -> `a.b`: 1. */
 const flat = (value: unknown, name = ''): [string, unknown][] =>

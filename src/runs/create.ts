@@ -1,13 +1,15 @@
 /** @file Beginning, writing and ending a run. */
-import { randomUUID } from 'node:crypto'
 import { rmSync } from 'node:fs'
-import { link, mkdir, open, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path'
 import { writeFileAtomic } from '../checkpoint/index.js'
 import { exitCodes, UsageError, WeftError } from '../errors.js'
+import { readContained } from './contained.js'
+import { createExclusive } from './exclusive.js'
 import { MetricsWriter } from './metrics.js'
 import { thisProcess } from './process.js'
-import { readRun } from './read.js'
+import { loadRun, readRun } from './read.js'
+import type { StoredRun } from './read.js'
 import { files } from './run.js'
 import type { FinalStatus, Json, Metrics, RunRecord } from './run.js'
 import { commitOf, thisMachine, versions } from './surroundings.js'
@@ -51,15 +53,16 @@ export interface Run {
 /**
  * Begins a run under `home` (folder `20260131-235959-command-subject`, with a number behind where that is taken), or in
  * `folder`. Any number of processes may begin runs at once: each gets its own. Throws UsageError: RunExists when
- * `folder` holds a run and `resume` is not set, RunInUse when its process still lives.
+ * `folder` holds a run and `resume` is not set, RunInUse when its process still lives. Throws FileRefused when the run to
+ * resume has a record that cannot be read.
  */
 export const createRun = async (home: string, start: RunStart): Promise<Run> => {
   const made = [start.folder === undefined ? await mkdir(home, { recursive: true }) : undefined]
   const folder = start.folder ?? (await freshFolder(home, start))
   made.push(start.folder === undefined ? folder : await mkdir(folder, { recursive: true }))
+  const previous = await previousRun(folder, start)
   const taken = start.resume || start.replace
-  const previous = taken ? await readRun(folder) : undefined
-  const before = taken ? await readFile(join(folder, files.record), 'utf8').catch(() => undefined) : undefined
+  const before = taken ? await readContained(folder, files.record).catch(() => undefined) : undefined
   if (previous?.status === 'running')
     throw new UsageError(
       'RunInUse',
@@ -84,6 +87,12 @@ export const createRun = async (home: string, start: RunStart): Promise<Run> => 
   const firstMade = made.find((path) => path !== undefined)
   const metrics = await metricsOf(folder)
   return new WrittenRun(folder, record, { made: firstMade, record: before, metrics, resumed: !start.replace })
+}
+
+/** The run that is continued or given up. Throws FileRefused for a record that cannot be continued. */
+const previousRun = async (folder: string, { resume, replace }: RunStart): Promise<StoredRun | undefined> => {
+  if (resume) return loadRun(folder)
+  return replace ? readRun(folder) : undefined
 }
 
 /** Size in bytes and time of change of the metrics in a run's folder. */
@@ -138,29 +147,12 @@ const freshFolder = async (home: string, { command, subject }: RunStart): Promis
   }
 }
 
-/** Puts the record in place, complete, and only where there is none: a link to an existing name fails. */
+/** Puts the record in place. Throws UsageError RunExists. */
 const claim = async (folder: string, content: string): Promise<void> => {
-  const path = join(folder, files.record)
-  const temporary = join(folder, `.${files.record}.${randomUUID()}.tmp`)
-  const file = await open(temporary, 'wx')
-  try {
-    await file.writeFile(content)
-    await file.sync()
-    await file.close()
-    await link(temporary, path).catch((error: NodeJS.ErrnoException) => {
-      // Some file systems have no links; there the record is as exclusive, and a crash may cut it short.
-      if (!['EPERM', 'ENOSYS', 'ENOTSUP'].includes(error.code ?? '')) throw error
-      return writeFile(path, content, { flag: 'wx' })
-    })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    throw new UsageError('RunExists', `${folder} already holds a run`, {
-      hint: 'Choose another folder, or continue that run with --resume.',
-    })
-  } finally {
-    await file.close().catch(() => undefined)
-    await rm(temporary, { force: true })
-  }
+  if (await createExclusive(join(folder, files.record), content)) return
+  throw new UsageError('RunExists', `${folder} already holds a run`, {
+    hint: 'Choose another folder, or continue that run with --resume.',
+  })
 }
 
 class WrittenRun implements Run {

@@ -39,7 +39,7 @@ const settingsOf = (run: StoredRun): Map<string, Json> =>
     ...(run.subject === undefined ? [] : [['subject', run.subject] as [string, Json]]),
     ...(run.seed === undefined ? [] : [['seed', run.seed] as [string, Json]]),
     ...(run.commit === undefined ? [] : [['commit', run.commit] as [string, Json]]),
-    ...Object.entries(run.versions ?? {}).map(([name, v]): [string, Json] => [`version of ${name}`, v]),
+    ...Object.entries(run.versions).map(([name, v]): [string, Json] => [`version of ${name}`, v]),
     ...flat(run.config),
   ])
 
@@ -47,7 +47,8 @@ const union = <T>(a: Iterable<T>, b: Iterable<T>): T[] => [...new Set([...a, ...
 
 /** The settings in which two runs differ, and their final metrics. */
 export const diffRuns = async (a: StoredRun, b: StoredRun): Promise<RunDifference> => {
-  const [left, right] = [settingsOf(a), settingsOf(b)]
+  const left = settingsOf(a)
+  const right = settingsOf(b)
   const settings = union(left.keys(), right.keys())
     .filter((name) => JSON.stringify(left.get(name)) !== JSON.stringify(right.get(name)))
     .map((name) => ({ name, a: left.get(name), b: right.get(name) }))

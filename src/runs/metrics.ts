@@ -1,39 +1,28 @@
 /** @file `metrics.jsonl`: appended line by line, read from any byte on, whole even where a writer was killed. */
-import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { FileRefused, openContained } from './contained.js'
+import type { OpenFile } from './contained.js'
+import { LineFile, newline } from './lines.js'
 import { files } from './run.js'
 import type { MetricsRow } from './run.js'
 
-/** Appends rows to one file. Each row is in the system's hands when `append` returns: killing the process loses none. */
+/** Appends rows to the metrics of one run. Killing the process loses no row that was appended. */
 export class MetricsWriter {
-  private file: number | undefined
+  private file: LineFile | undefined
 
   constructor(private readonly folder: string) {}
 
   append(row: MetricsRow): void {
-    this.file ??= openForAppending(join(this.folder, files.metrics))
+    this.file ??= new LineFile(join(this.folder, files.metrics))
     const { values, ...place } = row
-    const line = new TextEncoder().encode(`${JSON.stringify({ ...place, ...values })}\n`)
-    for (let at = 0; at < line.length;) at += writeSync(this.file, line, at)
+    this.file.append(JSON.stringify({ ...place, ...values }))
   }
 
   close(): void {
-    if (this.file !== undefined) closeSync(this.file)
+    this.file?.close()
     this.file = undefined
   }
 }
-
-/** A line that a killed writer left unfinished is ended first, so that it cannot spoil the next one. */
-const openForAppending = (path: string): number => {
-  const file = openSync(path, 'a+')
-  const { size } = fstatSync(file)
-  const last = new Uint8Array(1)
-  if (size > 0 && readSync(file, last, 0, 1, size - 1) === 1 && last[0] !== newline) writeSync(file, '\n')
-  return file
-}
-
-const newline = 0x0a
 
 /** What one reading gave. `next` is where the next one begins. */
 export interface MetricsPage {
@@ -41,43 +30,42 @@ export interface MetricsPage {
   readonly next: number
   /** Whether there was more than `limit` bytes. */
   readonly more: boolean
+  /** How many lines were no rows, and were passed over. */
+  readonly skipped: number
 }
 
 /**
  * Rows of the run in `folder` from byte `from` on, at most `limit` bytes of them (default 8 MiB). Only whole lines are
- * taken, so reading again from `next` misses nothing and repeats nothing; lines that are no rows are passed over. A
- * file that is not there yet has no rows. A file that has become shorter (a training run that went back to its
- * checkpoint) is read from its beginning, and `next` is then below `from`.
+ * taken, so reading again from `next` misses nothing and repeats nothing. A file that is not there yet has no rows. A file
+ * that has become shorter (a training run that went back to its checkpoint) is read from its beginning, and `next` is then
+ * below `from`. Throws FileRefused for what is no regular file in the folder.
  */
 export const readMetrics = async (
   folder: string,
   { from = 0, limit = 8 * 2 ** 20 }: { from?: number; limit?: number } = {},
 ): Promise<MetricsPage> => {
-  const file = await open(join(folder, files.metrics), 'r').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
-  if (!file) return { rows: [], next: 0, more: false }
+  const opened = await openContained(folder, files.metrics)
+  if (!opened) return { rows: [], next: 0, more: false, skipped: 0 }
+  const { file, size } = opened
   try {
-    const { size } = await file.stat()
-    const start = from > size ? 0 : from
-    const bytes = new Uint8Array(Math.min(limit, size - start))
-    const { bytesRead } = await file.read(bytes, 0, bytes.length, start)
-    const end = bytes.lastIndexOf(newline, bytesRead - 1) + 1
-    // A single line longer than the limit is nobody's row: step over what was read of it.
-    const taken = end === 0 && bytesRead === limit ? bytesRead : end
-    return { rows: parse(bytes.subarray(0, end)), next: start + taken, more: start + bytesRead < size }
+    return await readRows(opened, from > size ? 0 : from, limit)
   } finally {
     await file.close()
   }
 }
 
-const parse = (bytes: Uint8Array): MetricsRow[] =>
-  new TextDecoder()
-    .decode(bytes)
-    .split('\n')
-    .flatMap((line) => rowOf(line) ?? [])
+const readRows = async ({ file, size }: OpenFile, start: number, limit: number): Promise<MetricsPage> => {
+  const bytes = new Uint8Array(Math.min(limit, size - start))
+  const { bytesRead } = await file.read(bytes, 0, bytes.length, start)
+  const end = bytes.lastIndexOf(newline, bytesRead - 1) + 1
+  // A single line longer than the limit is nobody's row: step over what was read of it.
+  const taken = end === 0 && bytesRead === limit ? bytesRead : end
+  const lines = new TextDecoder().decode(bytes.subarray(0, end)).split('\n').filter(Boolean)
+  const rows = lines.flatMap((line) => rowOf(line) ?? [])
+  return { rows, next: start + taken, more: start + bytesRead < size, skipped: lines.length - rows.length }
+}
 
+/** A line as a row; undefined for what is no object. */
 const rowOf = (line: string): MetricsRow | undefined => {
   if (!line.startsWith('{')) return undefined
   try {
@@ -85,7 +73,7 @@ const rowOf = (line: string): MetricsRow | undefined => {
     return {
       ...(typeof time === 'string' ? { time } : {}),
       ...(typeof series === 'string' ? { series } : {}),
-      ...(typeof step === 'number' ? { step } : {}),
+      ...(typeof step === 'number' && Number.isFinite(step) ? { step } : {}),
       values: Object.fromEntries(numbersIn(rest)),
     }
   } catch {
@@ -103,17 +91,27 @@ const numbersIn = (fields: object, prefix = ''): [string, number][] =>
         : [],
   )
 
-/** The last value of every metric, from the last `tail` bytes (default 256 KiB); `series/name` where rows have a series. */
+/** The name of a metric among those of all series: `series/name`. */
+export const seriesName = (series: string | undefined, name: string): string =>
+  series ? `${series}/${name}` : name
+
+/**
+ * The last value of every metric, from the last `tail` bytes (default 256 KiB); `series/name` where rows have a series.
+ * None where the metrics cannot be read.
+ */
 export const finalMetrics = async (
   folder: string,
   tail: number = 256 * 2 ** 10,
 ): Promise<Record<string, number>> => {
-  const file = await open(join(folder, files.metrics), 'r').catch(() => undefined)
-  if (!file) return {}
-  const { size } = await file.stat().finally(() => file.close())
-  const { rows } = await readMetrics(folder, { from: Math.max(0, size - tail), limit: tail })
-  const final: Record<string, number> = {}
-  for (const { series, values } of rows)
-    for (const [name, value] of Object.entries(values)) final[series ? `${series}/${name}` : name] = value
-  return final
+  const last = new Map<string, number>()
+  try {
+    const opened = await openContained(folder, files.metrics)
+    await opened?.file.close()
+    const from = Math.max(0, (opened?.size ?? 0) - tail)
+    for (const { series, values } of (await readMetrics(folder, { from, limit: tail })).rows)
+      for (const [name, value] of Object.entries(values)) last.set(seriesName(series, name), value)
+  } catch (error) {
+    if (!(error instanceof FileRefused)) throw error
+  }
+  return Object.fromEntries(last)
 }

@@ -1,7 +1,8 @@
 /** @file Removing runs. */
+import { randomUUID } from 'node:crypto'
 import { rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { readRuns } from './read.js'
+import { readRun, readRuns } from './read.js'
 import type { StoredRun } from './read.js'
 import type { RunStatus } from './run.js'
 
@@ -28,9 +29,14 @@ export const prunable = async (home: string, rules: PruneRules): Promise<StoredR
   return (await readRuns(home)).filter(fits).slice(keep)
 }
 
-/** Removes a run's folder. It is renamed first, so that a half-removed one is never taken for a run. */
-export const removeRun = async (run: StoredRun): Promise<void> => {
-  const away = join(dirname(run.folder), `.${run.id}.removed`)
+/**
+ * Removes a run's folder, unless somebody has resumed it since it was read. It is renamed first, so that a half-removed
+ * one is never taken for a run. Returns whether it is gone.
+ */
+export const removeRun = async (run: StoredRun): Promise<boolean> => {
+  if ((await readRun(run.folder))?.status === 'running') return false
+  const away = join(dirname(run.folder), `.${run.id}.${randomUUID()}.removed`)
   await rename(run.folder, away)
   await rm(away, { recursive: true, force: true })
+  return true
 }

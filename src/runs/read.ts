@@ -1,50 +1,73 @@
 /** @file Reading runs back. */
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { basename, join, relative, resolve, sep } from 'node:path'
 import { UsageError, nearest } from '../errors.js'
+import { FileRefused, readRecord } from './contained.js'
 import { isAlive } from './process.js'
 import { files } from './run.js'
-import type { RunRecord, RunStatus } from './run.js'
+import { runRecord } from './schema.js'
+import type { ReadRecord } from './schema.js'
 
 /** A run on the disk. */
-export interface StoredRun extends RunRecord {
+export interface StoredRun extends ReadRecord {
+  readonly id: string
   readonly folder: string
 }
 
-const statuses: readonly RunStatus[] = ['running', 'finished', 'failed', 'cancelled', 'interrupted']
-
-/** The run in `folder`; undefined where there is none that can be read. */
-export const readRun = async (folder: string): Promise<StoredRun | undefined> => {
-  const text = await readFile(join(folder, files.record), 'utf8').catch(() => undefined)
-  if (text === undefined) return undefined
-  try {
-    const record = JSON.parse(text) as RunRecord
-    if (!isRecord(record)) return undefined
-    const gone = record.status === 'running' && !isAlive(record.process)
-    // The folder's name counts: a folder may be renamed or copied.
-    return { ...record, id: basename(resolve(folder)), status: gone ? 'interrupted' : record.status, folder }
-  } catch {
-    return undefined
-  }
+/** Something that was found and could not be used. */
+export interface LeftOut {
+  /** Where it lies: the folder of a run, a file. */
+  readonly path: string
+  /** Why it was left out, in words. */
+  readonly reason: string
 }
 
-const isRecord = (record: RunRecord): boolean =>
-  typeof record.command === 'string' &&
-  typeof record.started === 'string' &&
-  statuses.includes(record.status) &&
-  typeof record.process === 'object' &&
-  typeof record.config === 'object'
+/**
+ * The run in `folder`; undefined where there is none. Throws FileRefused for a record that cannot be read or does not say
+ * what a run must.
+ */
+export const loadRun = async (folder: string): Promise<StoredRun | undefined> => {
+  const record = await readRecord(folder, files.record, runRecord)
+  if (record === undefined) return undefined
+  const gone = record.status === 'running' && !isAlive(record.process)
+  // The folder's name counts: a folder may be renamed or copied.
+  return { ...record, id: basename(resolve(folder)), status: gone ? 'interrupted' : record.status, folder }
+}
 
-/** Every run under `home`, newest first. A `home` that does not exist has none. */
-export const readRuns = async (home: string): Promise<StoredRun[]> => {
+/** The run in `folder`; undefined where there is none that can be read. */
+export const readRun = (folder: string): Promise<StoredRun | undefined> =>
+  loadRun(folder).catch((error: unknown) => {
+    if (error instanceof FileRefused) return undefined
+    throw error
+  })
+
+/** The names of the folders under `home` that may be runs. Links are not followed. */
+export const runFolders = async (home: string): Promise<string[]> => {
   const entries = await readdir(home, { withFileTypes: true }).catch(() => [])
-  const folders = entries
-    .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
-    .map((entry) => join(home, entry.name))
+  return entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name)
+}
+
+/** Folders read at once: ten thousand open files are more than most systems allow. */
+const slice = 64
+
+/**
+ * Every run under `home`, newest first. A `home` that does not exist has none. `leftOut` hears of each folder whose record
+ * cannot be used.
+ */
+export const readRuns = async (home: string, leftOut?: (what: LeftOut) => void): Promise<StoredRun[]> => {
+  const folders = await runFolders(home)
   const runs: StoredRun[] = []
-  // In slices: ten thousand open files at once are more than most systems allow.
-  for (let at = 0; at < folders.length; at += 64)
-    for (const run of await Promise.all(folders.slice(at, at + 64).map(readRun))) if (run) runs.push(run)
+  const load = async (id: string): Promise<void> => {
+    try {
+      const run = await loadRun(join(home, id))
+      if (run) runs.push(run)
+    } catch (error) {
+      if (!(error instanceof FileRefused)) throw error
+      leftOut?.({ path: id, reason: error.message })
+    }
+  }
+  for (let at = 0; at < folders.length; at += slice)
+    await Promise.all(folders.slice(at, at + slice).map(load))
   return runs.sort((a, b) => (a.started < b.started ? 1 : a.started > b.started ? -1 : a.id < b.id ? 1 : -1))
 }
 

@@ -1,8 +1,12 @@
 /** @file Papers that sync has found: one file each under WEFT_HOME/papers, so that any number of syncs may write. */
-import { mkdir, readdir, readFile } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
+import type { ZodType } from 'zod'
 import { writeFileAtomic } from '../../checkpoint/index.js'
-import type { Paper } from '../../papers/card.js'
+import type { Claim, Paper } from '../../papers/card.js'
+import { FileRefused, readRecord, time } from '../../runs/index.js'
+import type { LeftOut } from '../../runs/index.js'
 
 /** A paper that nobody has planned here. Its id is its arXiv id, its family arXiv's category, its summary the authors'. */
 export interface ListedPaper extends Paper {
@@ -32,31 +36,51 @@ export const writeListed = async (home: string, paper: ListedPaper): Promise<voi
   await writeFileAtomic(join(listedFolder(home), fileOf(paper.id)), `${JSON.stringify(paper, null, 2)}\n`)
 }
 
-const isListed = (paper: Partial<ListedPaper> | null): paper is ListedPaper =>
-  typeof paper?.id === 'string' &&
-  isArxivId(paper.id) &&
-  [paper.title, paper.date, paper.summary, paper.family, paper.arxiv].every(
-    (text) => typeof text === 'string',
-  ) &&
-  Array.isArray(paper.claims) &&
-  Array.isArray(paper.names)
+const claim: ZodType<Claim> = z.object({
+  quantity: z.string(),
+  value: z.number().optional(),
+  unit: z.string().optional(),
+  baseline: z.string().optional(),
+  condition: z.string().optional(),
+})
 
-/** Every paper in the list, in no order; files that are no papers are passed over. */
-export const readListed = async (home: string): Promise<ListedPaper[]> => {
-  const names = await readdir(listedFolder(home)).catch(() => [])
-  const papers: ListedPaper[] = []
+/** What a file of the list must say. */
+const listedPaper: ZodType<ListedPaper> = z.object({
+  id: z.string().regex(arxivId, "expected arXiv's id"),
+  title: z.string().min(1),
+  date: z.iso.date(),
+  authors: z.number().int().nonnegative().optional(),
+  arxiv: z.string().regex(arxivId, "expected arXiv's id"),
+  code: z.url({ protocol: /^https?$/ }).optional(),
+  family: z.string(),
+  summary: z.string(),
+  claims: z.array(claim),
+  terms: z.array(z.string()).optional(),
+  names: z.array(z.string()),
+  published: time,
+  from: z.enum(['arxiv', 'daily']),
+  upvotes: z.number().optional(),
+})
+
+/** Bytes of one file at most. */
+const limit = 2 ** 20
+
+/** Every paper in the list, in no order. `leftOut` hears of the files that are no papers. */
+export const readListed = async (home: string, leftOut?: (what: LeftOut) => void): Promise<ListedPaper[]> => {
+  const folder = listedFolder(home)
+  const names = await readdir(folder).catch(() => [])
   const files = names.filter((name) => name.endsWith('.json') && !name.startsWith('.'))
-  for (let at = 0; at < files.length; at += 64)
-    for (const paper of await Promise.all(files.slice(at, at + 64).map((name) => read(home, name))))
+  const papers: ListedPaper[] = []
+  const read = async (name: string): Promise<void> => {
+    try {
+      const paper = await readRecord(folder, name, listedPaper, limit)
       if (paper) papers.push(paper)
-  return papers
-}
-
-const read = async (home: string, name: string): Promise<ListedPaper | undefined> => {
-  try {
-    const paper = JSON.parse(await readFile(join(listedFolder(home), name), 'utf8')) as ListedPaper
-    return isListed(paper) ? paper : undefined
-  } catch {
-    return undefined
+    } catch (error) {
+      if (!(error instanceof FileRefused)) throw error
+      leftOut?.({ path: `papers/${name}`, reason: error.message })
+    }
   }
+  for (let start = 0; start < files.length; start += 64)
+    await Promise.all(files.slice(start, start + 64).map(read))
+  return papers
 }

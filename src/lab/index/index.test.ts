@@ -44,14 +44,26 @@ for (const { name, skipped } of indexes)
         remove()
       })
 
-      const watch = async (): Promise<{ watcher: Watcher; changed: string[]; removed: string[] }> => {
-        const [changed, removed]: [string[], string[]] = [[], []]
+      interface Watch {
+        watcher: Watcher
+        changed: string[]
+        removed: string[]
+        /** By run, why it or a part of it is not in the index. */
+        left: Map<string, string>
+      }
+
+      const watch = async (): Promise<Watch> => {
+        const changed: string[] = []
+        const removed: string[] = []
+        const left = new Map<string, string>()
         const watcher = new Watcher(home, db, {
           changed: (runs) => changed.push(...runs.map(({ id }) => id)),
           removed: (ids) => removed.push(...ids),
+          leftOut: (id, what) => void left.set(id, what.map(({ reason }) => reason).join('; ')),
+          failed: () => undefined,
         })
         await watcher.start(1e6)
-        return { watcher, changed, removed }
+        return { watcher, changed, removed, left }
       }
 
       const voters = async (): Promise<string[]> => {

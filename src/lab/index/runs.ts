@@ -4,6 +4,7 @@ import { sql } from 'kysely'
 import type { RunStatus } from '../api.js'
 import type { Database } from './database.js'
 import type { RunsTable, Tables } from './schema.js'
+import { storable } from './text.js'
 
 /** A row as it is read. */
 export type IndexedRun = Selectable<RunsTable>
@@ -11,16 +12,18 @@ export type IndexedRun = Selectable<RunsTable>
 /** A row as the watcher makes it. */
 export type RunEntry = Omit<IndexedRun, 'text'>
 
-/** PostgreSQL has no NUL in text or JSON. */
-const clean = (text: string): string => text.replaceAll('\0', '')
+/** Characters of a subject in the index; PostgreSQL takes at most 2,700 bytes of what it sorts by. */
+const subjectKept = 600
 
-const insertable = (run: RunEntry): Insertable<RunsTable> => ({
+const insertable = ({ subject, argv, metrics, ...run }: RunEntry): Insertable<RunsTable> => ({
   ...run,
-  command: clean(run.command),
-  subject: run.subject === null ? null : clean(run.subject),
-  argv: clean(JSON.stringify(run.argv).replaceAll('\\u0000', '')),
-  metrics: clean(JSON.stringify(run.metrics).replaceAll('\\u0000', '')),
-  text: clean([run.id, run.command, run.subject ?? '', ...run.argv].join(' ').toLowerCase()),
+  command: storable(run.command),
+  subject: subject === null ? null : storable(subject.slice(0, subjectKept)),
+  argv: JSON.stringify(argv.map(storable)),
+  metrics: JSON.stringify(
+    Object.fromEntries(Object.entries(metrics).map(([name, value]) => [storable(name), value])),
+  ),
+  text: storable([run.id, run.command, subject ?? '', ...argv].join(' ').toLowerCase()),
 })
 
 /** Adds the runs, or replaces the rows of those already there. */
@@ -69,7 +72,7 @@ export interface RunFilter {
 }
 
 /** `50%_` -> `50\%\_`: what a person types is text, not a pattern. */
-const literally = (text: string): string => clean(text).replace(/[\\%_]/g, '\\$&')
+const literally = (text: string): string => storable(text).replace(/[\\%_]/g, '\\$&')
 
 const filtered = <O>(
   query: SelectQueryBuilder<Tables, 'runs', O>,
@@ -77,7 +80,7 @@ const filtered = <O>(
 ): SelectQueryBuilder<Tables, 'runs', O> => {
   let result = query
   if (status) result = result.where('status', '=', status)
-  if (subject !== undefined) result = result.where('subject', '=', clean(subject))
+  if (subject !== undefined) result = result.where('subject', '=', storable(subject))
   for (const word of q.toLowerCase().split(/\s+/).filter(Boolean).slice(0, 8))
     result = result.where('text', 'like', `%${literally(word)}%`)
   return result
@@ -105,7 +108,7 @@ export const listRuns = async (
 
 /** The row of one run. */
 export const runOf = (db: Database, id: string): Promise<IndexedRun | undefined> =>
-  db.selectFrom('runs').selectAll().where('id', '=', clean(id)).executeTakeFirst()
+  db.selectFrom('runs').selectAll().where('id', '=', storable(id)).executeTakeFirst()
 
 /** How many runs are about each subject: all of them, and those begun since `since`. */
 export const runCounts = async (
@@ -125,18 +128,27 @@ export const runCounts = async (
   return new Map(rows.map(({ subject, all, recent }) => [subject!, { all, recent }]))
 }
 
-/** Of each subject's finished reproductions the newest full one and the newest quick one. */
+/** Reproductions of one kind that are looked at: of most, the first one's result counts. */
+const newest = 5
+
+/** Of each subject's finished reproductions the newest full ones and the newest quick ones. */
 export const latestReproductions = async (db: Database): Promise<string[]> => {
+  const order = sql<number>`row_number() over (partition by subject, quick order by started desc, id desc)`
   const rows = await db
-    .selectFrom('runs')
+    .selectFrom((query) =>
+      query
+        .selectFrom('runs')
+        .select(['id', 'subject', 'quick', order.as('place')])
+        .where('command', '=', 'reproduce')
+        .where('status', '=', 'finished')
+        .where('quick', 'is not', null)
+        .as('reproductions'),
+    )
     .select('id')
-    .distinctOn(['subject', 'quick'])
-    .where('command', '=', 'reproduce')
-    .where('status', '=', 'finished')
-    .where('quick', 'is not', null)
+    .where('place', '<=', newest)
     .orderBy('subject')
     .orderBy('quick')
-    .orderBy('started', 'desc')
+    .orderBy('place')
     .execute()
   return rows.map(({ id }) => id)
 }

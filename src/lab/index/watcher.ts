@@ -3,11 +3,11 @@
  * folders cost more than a listing of one, and are lost on network disks. Of a run that goes on only the new bytes of
  * its metrics are read.
  */
-import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readMetrics, readRun, runFiles } from '../../runs/index.js'
-import type { MetricsRow, StoredRun } from '../../runs/index.js'
+import { runFiles, runFolders } from '../../runs/index.js'
+import type { LeftOut } from '../../runs/index.js'
 import type { Database } from './database.js'
+import { readEntry, stateOf } from './entry.js'
 import { dropRuns, putRuns } from './runs.js'
 import type { RunEntry } from './runs.js'
 
@@ -15,69 +15,29 @@ import type { RunEntry } from './runs.js'
 export interface WatcherEvents {
   changed(runs: readonly RunEntry[]): void
   removed(ids: readonly string[]): void
+  /** What of the run `id` is not in the index, and why: nothing, where all of it is. */
+  leftOut(id: string, what: readonly LeftOut[]): void
+  /** Why the folders could not be looked at; no reason when they could again. */
+  failed(reason: unknown): void
 }
 
 /** Every so many looks, finished runs are looked at too: someone may have resumed or copied one. */
 const sweepEvery = 30
-/** Files open at once. */
+/** Folders read at once. */
 const slice = 64
-/** Of the values of a run that are kept in its row. */
-const metricsKept = 200
-
-const stateOf = async (path: string): Promise<{ modified: number; size: number }> => {
-  const found = await stat(path).catch(() => undefined)
-  return { modified: found?.mtimeMs ?? 0, size: found?.size ?? 0 }
-}
-
-/** The part of a row that metrics decide. */
-type Measured = Pick<RunEntry, 'metrics' | 'rows' | 'bytes' | 'step'>
-
-const nothingYet: Measured = { metrics: {}, rows: 0, bytes: 0, step: null }
-
-const take = ({ metrics, rows, bytes, step }: Measured, page: readonly MetricsRow[]): Measured => {
-  const last = { ...metrics }
-  for (const { series, values } of page)
-    for (const [name, value] of Object.entries(values)) {
-      const full = series ? `${series}/${name}` : name
-      if (full in last || Object.keys(last).length < metricsKept) last[full] = value
-    }
-  const steps = page.flatMap((row) => row.step ?? [])
-  return { metrics: last, rows: rows + page.length, bytes, step: steps.at(-1) ?? step }
-}
-
-/** Reads on from `known.bytes`; from the beginning where the file has become shorter. */
-const measure = async (folder: string, known: Measured): Promise<Measured> => {
-  let now = known
-  for (;;) {
-    const { rows, next, more } = await readMetrics(folder, { from: now.bytes })
-    now = { ...take(next < now.bytes ? nothingYet : now, rows), bytes: next }
-    if (!more || (rows.length === 0 && next === now.bytes)) return now
-  }
-}
-
-const entryOf = (run: StoredRun, measured: Measured, modified: number): RunEntry => {
-  const { id, command, subject = null, argv, status, started, ended = null, result } = run
-  const { quick } = (result ?? {}) as { quick?: unknown }
-  return {
-    id,
-    command,
-    subject,
-    argv: Array.isArray(argv) ? argv.map(String) : [],
-    status,
-    quick: typeof quick === 'boolean' ? quick : null,
-    started,
-    ended,
-    modified,
-    ...measured,
-  }
-}
 
 const same = (a: RunEntry | undefined, b: RunEntry): boolean =>
-  a !== undefined && a.modified === b.modified && a.bytes === b.bytes && a.status === b.status
+  a !== undefined &&
+  a.modified === b.modified &&
+  a.bytes === b.bytes &&
+  a.status === b.status &&
+  a.quick === b.quick
 
 /** Follows the runs under one folder. */
 export class Watcher {
   private readonly known = new Map<string, RunEntry>()
+  /** Folders whose record cannot be used, with its modification time: they are read again when that changes. */
+  private readonly refused = new Map<string, number>()
   private looks = 0
   private timer: NodeJS.Timeout | undefined
   private looking: Promise<void> = Promise.resolve()
@@ -96,13 +56,7 @@ export class Watcher {
     await this.look()
     const again = (): void => {
       if (this.stopped) return
-      this.timer = setTimeout(
-        () =>
-          void this.look()
-            .catch(() => undefined)
-            .then(again),
-        interval,
-      )
+      this.timer = setTimeout(() => void this.look().then(again, again), interval)
     }
     again()
   }
@@ -113,47 +67,86 @@ export class Watcher {
     await this.looking.catch(() => undefined)
   }
 
-  /** One look at the folders. Looks do not overlap. */
+  /** One look at the folders. Looks do not overlap. Throws what the index does. */
   look(): Promise<void> {
     const next = this.looking.catch(() => undefined).then(() => this.lookNow())
     this.looking = next
+    next.then(
+      () => this.events.failed(undefined),
+      (error: unknown) => this.events.failed(error),
+    )
     return next
   }
 
   private async lookNow(): Promise<void> {
-    const entries = await readdir(this.home, { withFileTypes: true }).catch(() => [])
-    const folders = entries.filter((e) => e.isDirectory() && !e.name.startsWith('.')).map(({ name }) => name)
+    const folders = await runFolders(this.home)
     const sweep = this.looks++ % sweepEvery === 0
     const due = folders.filter((id) => sweep || (this.known.get(id)?.status ?? 'running') === 'running')
     for (let at = 0; at < due.length && !this.stopped; at += slice)
       await this.refresh(due.slice(at, at + slice))
     const here = new Set(folders)
-    const gone = [...this.known.keys()].filter((id) => !here.has(id))
-    if (gone.length === 0) return
-    await dropRuns(this.db, gone)
-    for (const id of gone) this.known.delete(id)
-    this.events.removed(gone)
+    for (const id of [...this.refused.keys()].filter((id) => !here.has(id))) this.accept(id)
+    await this.drop([...this.known.keys()].filter((id) => !here.has(id)))
+  }
+
+  private async drop(ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return
+    await dropRuns(this.db, ids)
+    for (const id of ids) {
+      this.known.delete(id)
+      if (!this.refused.has(id)) this.events.leftOut(id, [])
+    }
+    this.events.removed(ids)
+  }
+
+  /** Forgets that the record of `id` was refused. */
+  private accept(id: string): void {
+    this.refused.delete(id)
+    this.events.leftOut(id, [])
   }
 
   private async refresh(ids: readonly string[]): Promise<void> {
-    const found = await Promise.all(ids.map((id) => this.read(id)))
-    const changed = found.flatMap((run) => (run && !same(this.known.get(run.id), run) ? [run] : []))
-    if (changed.length === 0) return
-    await putRuns(this.db, changed)
-    for (const run of changed) this.known.set(run.id, run)
-    this.events.changed(changed)
+    const entries = await Promise.all(ids.map((id) => this.read(id)))
+    const changed = entries.flatMap((run) => (run && !same(this.known.get(run.id), run) ? [run] : []))
+    const stored = changed.length === 0 ? [] : await this.put(changed)
+    for (const run of stored) this.known.set(run.id, run)
+    if (stored.length > 0) this.events.changed(stored)
+    await this.drop(ids.filter((id, i) => !entries[i] && this.known.has(id)))
   }
 
   private async read(id: string): Promise<RunEntry | undefined> {
-    const folder = join(this.home, id)
-    const known = this.known.get(id)
-    const [record, metrics] = await Promise.all([
-      stateOf(join(folder, runFiles.record)),
-      stateOf(join(folder, runFiles.metrics)),
-    ])
-    const settled = known && known.status !== 'running' && known.modified === record.modified
-    if (settled && known.bytes === metrics.size) return known
-    const run = await readRun(folder)
-    return run && entryOf(run, await measure(folder, known ?? nothingYet), record.modified)
+    const before = this.refused.get(id)
+    if (before !== undefined && before === (await this.recordTime(id))) return undefined
+    this.refused.delete(id)
+    const { entry, leftOut } = await readEntry(this.home, id, this.known.get(id))
+    this.events.leftOut(id, leftOut)
+    if (!entry && leftOut.length > 0) this.refused.set(id, await this.recordTime(id))
+    return entry
+  }
+
+  private async recordTime(id: string): Promise<number> {
+    return (await stateOf(join(this.home, id, runFiles.record))).modified
+  }
+
+  /** Puts the rows into the index and returns those that it took; where it refuses one, the others go in all the same. */
+  private async put(runs: readonly RunEntry[]): Promise<readonly RunEntry[]> {
+    try {
+      await putRuns(this.db, runs)
+      return runs
+    } catch (error) {
+      if (runs.length > 1) return await this.putEach(runs)
+      // An index that is away refuses everything, and throws here.
+      await this.db.selectFrom('runs').select('id').limit(1).execute()
+      const [{ id, modified }] = runs
+      this.refused.set(id, modified)
+      this.events.leftOut(id, [{ path: id, reason: error instanceof Error ? error.message : String(error) }])
+      return []
+    }
+  }
+
+  private async putEach(runs: readonly RunEntry[]): Promise<readonly RunEntry[]> {
+    const stored: RunEntry[] = []
+    for (const run of runs) stored.push(...(await this.put([run])))
+    return stored
   }
 }

@@ -1,15 +1,15 @@
 /** @file Reproductions started from the page: a queue, and so many processes at once. */
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { randomUUID } from 'node:crypto'
 import { writeFileAtomic } from '../../checkpoint/index.js'
-import { readRun, runFiles } from '../../runs/index.js'
+import { readRun, runFiles, stopProcess } from '../../runs/index.js'
 import type { Job, JobRequest, JobStatus } from '../api.js'
 import { HttpError, notFound } from '../errors.js'
 import { openInside, readPart } from '../files.js'
 import type { Hub } from '../hub.js'
 import type { Database } from '../index/database.js'
-import type { JobRecord, Journal } from '../index/journal.js'
+import type { JobRecord } from '../index/events.js'
+import type { Journal } from '../index/journal.js'
 import { weftCommand } from '../self.js'
 import { JobLog, readableLog } from './log.js'
 import { JobProcess } from './process.js'
@@ -195,9 +195,9 @@ export class Jobs {
   /** A run that began: whether one of our processes writes it. */
   private async adopt(run: string): Promise<void> {
     if (this.jobOfRun.has(run)) return
-    const { pid, host } = (await readRun(join(this.options.home, run)))?.process ?? {}
-    const job = [...this.active.values()].find(({ process }) => process?.pid === pid && pid !== undefined)
-    if (!job || host !== hostname() || this.jobOfRun.has(run)) return
+    const writer = (await readRun(join(this.options.home, run)))?.process
+    const job = [...this.active.values()].find(({ process }) => writer && process?.wrote(writer))
+    if (!job || this.jobOfRun.has(run)) return
     this.jobOfRun.set(run, job.record.id)
     job.record = { ...job.record, runs: [...job.record.runs, run] }
     await this.record(job.record)
@@ -300,14 +300,11 @@ export class Jobs {
   }
 }
 
-/** Asks the process that writes a run to stop, when it is on this machine. Returns whether it was asked. */
+/**
+ * Asks the process that writes a run to stop, when it is certainly the one that its record names. Returns whether it was
+ * asked.
+ */
 export const stopRun = async (home: string, id: string): Promise<boolean> => {
   const run = await readRun(join(home, id))
-  if (run?.status !== 'running' || run.process.host !== hostname()) return false
-  try {
-    process.kill(run.process.pid, 'SIGTERM')
-    return true
-  } catch {
-    return false
-  }
+  return run?.status === 'running' && stopProcess(run.process)
 }

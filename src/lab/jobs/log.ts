@@ -1,7 +1,8 @@
 /** @file What a job's process prints, read from its file as it grows: progress events, and lines for people. */
-import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
 import type { Progress } from '../../progress.js'
+import { openContained } from '../../runs/index.js'
 import type { JobProgress } from '../api.js'
 
 /** Lines kept for whoever comes later. */
@@ -39,7 +40,7 @@ export class JobLog {
 
   /** Reads what is new. Returns whether there was anything. */
   async read(): Promise<boolean> {
-    this.file ??= await open(this.path, 'r').catch(() => undefined)
+    this.file ??= (await openContained(dirname(this.path), basename(this.path)))?.file
     if (!this.file) return false
     const bytes = new Uint8Array(chunk)
     let any = false

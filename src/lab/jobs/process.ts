@@ -3,6 +3,8 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { processOf } from '../../runs/index.js'
+import type { RunProcess } from '../../runs/index.js'
 
 /** How a process ended. */
 export interface Exit {
@@ -19,8 +21,11 @@ const grace = 5000
 /** A running `weft reproduce`. */
 export class JobProcess {
   readonly exit: Promise<Exit>
+  /** Absent where it could not be started. */
+  private readonly identity: RunProcess | undefined
 
   private constructor(private readonly child: ChildProcess) {
+    this.identity = child.pid === undefined ? undefined : processOf(child.pid)
     this.exit = new Promise((done) => {
       child.once('error', () => done({ code: 1, signal: null }))
       child.once('exit', (code, signal) => done({ code, signal }))
@@ -45,8 +50,10 @@ export class JobProcess {
     }
   }
 
-  get pid(): number | undefined {
-    return this.child.pid
+  /** Whether `writer`, as a run's record names it, is this process. */
+  wrote({ host, pid, born }: RunProcess): boolean {
+    const { identity } = this
+    return identity !== undefined && host === identity.host && pid === identity.pid && born === identity.born
   }
 
   /** Asks it to stop, as Ctrl-C does; after a while it is stopped. */

@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { html, raw } from 'hono/html'
+import type { LeftOutSummary } from '../api.js'
 
 /** HTML, escaped where it was not written by us. */
 export type Html = ReturnType<typeof html>
@@ -67,8 +68,34 @@ const island = (data: unknown): string =>
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 
-/** The whole page. `folder` holds the build; `token` is what its script changes things with. */
-export const layout = async (page: Page, folder: string, token: string): Promise<string> => {
+/** What a page needs of the lab that shows it. */
+export interface Surroundings {
+  /** Holds the build. */
+  readonly folder: string
+  /** What the page's script changes things with. */
+  readonly token: string
+  /** What the lab could not use. */
+  readonly leftOut: LeftOutSummary
+}
+
+/** Names what was found and could not be used. */
+const banner = ({ total, first }: LeftOutSummary): Html | string =>
+  total === 0
+    ? ''
+    : html`<aside class="left-out" aria-label="Left out">
+        <details>
+          <summary>
+            ${total === 1 ? 'One thing was' : `${total} things were`} left out: ${first[0].path}
+          </summary>
+          <ul>
+            ${first.map(({ path, reason }) => html`<li><code>${path}</code> ${reason}</li>`)}
+            ${total > first.length ? html`<li>and ${total - first.length} more</li>` : ''}
+          </ul>
+        </details>
+      </aside>`
+
+/** The whole page. */
+export const layout = async (page: Page, { folder, token, leftOut }: Surroundings): Promise<string> => {
   const { script, styles } = await assetsIn(folder)
   const { name, title, content, data } = page
   return String(
@@ -96,6 +123,7 @@ export const layout = async (page: Page, folder: string, token: string): Promise
               </ul>
             </nav>
           </header>
+          ${banner(leftOut)}
           <main id="app" data-page="${name}" tabindex="-1">${content}</main>
           <footer class="bottom"><a href="/feed.atom">Atom</a> <a href="/feed.json">JSON feed</a></footer>
           ${

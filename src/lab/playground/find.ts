@@ -1,8 +1,9 @@
 /** @file Which checkpoints and adapters lie under the configured folders. */
-import { readdir, readFile, realpath, stat } from 'node:fs/promises'
+import { readdir, realpath, stat } from 'node:fs/promises'
 import { basename, join, resolve, sep } from 'node:path'
 import { parseReadOnly } from '../../checkpoint/index.js'
 import { architectureFor } from '../../models/index.js'
+import { readContained } from '../../runs/index.js'
 import type { CheckpointEntry } from '../api.js'
 
 /** A configured folder and the name that ids begin with. */
@@ -10,6 +11,15 @@ export interface Root {
   name: string
   folder: string
 }
+
+/** A folder under a root. */
+interface Place {
+  readonly root: Root
+  /** Its path below the root's folder; empty for that itself. */
+  readonly path: string
+}
+
+const idOf = ({ root, path }: Place): string => [root.name, ...path.split(sep).filter(Boolean)].join('/')
 
 /** Folders below a root that are looked into, and how many are listed. */
 const depth = 4
@@ -28,11 +38,15 @@ export const rootsOf = (folders: readonly string[]): Root[] => {
   })
 }
 
-const readConfig = async (path: string): Promise<Record<string, unknown> | undefined> => {
+/** Bytes of a configuration at most. */
+const configLimit = 1 << 22
+
+/** The JSON object in the file `name` of a checkpoint's folder; undefined where there is none that may be read. */
+const readConfig = async (place: Place, name: string): Promise<Record<string, unknown> | undefined> => {
   try {
-    const { size } = await stat(path)
-    if (size > 1 << 22) return undefined
-    const config: unknown = parseReadOnly(await readFile(path, 'utf8'), path)
+    // Snapshots of a hub's cache are links to files beside them: what counts is the root.
+    const text = await readContained(place.root.folder, join(place.path, name), configLimit)
+    const config: unknown = text === undefined ? undefined : parseReadOnly(text, name)
     return typeof config === 'object' && config !== null ? (config as Record<string, unknown>) : undefined
   } catch {
     return undefined
@@ -51,17 +65,14 @@ const generates = (config: Record<string, unknown>): boolean => {
   }
 }
 
-/** The checkpoint or adapter in `folder`; undefined where there is none. */
-const entryOf = async (
-  id: string,
-  folder: string,
-  files: readonly string[],
-): Promise<CheckpointEntry | undefined> => {
+/** The checkpoint or adapter in a folder; undefined where there is none. */
+const entryOf = async (place: Place, files: readonly string[]): Promise<CheckpointEntry | undefined> => {
+  const folder = join(place.root.folder, place.path)
   const weights = files.filter((file) => file.endsWith('.safetensors'))
   if (weights.length === 0) return undefined
   const adapter = files.includes('adapter_config.json')
   if (!adapter && !files.includes('config.json')) return undefined
-  const config = await readConfig(join(folder, adapter ? 'adapter_config.json' : 'config.json'))
+  const config = await readConfig(place, adapter ? 'adapter_config.json' : 'config.json')
   if (!config) return undefined
   const sizes = await Promise.all(
     weights.map((file) =>
@@ -73,7 +84,7 @@ const entryOf = async (
   )
   const base = text(config.base_model_name_or_path)
   return {
-    id,
+    id: idOf(place),
     name: basename(folder),
     kind: adapter ? 'adapter' : 'model',
     type: text(adapter ? config.peft_type : config.model_type),
@@ -85,25 +96,26 @@ const entryOf = async (
 
 /** Every checkpoint under `roots`. Links to folders are not followed. */
 export const findCheckpoints = async (roots: readonly Root[]): Promise<CheckpointEntry[]> => {
-  const found: CheckpointEntry[] = []
+  const checkpoints: CheckpointEntry[] = []
   let looked = 0
-  const look = async (id: string, folder: string, left: number): Promise<void> => {
-    if (found.length >= listed || looked++ > foldersLooked) return
+  const look = async (place: Place, left: number): Promise<void> => {
+    if (checkpoints.length >= listed || looked++ > foldersLooked) return
+    const folder = join(place.root.folder, place.path)
     const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
     const files = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name)
-    const entry = await entryOf(id, folder, files)
-    if (entry) found.push(entry)
+    const entry = await entryOf(place, files)
+    if (entry) checkpoints.push(entry)
     if (left === 0) return
     for (const { name } of entries.filter((e) => e.isDirectory() && !e.name.startsWith('.')))
-      await look(`${id}/${name}`, join(folder, name), left - 1)
+      await look({ root: place.root, path: join(place.path, name) }, left - 1)
   }
-  for (const { name, folder } of roots) await look(name, folder, depth)
-  return withBases(found, roots)
+  for (const root of roots) await look({ root, path: '' }, depth)
+  return withBases(checkpoints, roots)
 }
 
 /** Which listed checkpoint an adapter's base is: the folder that it names, or the last parts of that name. */
-const withBases = (found: CheckpointEntry[], roots: readonly Root[]): CheckpointEntry[] => {
-  const models = found.filter(({ kind }) => kind === 'model')
+const withBases = (checkpoints: CheckpointEntry[], roots: readonly Root[]): CheckpointEntry[] => {
+  const models = checkpoints.filter(({ kind }) => kind === 'model')
   const named = (base: string): string | null => {
     const exact = models.find(({ id }) => folderOf(id, roots) === resolve(base))
     const tail = base
@@ -112,7 +124,7 @@ const withBases = (found: CheckpointEntry[], roots: readonly Root[]): Checkpoint
       .join('/')
     return (exact ?? models.find(({ id }) => id === tail || id.endsWith(`/${tail}`)))?.id ?? null
   }
-  return found.map((entry) =>
+  return checkpoints.map((entry) =>
     entry.base ? { ...entry, base: { name: entry.base.name, id: named(entry.base.name) } } : entry,
   )
 }
@@ -123,12 +135,17 @@ const folderOf = (id: string, roots: readonly Root[]): string | undefined => {
   return root && join(root.folder, ...rest)
 }
 
-/** Whether every file directly in `folder` lies under one of `roots`: a link may lead a file elsewhere. */
+/**
+ * Whether everything directly in `folder` is a regular file or a folder under one of `roots`: a link may lead elsewhere,
+ * and a pipe keeps whoever opens it waiting.
+ */
 export const contained = async (folder: string, roots: readonly Root[]): Promise<boolean> => {
   const bases = await Promise.all(roots.map((root) => realpath(root.folder).catch(() => root.folder)))
   for (const name of await readdir(folder)) {
     const real = await realpath(join(folder, name)).catch(() => undefined)
     if (real === undefined || !bases.some((base) => real.startsWith(base + sep))) return false
+    const state = await stat(real)
+    if (!state.isFile() && !state.isDirectory()) return false
   }
   return true
 }

@@ -9,6 +9,7 @@ import type { Journal } from '../index/journal.js'
 import type { IndexedRun, RunEntry } from '../index/runs.js'
 import type { Jobs } from '../jobs/jobs.js'
 import type { Hub } from '../hub.js'
+import type { LeftOutList } from '../left-out.js'
 import type { Papers } from '../papers.js'
 import type { Playground } from '../playground/playground.js'
 import type { LabEnv } from '../security.js'
@@ -28,6 +29,8 @@ export interface Services {
   readonly hub: Hub
   readonly streams: Streams
   readonly papers: Papers
+  /** What was found and could not be used. */
+  readonly leftOut: LeftOutList
   readonly jobs: Jobs
   readonly playground: Playground
   /** Absent without SMTP_URL. */
@@ -61,7 +64,7 @@ export const rowOf = ({ papers, jobs }: Services, run: RunEntry | IndexedRun): R
 export const folderOf = ({ home }: Services, id: string): string => join(home, id)
 
 /** What the lab says of itself. */
-export const infoOf = async ({ db, version, mailbox, jobs, papers }: Services): Promise<LabInfo> => {
+export const infoOf = async ({ db, version, mailbox, jobs, papers, leftOut }: Services): Promise<LabInfo> => {
   const { runs } = await db
     .selectFrom('runs')
     .select(({ fn }) => fn.countAll<string | number>().as('runs'))
@@ -72,5 +75,6 @@ export const infoOf = async ({ db, version, mailbox, jobs, papers }: Services): 
     parallel: jobs.parallel,
     papers: papers.count,
     runs: Number(runs),
+    leftOut: leftOut.shown(),
   }
 }

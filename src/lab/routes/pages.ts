@@ -46,10 +46,13 @@ type Ask = Context<LabEnv>
 /** Answers with a whole page. */
 export const showPage = async (
   c: Ask,
-  { page: folder, token }: Services,
+  { page: folder, token, leftOut }: Services,
   page: Page,
   status: 200 | 404 = 200,
-): Promise<Response> => c.html(await layout(page, folder, token), status, { 'cache-control': 'no-store' })
+): Promise<Response> =>
+  c.html(await layout(page, { folder, token, leftOut: leftOut.shown() }), status, {
+    'cache-control': 'no-store',
+  })
 
 const contentPages = (app: App, services: Services): void => {
   const { papers, playground } = services

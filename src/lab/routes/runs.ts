@@ -2,15 +2,15 @@
 import { basename } from 'node:path'
 import { Readable } from 'node:stream'
 import type { Context } from 'hono'
-import { readMetrics, readRun, runFiles } from '../../runs/index.js'
+import { readRun, runFiles } from '../../runs/index.js'
 import type { LogPart, RunList, RunPage, RunRow } from '../api.js'
 import { bodyOf, queryOf } from '../body.js'
 import { HttpError, notFound } from '../errors.js'
 import { openInside, readPart } from '../files.js'
-import { artifactsIn, comparison, documentsIn, logSize, plotsIn } from '../run-page.js'
+import { comparison, contentsOf } from '../run-page.js'
 import { listRuns, runOf } from '../index/runs.js'
 import { stopRun } from '../jobs/jobs.js'
-import { curvesOf } from '../metrics.js'
+import { curvesOf, metricsFrom } from '../metrics.js'
 import { compareQuery, eventsQuery, logQuery, metricsQuery, nothing, runsQuery } from '../requests.js'
 import { Bell } from '../streams.js'
 import type { Send } from '../streams.js'
@@ -37,18 +37,14 @@ export const runPage = async (services: Services, id: string): Promise<RunPage> 
   if (!run) throw notFound('run', id)
   const { versions, machine, process, commit, seed, config, result, error } = run
   const indexed = await runOf(services.db, id)
-  const artifacts = await artifactsIn(folder)
   return {
     ...row,
     config,
     facts: { seed, versions, machine, host: process.host, pid: process.pid, commit },
-    artifacts,
-    plots: await plotsIn(folder),
-    documents: await documentsIn(folder, artifacts),
+    ...(await contentsOf(folder)),
     metricNames: Object.keys(row.metrics),
     result: result ?? null,
     error: error ?? null,
-    logBytes: await logSize(folder),
     offset: indexed?.bytes ?? 0,
   }
 }
@@ -121,7 +117,7 @@ const follow = async (
   try {
     for (;;) {
       const now = row
-      const page = await readMetrics(folder, { from: offset, limit: readAtOnce })
+      const page = await metricsFrom(folder, { from: offset, limit: readAtOnce })
       offset = page.next
       for (let at = 0; at < page.rows.length; at += rowsInEvent) {
         const last = at + rowsInEvent >= page.rows.length
