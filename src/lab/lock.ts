@@ -14,13 +14,13 @@ const limit = 4096
 /** The process that a lock names; the number of one alone, as older labs wrote it. */
 const holder = z.union([recordedProcess, z.number().transform((pid) => ({ host: hostname(), pid }))])
 
-/** Whether the lab that wrote `text` lives. One of another machine is not believed to: a container's name is new each time. */
-const isHeld = (text: string): boolean => {
+/** The process that `text` names, if it lives. One of another machine is not believed to: a container's name is new each time. */
+const holderIn = (text: string): number | undefined => {
   try {
-    const { success, data } = holder.safeParse(JSON.parse(text))
-    return success && data.host === hostname() && isAlive(data)
+    const { data } = holder.safeParse(JSON.parse(text))
+    return data && data.host === hostname() && isAlive(data) ? data.pid : undefined
   } catch {
-    return false
+    return undefined
   }
 }
 
@@ -42,8 +42,9 @@ const removeStale = async (folder: string, text: string | undefined): Promise<vo
 export const lockFolder = async (folder: string): Promise<() => Promise<void>> => {
   while (!(await createExclusive(join(folder, name), JSON.stringify(thisProcess())))) {
     const text = await readContained(folder, name, limit).catch(() => '')
-    if (text !== undefined && isHeld(text))
-      throw new WeftError('LabRunning', `another lab runs over ${folder} already: ${text.trim()}`, {
+    const pid = holderIn(text ?? '')
+    if (pid !== undefined)
+      throw new WeftError('LabRunning', `process ${pid} runs a lab over ${folder} already`, {
         hint: 'Open that one, or give this one another folder with --runs.',
       })
     await removeStale(folder, text)
