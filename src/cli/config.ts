@@ -32,12 +32,19 @@ export const readConfig = (file: string): ConfigFile => {
   }
 }
 
-/** Parses the text of a config file; `file` is only named in errors. */
-export const parseConfig = (text: string, file: string): ConfigFile => {
+/**
+ * Parses the text of a config file; `file` is only named in errors. Merge keys (`<<: *name`) are resolved. `version`: of
+ * YAML; in 1.1, as Python reads it, yes and no are booleans too. Default 1.2. Throws UsageError `BadConfig`.
+ */
+export const parseConfig = (
+  text: string,
+  file: string,
+  { version = '1.2' }: { readonly version?: '1.1' | '1.2' } = {},
+): ConfigFile => {
   const lineCounter = new LineCounter()
   const document = parseDocument(text, {
-    version: '1.2',
-    schema: 'core',
+    version,
+    ...(version === '1.2' ? { schema: 'core', merge: true } : {}),
     lineCounter,
     prettyErrors: false,
     logLevel: 'error',

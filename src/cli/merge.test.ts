@@ -85,7 +85,6 @@ describe('weft merge', () => {
   })
 
   it.each([
-    ['an unknown key', linear('dtyp: float32'), /bad.yaml:7:1: dtyp: unknown key\n {2}Nearest: dtype/],
     [
       'an unknown parameter',
       linear('parameters: { densty: 1 }'),
@@ -103,6 +102,30 @@ describe('weft merge', () => {
     expect(code).toBe(2)
     expect(err).toMatch(message)
     expect(existsSync(at('x'))).toBe(false)
+  })
+
+  it('reads YAML as mergekit does: merge keys, anchors under keys of their own, yes and no', async () => {
+    const text = `weights: &half { weight: 0.5 }
+merge_method: linear
+models:
+  - { model: ${model('a')}, parameters: { <<: *half } }
+  - { model: ${model('b')}, parameters: { <<: *half, weight: "1.5" } }
+parameters: { normalize: no, embed_slerp: yes }
+dtyp: float32
+`
+    const merged = await weft('merge', await recipe('python.yaml', text), '--out', at('python'))
+    expect(merged).toMatchObject({ code: 0 })
+    expect(merged.err).toMatch(/weights: no key of a recipe/)
+    expect(merged.err).toMatch(/dtyp: no key of a recipe, it has no effect. Nearest: dtype/)
+    expect(merged.err).toMatch(/linear has no parameter embed_slerp: it has no effect/)
+    await weft(
+      'merge',
+      '--method',
+      'linear',
+      ...['a', 'b'].map(model),
+      ...['--weight', '0.5,1.5', '-p', 'normalize=false', '--out', at('plain')],
+    )
+    await sameWeights(at('python'), at('plain'))
   })
 
   it('refuses remote code, a missing output, and a folder in use', async () => {

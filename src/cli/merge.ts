@@ -267,7 +267,8 @@ const fromFile = async ([file, out, ...more]: string[]): Promise<Given> => {
     ),
   )
   const recipes = documents(source).map((text) => {
-    const config = parseConfig(text, file)
+    // As mergekit reads them.
+    const config = parseConfig(text, file, { version: '1.1' })
     return check(recipeSchema, config.data ?? {}, config.place)
   })
   if (!recipes.length) await usage('BadConfig', `${file}: the recipe is empty`)

@@ -110,12 +110,16 @@ export const unknownKeys = (
         (best, found, i) => (i && best.length <= found.length ? best : found),
         [],
       )
-  if (d.type !== 'object' || (d.catchall && definition(d.catchall).type !== 'never')) return []
+  if (d.type !== 'object') return []
   const shape = d.shape!
+  // An object that takes any further keys may still hold some that do not.
+  const takesAny = d.catchall !== undefined && definition(d.catchall).type !== 'never'
   return entries.flatMap(([key, v]) =>
     Object.hasOwn(shape, key)
       ? unknownKeys(shape[key], v, [...path, key])
-      : [{ path: [...path, key], known: Object.keys(shape) }],
+      : takesAny
+        ? []
+        : [{ path: [...path, key], known: Object.keys(shape) }],
   )
 }
 

@@ -7,7 +7,7 @@ import { type Companions, companionsOf } from './companions.js'
 import { type MergeMethod, methodNamed, type ParameterValues } from '../method.js'
 import type { PlannedTensor } from '../planned.js'
 import { type RecipePart, recipeParts } from './modules.js'
-import { evaluate, type Recipe, type RecipeDType, type Settings } from './recipe.js'
+import { evaluate, idleIn, type Recipe, type RecipeDType, type Settings } from './recipe.js'
 import { namedModels, originsOf } from './sources.js'
 import { withChatTemplate } from './tokenizer/files.js'
 import { type Member, planVocabulary } from './tokenizer/plan.js'
@@ -158,6 +158,7 @@ const notesOf = (recipe: Recipe, method: MergeMethod, slices: readonly Slice[]):
   const idle = [...new Set(given)].filter((key) => !(key in method.perModel) && !(key in method.global))
   const half = recipe.dtype !== undefined && recipe.dtype !== 'float32'
   return [
+    ...idleIn(recipe),
     ...idle.map((key) => `${method.name} has no parameter ${key}: it has no effect`),
     ...(half
       ? [`computed in float32 and rounded once to ${recipe.dtype}; mergekit rounds its inputs first`]
@@ -183,6 +184,8 @@ export interface PlanOptions {
   readonly allowCrimes?: boolean
   /** What lies beside models that are only planned themselves, by their names. */
   readonly companions?: ReadonlyMap<string, Companions>
+  /** What lies in the folder of the recipe's tokenizer, where that is of none of its models. */
+  readonly tokenizer?: Companions
 }
 
 const membersOf = async (
@@ -202,7 +205,7 @@ const membersOf = async (
 export const planMerge = async (
   recipe: Recipe,
   opened: ReadonlyMap<string, Checkpoint>,
-  { methods, allowCrimes, companions: beside }: PlanOptions,
+  { methods, allowCrimes, companions: beside, tokenizer }: PlanOptions,
 ): Promise<MergePlan> => {
   const method = methodNamed(recipe.merge_method, methods)
   const donor = opened.get(recipe.base_model ?? namedModels(recipe)[0])!
@@ -213,7 +216,7 @@ export const planMerge = async (
     slices: slicesOf(part.recipe, recipe.base_model, method, opened),
   }))
   if (!allowCrimes) checkArchitectures(sliced.flatMap(({ slices }) => slices))
-  const vocabulary = await planVocabulary(recipe, members, { allowCrimes })
+  const vocabulary = await planVocabulary(recipe, members, { allowCrimes, tokenizer })
   const { reorder } = vocabulary
   const parts = sliced.map((part): PlannedPart => {
     const { holds: within } = part.part

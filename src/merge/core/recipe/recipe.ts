@@ -1,6 +1,8 @@
 /** @file mergekit's recipes: their schema, and the value that a parameter has for one tensor. */
 import { z } from 'zod'
+import { nearest } from '../../../errors.js'
 import type { MergeMethod } from '../method.js'
+import { inOneSpelling } from './spellings.js'
 
 /** A number for all layers, or several to be interpolated over depth. */
 export type Gradient = number | boolean | readonly (number | boolean)[]
@@ -29,6 +31,8 @@ export interface RecipeSource extends RecipeModel {
 export interface RecipeSlice {
   readonly sources: readonly RecipeSource[]
   readonly base_model?: string
+  /** Without effect, here as in mergekit. */
+  readonly residual_weight?: number
   readonly parameters?: Settings
 }
 
@@ -147,6 +151,8 @@ const inputsSchema = (settings: z.ZodType<Settings | undefined>) => {
   const slice = z.strictObject({
     sources: z.array(z.strictObject({ ...model, layer_range: layerRange })).min(1),
     base_model: z.string().optional(),
+    /** Accepted as mergekit does, which makes no use of it. */
+    residual_weight: z.number().optional(),
     parameters: settings,
   })
   const parts = {
@@ -161,33 +167,60 @@ const inputsSchema = (settings: z.ZodType<Settings | undefined>) => {
   return { ...parts, modules: z.record(z.string().min(1), module).optional() }
 }
 
-/** The schema of a recipe's document, whose method is one of `methods`. */
+/** Parameters of earlier versions of mergekit, which today's ignores. */
+const retired: readonly string[] = ['embed_slerp']
+
+/** The keys of a document. Every method's parameters are known: recipes often keep some of another method. */
+const documentShape = (methods: readonly MergeMethod[]) => {
+  const known = methods.flatMap(({ perModel, global }) => [...Object.keys(perModel), ...Object.keys(global)])
+  const entries = [...known, ...retired].map((name) => [name, setting] as const)
+  const settings = z.strictObject(Object.fromEntries(entries)).optional()
+  return {
+    name: z
+      .string()
+      .regex(/^[\w.-]+$/, { error: 'expected letters, digits, dots, dashes and underscores' })
+      .optional(),
+    merge_method: z.enum(methods.map(({ name }) => name)),
+    base_model: z.string().optional(),
+    ...inputsSchema(settings),
+    parameters: settings,
+    dtype,
+    out_dtype: dtype,
+    tokenizer_source: z.string().optional(),
+    tokenizer: tokenizer.optional(),
+    chat_template: z.string().min(1).optional(),
+  }
+}
+
+/**
+ * The schema of a recipe's document, whose method is one of `methods`. It takes every spelling that mergekit takes; keys
+ * at the top that it does not know are kept, and the merge's notes say that they have no effect.
+ */
 export const recipeSchemaOf = (methods: readonly MergeMethod[]): z.ZodType<Recipe> => {
-  // Every method's parameters: public recipes often keep some of another method, which do nothing.
-  const names = methods.flatMap(({ perModel, global }) => [...Object.keys(perModel), ...Object.keys(global)])
-  const settings = z.strictObject(Object.fromEntries(names.map((name) => [name, setting]))).optional()
-  return z
-    .strictObject({
-      name: z
-        .string()
-        .regex(/^[\w.-]+$/, { error: 'expected letters, digits, dots, dashes and underscores' })
-        .optional(),
-      merge_method: z.enum(methods.map(({ name }) => name)),
-      base_model: z.string().optional(),
-      ...inputsSchema(settings),
-      parameters: settings,
-      dtype,
-      out_dtype: dtype,
-      tokenizer_source: z.string().optional(),
-      tokenizer: tokenizer.optional(),
-      chat_template: z.string().min(1).optional(),
-    })
+  const document = z
+    .looseObject(documentShape(methods))
     .refine(({ models, slices, modules }) => [models, slices, modules].filter(Boolean).length === 1, {
       error: 'expected exactly one of models, slices and modules',
     })
     .refine(({ tokenizer, tokenizer_source: source }) => tokenizer === undefined || source === undefined, {
       error: 'expected at most one of tokenizer and tokenizer_source',
     })
+  return z.preprocess(inOneSpelling, document) as unknown as z.ZodType<Recipe>
+}
+
+/** What has no effect in `recipe`: keys at its top that say nothing to a merge, and what mergekit reads without use. */
+export const idleIn = (recipe: Recipe): string[] => {
+  const known = Object.keys(documentShape([]))
+  const strangers = Object.keys(recipe).filter((key) => !known.includes(key))
+  const slices = [recipe, ...Object.values(recipe.modules ?? {})].flatMap((part) => part.slices ?? [])
+  return [
+    ...strangers.map(
+      (key) => `${key}: no key of a recipe, it has no effect. Nearest: ${nearest(key, known, 1).join('')}`,
+    ),
+    ...(slices.some(({ residual_weight: weight }) => weight !== undefined)
+      ? ['residual_weight of a slice has no effect, here as in mergekit']
+      : []),
+  ]
 }
 
 /** What a recipe says of the vocabulary, in one spelling; undefined where it says nothing. */

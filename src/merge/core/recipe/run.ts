@@ -19,7 +19,7 @@ import { formatRecipe, modelCard } from './model-card.js'
 import type { Companions } from './companions.js'
 import { type MergePlan, planMerge } from './plan.js'
 import type { Recipe } from './recipe.js'
-import { closeAll, openSources } from './sources.js'
+import { closeAll, foreignTokenizer, openSources } from './sources.js'
 import { bytesOf, checkInputs, memoryOf, totalBytes, writeShards } from '../../../stream/shards.js'
 import { holdsUnfinished, Staging, type Workplace } from '../../../stream/staging.js'
 import type { MergeMethod } from '../method.js'
@@ -160,13 +160,11 @@ const mergeOne = async (
   const source = options.source ?? formatRecipe(recipe)
   const finished = options.resume === true && (await isFinished(out, source))
   const staging = await Staging.enter(out, workplace, options)
-  const opened = await openSources(recipe, {
-    folder: options.folder,
-    steps,
-    work: join(staging.folder, 'folded'),
-  })
+  const sources = { folder: options.folder, steps, work: join(staging.folder, 'folded') }
+  const opened = await openSources(recipe, sources)
   try {
-    const plan = await planMerge(recipe, opened, options)
+    const tokenizer = await foreignTokenizer(recipe, sources)
+    const plan = await planMerge(recipe, opened, { ...options, tokenizer })
     if (!finished) await writePlan(recipe, plan, staging, { ...options, source })
     const { method, tensors, notes } = plan
     return { folder: out, method: method.name, tensors: tensors.length, bytes: totalBytes(tensors), notes }
@@ -291,9 +289,11 @@ export const explainMerge = async (
   try {
     const explanations: Explanation[] = []
     for (const step of recipes) {
-      const opened = await openSources(step, { folder: options.folder, steps, work })
+      const sources = { folder: options.folder, steps, work }
+      const opened = await openSources(step, sources)
       try {
-        const plan = await planMerge(step, opened, { ...options, companions })
+        const tokenizer = await foreignTokenizer(step, sources)
+        const plan = await planMerge(step, opened, { ...options, companions, tokenizer })
         const stream = streamOf(plan.tensors, plan.method)
         const { threads, signal, onProgress } = options
         await checkInputs(stream, { name: workplace.work, threads, signal, onProgress })

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { type Checkpoint, open, readAdapter, resolveModel } from '../../../checkpoint/index.js'
-import type { Recipe } from './recipe.js'
+import type { Companions } from './companions.js'
+import { type Recipe, tokenizerOf } from './recipe.js'
 
 export interface SourceOptions {
   /** Where relative paths begin. Default: the working directory. */
@@ -35,6 +36,20 @@ const located = async (path: string, { folder, steps }: SourceOptions): Promise<
   if (typeof step === 'string') return step
   const there = folder === undefined ? path : resolve(folder, path)
   return resolveModel(there).catch(() => resolveModel(path))
+}
+
+/**
+ * What lies in the folder that `recipe` takes its tokenizer from, where that is none of its models; undefined where it is,
+ * or where there is no such folder.
+ */
+export const foreignTokenizer = async (
+  recipe: Recipe,
+  options: SourceOptions,
+): Promise<Companions | undefined> => {
+  const source = tokenizerOf(recipe)?.source
+  if (source === undefined || ['union', 'base', ...namedModels(recipe)].includes(source)) return undefined
+  const folder = await located(source, options).catch(() => undefined)
+  return folder === undefined ? undefined : { folder, leave: [], files: {} }
 }
 
 /** Whether there is such a step, folder or cached model. */

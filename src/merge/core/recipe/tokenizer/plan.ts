@@ -3,7 +3,7 @@ import type { Checkpoint, JsonObject } from '../../../../checkpoint/index.js'
 import { isJsonObject } from '../../../../checkpoint/index.js'
 import { CheckpointError, nearest, UsageError } from '../../../../errors.js'
 import type { Aligned } from '../align.js'
-import { type Companions, companionText, tokenizerFiles } from '../companions.js'
+import { companionJson, type Companions, companionText, tokenizerFiles } from '../companions.js'
 import { type Recipe, type RecipeToken, tokenizerOf, type TokenSource } from '../recipe.js'
 import { namedModels } from '../sources.js'
 import { writtenTokenizer } from './files.js'
@@ -77,16 +77,38 @@ const readAll = async (recipe: Recipe, members: ReadonlyMap<string, Member>): Pr
   return { base, all, stored, notes }
 }
 
-/** The vocabulary that `source` names, and the model whose tokenizer it was made from. */
-const chosen = (source: string, { base, all }: Vocabularies): { vocabulary: Vocabulary; from: string } => {
-  if (source === 'base') return { vocabulary: all.get(base)!, from: base }
+/** The result's vocabulary, and what lies beside the model that its tokenizer was made from. */
+interface Chosen {
+  readonly vocabulary: Vocabulary
+  /** Where that is stored; absent where it was united of several. */
+  readonly original?: Vocabulary
+  readonly companions: Companions
+  /** config.json of that model. */
+  readonly config: JsonObject
+}
+
+/** The vocabulary that `source` names: union, base, one of the models, or the folder in which `tokenizer` lies. */
+const chosen = async (
+  source: string,
+  { base, all, stored }: Vocabularies,
+  members: ReadonlyMap<string, Member>,
+  tokenizer: Companions | undefined,
+): Promise<Chosen> => {
+  const of = (model: string, vocabulary: Vocabulary): Chosen => {
+    const { companions, checkpoint } = members.get(model)!
+    return { vocabulary, original: stored.get(model), companions, config: checkpoint.config }
+  }
+  if (source === 'base') return of(base, all.get(base)!)
   if (source === 'union') {
     const others = [...all].filter(([model]) => model !== base).map(([, vocabulary]) => vocabulary)
-    return { vocabulary: union(all.get(base)!, others), from: base }
+    return of(base, union(all.get(base)!, others))
   }
   const vocabulary = all.get(source)
-  if (!vocabulary) throw noModel('tokenizer_source', source, [...all.keys(), 'base', 'union'])
-  return { vocabulary, from: source }
+  if (vocabulary) return of(source, vocabulary)
+  const foreign = tokenizer && (await readVocabulary(source, tokenizer))
+  if (!foreign) throw noModel('tokenizer_source', source, [...all.keys(), 'base', 'union'])
+  const config = (await companionJson(tokenizer, 'config.json')) ?? {}
+  return { vocabulary: foreign, original: foreign, companions: tokenizer, config }
 }
 
 /** What a union does with tokens that the models' own tokenizers do not share. */
@@ -248,19 +270,21 @@ const unchanged = async (
 }
 
 /**
- * Plans the vocabulary that `recipe` asks for. Throws UsageError for models and tokens that there are not, CheckpointError
+ * Plans the vocabulary that `recipe` asks for. `tokenizer`: what lies in the folder that the recipe names as its
+ * tokenizer's source, where that is none of its models. Throws UsageError for models and tokens that there are not, CheckpointError
  * for tokenizers that do not fit their embeddings or each other.
  */
 export const planVocabulary = async (
   recipe: Recipe,
   members: ReadonlyMap<string, Member>,
-  options: { readonly allowCrimes?: boolean } = {},
+  options: { readonly allowCrimes?: boolean; readonly tokenizer?: Companions } = {},
 ): Promise<VocabularyPlan> => {
   const wanted = tokenizerOf(recipe)
   if (!wanted) return unchanged(recipe, members, options)
   const vocabularies = await readAll(recipe, members)
   const { tokens: settings = {} } = wanted
-  const { vocabulary: before, from } = chosen(wanted.source, vocabularies)
+  const from = await chosen(wanted.source, vocabularies, members, options.tokenizer)
+  const { vocabulary: before, original, companions } = from
   const vocabulary = withTokens(before, Object.keys(settings))
   const tokens = numbersOf(vocabulary)
   const count = sizeOf(vocabulary)
@@ -282,16 +306,14 @@ export const planVocabulary = async (
     members,
   }
   const nowhere = unknownTokens(order, [...vocabularies.all.keys()])
-  const { companions, checkpoint } = members.get(from)!
-  const original = vocabularies.stored.get(from)
   return {
     reorder: (aligned) => (isByVocabulary(aligned.name) ? reorderedTensor(aligned, order) : aligned),
-    configured: (config) => configured(config, order.size, checkpoint.config),
+    configured: (config) => configured(config, order.size, from.config),
     companions:
       original && sameNumbers(original, vocabulary)
         ? companions
         : await rewrittenCompanions(companions, vocabulary),
-    inputs: inputsOf(members, vocabularies),
+    inputs: [...inputsOf(members, vocabularies), ...(original ? [original.file] : [])],
     notes: [
       ...vocabularies.notes,
       ...unionNotes(wanted.source, before, vocabularies),

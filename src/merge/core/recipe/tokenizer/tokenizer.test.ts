@@ -1,5 +1,5 @@
 /** @file Vocabularies in merges: whose rows the tokens get, what the tokenizer of the result reads and writes. */
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder, tinyConfig, writeRandom } from '../../../../../test/tiny.js'
@@ -68,6 +68,26 @@ const linear = (models: string[], more: Partial<Recipe> = {}): Recipe => ({
 })
 
 const merged = async (name: string, recipe: Recipe) => mergeRecipe(recipe, at(name), { folder: folder() })
+
+describe('a tokenizer of none of the models', () => {
+  it('gives the result its tokens, whose rows are those of the models', async () => {
+    const json = trainBytePairs(english, { vocabularySize: 280, specialTokens: ['</s>', '<s>'] })
+    await mkdir(at('tokenizer'), { recursive: true })
+    await saveTokenizer(at('tokenizer'), json, { bos: '<s>', eos: '</s>', pad: '</s>' })
+    await merged('foreign', linear(['english', 'chat'], { tokenizer_source: at('tokenizer') }))
+    const [theirs, ours] = await Promise.all(['tokenizer', 'foreign'].map((name) => openTokenizer(at(name))))
+    expect(ours.encode(english[0])).toEqual(theirs.encode(english[0]))
+    expect(ours.id('</s>')).toBe(0)
+    for (const token of ['</s>', 'the'])
+      close(await rowOf('foreign', token), mean(await rowOf('english', token), await rowOf('chat', token)))
+    const [{ tensors }] = await explainMerge(linear(['english'], { tokenizer_source: at('tokenizer') }), {
+      folder: folder(),
+    })
+    expect(tensors.find(({ name }) => name === embedding)!.shape[0]).toBe(
+      Object.keys(json.model.vocab).length,
+    )
+  })
+})
 
 describe('a union of vocabularies', () => {
   it('keeps the numbers of the base, and has the tokens of all', async () => {
