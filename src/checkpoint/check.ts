@@ -14,17 +14,14 @@ const list = (title: string, lines: string[]): string[] =>
 
 /**
  * Throws one CheckpointError that lists every tensor of `expected` that `checkpoint` lacks, every one it has beyond
- * them, and every one of another shape, each with its file. Unexpected names that match one of `allow` pass.
+ * them, and every one of another shape, each with its file. The checkpoint's own warnings stand below as a hint.
  */
 export const checkNames = (
   expected: Iterable<{ readonly name: string; readonly shape: Shape }>,
-  checkpoint: Pick<Checkpoint, 'folder' | 'names' | 'has' | 'info'>,
-  { allow = [] }: { allow?: readonly RegExp[] } = {},
+  checkpoint: Pick<Checkpoint, 'folder' | 'names' | 'has' | 'info'> & Partial<Pick<Checkpoint, 'warnings'>>,
 ): void => {
   const wanted = new Map([...expected].map(({ name, shape }) => [name, shape]))
-  const unexpected = checkpoint
-    .names()
-    .filter((name) => !wanted.has(name) && !allow.some((rule) => rule.test(name)))
+  const unexpected = checkpoint.names().filter((name) => !wanted.has(name))
   const missing: string[] = []
   const wrong: string[] = []
   for (const [name, shape] of wanted) {
@@ -50,5 +47,6 @@ export const checkNames = (
   throw new CheckpointError(
     'TensorMismatch',
     `${checkpoint.folder}: its tensors are not what the model needs.\n${lines.join('\n')}`,
+    checkpoint.warnings?.length ? { hint: checkpoint.warnings.join('\n') } : {},
   )
 }

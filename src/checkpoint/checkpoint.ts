@@ -32,6 +32,8 @@ export interface CheckpointParts {
   readonly metadata: Readonly<Record<string, string>>
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly files: ReadonlyMap<string, RandomAccess>
+  /** What was found amiss, and passed over because the tensors that are there are right. Default none. */
+  readonly warnings?: readonly string[]
 }
 
 /**
@@ -44,6 +46,8 @@ export class Checkpoint implements AsyncDisposable {
   readonly generationConfig?: JsonObject
   /** `__metadata__` of the weight files, merged. */
   readonly metadata: Readonly<Record<string, string>>
+  /** What was found amiss while opening, in whole sentences: an index that is out of step with its shards. */
+  readonly warnings: readonly string[]
   private readonly tensors: ReadonlyMap<string, TensorInfo>
   private readonly files: ReadonlyMap<string, RandomAccess>
 
@@ -54,6 +58,7 @@ export class Checkpoint implements AsyncDisposable {
     this.metadata = parts.metadata
     this.tensors = parts.tensors
     this.files = parts.files
+    this.warnings = parts.warnings ?? []
   }
 
   /** Every tensor's name, sorted. */

@@ -48,9 +48,13 @@ it('keeps rope settings that differ by kind of layer', () => {
   expect(normaliseConfig(byLayer)).toEqual(byLayer)
 })
 
-it("reads Gemma's hidden_activation as hidden_act, unless it is null", () => {
-  expect(normaliseConfig({ hidden_act: 'gelu', hidden_activation: 'gelu_pytorch_tanh' }).hidden_act).toBe(
-    'gelu_pytorch_tanh',
-  )
-  expect(normaliseConfig({ hidden_act: 'gelu', hidden_activation: null }).hidden_act).toBe('gelu')
+it('reads rope_scaling in place of rope_parameters where a file has both, and the older `type` in either', () => {
+  const both = {
+    rope_parameters: { rope_type: 'default', rope_theta: 1e4 },
+    rope_scaling: { type: 'linear', factor: 2 },
+  }
+  expect(normaliseConfig(both)).toEqual({ rope_parameters: { rope_type: 'linear', factor: 2 } })
+  expect(normaliseConfig({ rope_parameters: { type: 'linear', factor: 2 }, rope_scaling: {} })).toEqual({
+    rope_parameters: { rope_type: 'linear', factor: 2 },
+  })
 })

@@ -200,12 +200,12 @@ describe('a broken folder is one CheckpointError:', () => {
     'an index without a tensor that a shard holds': [
       withIndex((map) => delete map[inSecond]),
       'UnexpectedTensor',
-      new RegExp(`${second}.*${inSecond}`),
+      new RegExp(`${inSecond}.*${second}`),
     ],
     'a tensor in two shards': [
       { ...llama, [second]: llama[first] },
       'DuplicateTensor',
-      new RegExp(`${second}.*also in ${first}`),
+      new RegExp(`of ${first} is also in ${second}`),
     ],
     'a truncated shard': [
       {
@@ -231,8 +231,8 @@ describe('a broken folder is one CheckpointError:', () => {
     it(what, async () => {
       for (const [file, bytes] of Object.entries(content)) writeFileSync(join(folder, file), bytes)
       for (const [opened, name] of [
-        [openBytes(content, 'memory'), 'memory'],
-        [open(folder), folder],
+        [openBytes(content, 'memory', { strict: true }), 'memory'],
+        [open(folder, { strict: true }), folder],
       ] as const) {
         const error = await opened.then(
           () => undefined,
@@ -244,6 +244,59 @@ describe('a broken folder is one CheckpointError:', () => {
         expect((error as Error).message).toMatch(words)
       }
     })
+
+  describe('but an index out of step with its shards opens with one warning, and what it says decides', () => {
+    const warned: Record<string, [content: Record<string, Uint8Array>, words: RegExp, names: number]> = {
+      'a tensor that no shard holds': [
+        withIndex((map) => (map.ghost = first)),
+        new RegExp(`index\\.json is out of step.*"ghost" should be in ${first}`, 's'),
+        0,
+      ],
+      'a tensor that the index leaves out': [
+        withIndex((map) => delete map[inSecond]),
+        new RegExp(`${inSecond}.*of ${second} is not in it`),
+        -1,
+      ],
+      'a tensor that lies in another shard': [
+        withIndex((map) => (map[inSecond] = first)),
+        new RegExp(`${inSecond}.*should be in ${first}, which does not hold it; ${second} does`),
+        -1,
+      ],
+      'a tensor in two shards': [
+        { ...llama, [third]: llama[second], [indexFile]: withIndex((map) => forget(map, third))[indexFile] },
+        new RegExp(`of ${second} is also in ${third}`),
+        -Object.values(index.weight_map).filter((file) => file === third).length + 1,
+      ],
+    }
+    /** Leaves of what lies in `file` one tensor, so that the file is read. */
+    function forget(map: Record<string, unknown>, file: string): void {
+      const there = Object.keys(map).filter((name) => map[name] === file)
+      for (const name of there.slice(1)) delete map[name]
+    }
+    it.each(Object.keys(warned))('%s', async (what) => {
+      const [content, words, more] = warned[what]
+      await using memory = await openBytes(content, 'memory')
+      expect(memory.warnings).toHaveLength(1)
+      expect(memory.warnings[0]).toMatch(words)
+      const there = memory.names().length
+      expect(there).toBe(
+        Object.keys(index.weight_map).length + (what.includes('two shards') ? more - 1 : more),
+      )
+      for (const [file, bytes] of Object.entries(content)) writeFileSync(join(folder, file), bytes)
+      const told: string[] = []
+      await using disk = await open(folder, { onWarning: (warning) => told.push(warning) })
+      expect(told).toEqual(disk.warnings)
+      await using whole = await openBytes(llama)
+      for (const name of disk.names()) {
+        expect(disk.info(name).file).toBe(index.weight_map[name])
+        expect(await disk.readRaw(name)).toEqual(await whole.readRaw(name))
+      }
+    })
+
+    it('an index in step has none', async () => {
+      expect((await openBytes(llama)).warnings).toEqual([])
+    })
+  })
 
   it('a link that leads out of the folder', async () => {
     const inside = join(folder, 'model')
@@ -324,7 +377,12 @@ describe('checkNames', () => {
       ],
       checkpoint,
     )
-    checkNames([{ name: 'a', shape: [2] }], checkpoint, { allow: [/^b$/] })
+  })
+  it('says beside what is missing what was amiss when the folder was opened', () => {
+    const warned = { ...checkpoint, warnings: ['dir/index is out of step'] }
+    expect(() => checkNames([{ name: 'c', shape: [2] }], warned)).toThrow(
+      /missing[\s\S]*dir\/index is out of step/,
+    )
   })
   it('lists missing, unexpected and wrongly shaped tensors, with files, in one error', () => {
     let message = ''

@@ -1,8 +1,9 @@
 /** @file A Hugging Face folder, from files anywhere: which files hold the weights, and which tensor is in which. */
 import { CheckpointError } from '../errors.js'
-import { Checkpoint, type RandomAccess } from './checkpoint.js'
-import { decodeText, isJsonObject, type JsonObject, parseJsonObject } from './json.js'
-import { headerLength, parseHeader, type SafetensorsHeader, type TensorInfo } from './safetensors.js'
+import { Checkpoint, type CheckpointParts, type RandomAccess } from './checkpoint.js'
+import { readWeightMap, tensorsByIndex } from './index-file.js'
+import { decodeText, type JsonObject, parseJsonObject } from './json.js'
+import { headerLength, parseHeader, type SafetensorsHeader } from './safetensors.js'
 
 /** The files of a folder, on disk or in memory. */
 export interface Files {
@@ -43,83 +44,28 @@ export const readHeader = async (source: RandomAccess, shown: string): Promise<S
   return parseHeader(json, source.size, shown)
 }
 
-/** A shard is named by its bare file name; anything else could lead out of the folder. */
-const checkShardName = (file: string, tensor: string, index: string): void => {
-  if (!/^[^/\\:\0]+\.safetensors$/.test(file))
-    throw new CheckpointError(
-      'PathLeavesFolder',
-      `${index}: tensor ${JSON.stringify(tensor)} is said to be in ${JSON.stringify(file)}, which is not the name of a safetensors file in this folder.`,
-    )
-}
-
-const readIndex = async (files: Files, index: string): Promise<Map<string, string>> => {
-  const shown = `${files.folder}/${index}`
-  const { weight_map: map } = await readJson(files, index)
-  if (!isJsonObject(map))
-    throw new CheckpointError('InvalidIndex', `${shown}: weight_map is missing or no object.`)
-  return new Map(
-    Object.entries(map).map(([tensor, file]) => {
-      if (typeof file !== 'string')
-        throw new CheckpointError(
-          'InvalidIndex',
-          `${shown}: tensor ${JSON.stringify(tensor)} has no file name.`,
-        )
-      checkShardName(file, tensor, shown)
-      return [tensor, file]
-    }),
-  )
-}
-
-/** What the index says and what the shards hold must be the same. */
-const checkAgainstIndex = (
-  map: Map<string, string>,
-  found: Map<string, TensorInfo>,
-  folder: string,
-  index: string,
-): void => {
-  for (const [tensor, file] of map) {
-    const info = found.get(tensor)
-    if (info?.file !== file)
-      throw new CheckpointError(
-        'MissingTensor',
-        `${folder}/${index}: tensor ${JSON.stringify(tensor)} should be in ${file}, which does not hold it${info ? `; ${info.file} does` : ''}.`,
-      )
-  }
-  for (const [tensor, { file }] of found)
-    if (!map.has(tensor))
-      throw new CheckpointError(
-        'UnexpectedTensor',
-        `${folder}/${file}: tensor ${JSON.stringify(tensor)} is not in ${index}.`,
-      )
-}
-
-interface Weights {
-  files: Map<string, RandomAccess>
-  tensors: Map<string, TensorInfo>
+/** What is open so far: on failure it is closed. */
+interface Shards {
+  readonly files: Map<string, RandomAccess>
+  readonly headers: Map<string, SafetensorsHeader>
   metadata: Record<string, string>
 }
 
-/** Opens the weight files one by one into `weights`; on failure the caller closes what was opened. */
-const openWeights = async (source: Files, names: string[], weights: Weights): Promise<void> => {
+/** Opens the weight files one by one into `shards`. */
+const openShards = async (source: Files, names: readonly string[], shards: Shards): Promise<void> => {
   for (const name of names) {
     const file = await source.open(name)
-    weights.files.set(name, file)
-    const shown = `${source.folder}/${name}`
-    const header = await readHeader(file, shown)
-    for (const [tensor, info] of header.tensors) {
-      const other = weights.tensors.get(tensor)
-      if (other)
-        throw new CheckpointError(
-          'DuplicateTensor',
-          `${shown}: tensor ${JSON.stringify(tensor)} is also in ${other.file}.`,
-        )
-      weights.tensors.set(tensor, { ...info, file: name, path: file.path })
-    }
-    weights.metadata = { ...weights.metadata, ...header.metadata }
+    shards.files.set(name, file)
+    const { tensors, metadata } = await readHeader(file, `${source.folder}/${name}`)
+    const placed = [...tensors].map(
+      ([tensor, info]) => [tensor, { ...info, file: name, path: file.path }] as const,
+    )
+    shards.headers.set(name, { tensors: new Map(placed), metadata })
+    shards.metadata = { ...shards.metadata, ...metadata }
   }
 }
 
-const noWeights = (folder: string, stem: string, present: string[]): CheckpointError => {
+const noWeights = (folder: string, stem: string, present: readonly string[]): CheckpointError => {
   const pickle = present.find((file) => /\.(bin|pt|pth|ckpt)$/.test(file))
   const shard = present.find((file) => file.endsWith('.safetensors'))
   const hint = present.includes('adapter_config.json')
@@ -136,25 +82,47 @@ const noWeights = (folder: string, stem: string, present: string[]): CheckpointE
 
 /** The checkpoint in one safetensors file of `source`, its configuration empty. */
 export const openFile = (source: Files, file: string): Promise<Checkpoint> =>
-  closingOnError(async (weights) => {
-    await openWeights(source, [file], weights)
-    return new Checkpoint({ folder: source.folder, config: {}, ...weights })
+  closingOnError(async (shards) => {
+    await openShards(source, [file], shards)
+    const { files, metadata } = shards
+    const { tensors } = shards.headers.get(file)!
+    return new Checkpoint({ folder: source.folder, config: {}, files, metadata, tensors })
   })
+
+export interface FolderOptions {
+  /** Whether an index that is out of step with its shards is refused. Default false: it is a warning of the checkpoint. */
+  readonly strict?: boolean
+}
+
+/** The tensors of the folder by name, and what was found amiss. */
+const openWeights = async (
+  source: Files,
+  present: readonly string[],
+  shards: Shards,
+  { strict = false }: FolderOptions,
+): Promise<Pick<CheckpointParts, 'tensors' | 'warnings'>> => {
+  const [stem, index] = ['model', 'model.safetensors.index.json']
+  const single = `${stem}.safetensors`
+  if (present.includes(single)) {
+    await openShards(source, [single], shards)
+    return { tensors: shards.headers.get(single)!.tensors }
+  }
+  if (!present.includes(index)) throw noWeights(source.folder, stem, present)
+  const shown = `${source.folder}/${index}`
+  const map = readWeightMap(await readJson(source, index), shown)
+  await openShards(source, [...new Set(map.values())].sort(), shards)
+  return tensorsByIndex(map, shards.headers, { shown, strict })
+}
 
 /**
  * The Hugging Face checkpoint in the folder `source`: config.json, and model.safetensors or the shards that
- * model.safetensors.index.json names. Every header is read and checked; no tensor is.
+ * model.safetensors.index.json names. Every header is read and checked; no tensor is. Throws CheckpointError for
+ * anything broken, and with `strict` for an index that is out of step.
  */
-export const openFolder = (source: Files): Promise<Checkpoint> =>
-  closingOnError(async (weights) => {
-    const stem = 'model'
+export const openFolder = (source: Files, options: FolderOptions = {}): Promise<Checkpoint> =>
+  closingOnError(async (shards) => {
     const present = await source.list()
-    if (present.includes(`${stem}.safetensors`)) await openWeights(source, [`${stem}.safetensors`], weights)
-    else if (present.includes(indexName(stem))) {
-      const map = await readIndex(source, indexName(stem))
-      await openWeights(source, [...new Set(map.values())].sort(), weights)
-      checkAgainstIndex(map, weights.tensors, source.folder, indexName(stem))
-    } else throw noWeights(source.folder, stem, present)
+    const weights = await openWeights(source, present, shards, options)
     if (!present.includes('config.json'))
       throw new CheckpointError(
         'NoConfig',
@@ -163,15 +131,16 @@ export const openFolder = (source: Files): Promise<Checkpoint> =>
     const config = await readJson(source, 'config.json')
     const generation = 'generation_config.json'
     const generationConfig = present.includes(generation) ? await readJson(source, generation) : undefined
-    return new Checkpoint({ folder: source.folder, config, generationConfig, ...weights })
+    const { files, metadata } = shards
+    return new Checkpoint({ folder: source.folder, config, generationConfig, files, metadata, ...weights })
   })
 
-const closingOnError = async (work: (weights: Weights) => Promise<Checkpoint>): Promise<Checkpoint> => {
-  const weights: Weights = { files: new Map(), tensors: new Map(), metadata: {} }
+const closingOnError = async (work: (shards: Shards) => Promise<Checkpoint>): Promise<Checkpoint> => {
+  const shards: Shards = { files: new Map(), headers: new Map(), metadata: {} }
   try {
-    return await work(weights)
+    return await work(shards)
   } catch (error) {
-    await Promise.all([...weights.files.values()].map((file) => file.close()))
+    await Promise.all([...shards.files.values()].map((file) => file.close()))
     throw error
   }
 }
@@ -194,6 +163,7 @@ class BytesFile implements RandomAccess {
 export const openBytes = (
   content: Uint8Array | Readonly<Record<string, Uint8Array>>,
   name = 'memory',
+  options: FolderOptions = {},
 ): Promise<Checkpoint> => {
   const single = content instanceof Uint8Array
   const all = new Map(single ? [['model.safetensors', content]] : Object.entries(content))
@@ -206,5 +176,5 @@ export const openBytes = (
       return new BytesFile(bytes)
     },
   }
-  return single ? openFile(files, 'model.safetensors') : openFolder(files)
+  return single ? openFile(files, 'model.safetensors') : openFolder(files, options)
 }

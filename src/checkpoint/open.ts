@@ -4,14 +4,16 @@ import { basename, dirname } from 'node:path'
 import { CheckpointError } from '../errors.js'
 import type { Checkpoint } from './checkpoint.js'
 import { diskFiles } from './disk.js'
-import { openFile, openFolder } from './folder.js'
+import { type FolderOptions, openFile, openFolder } from './folder.js'
 import { findCached, hubCacheFolder, parseHubId } from './hub-cache.js'
 
-export interface OpenOptions {
+export interface OpenOptions extends FolderOptions {
   /** The branch, tag or commit of a hub id ("main"); `id@revision` says the same. */
   readonly revision?: string
   /** The hub's cache folder; by default from the environment (HF_HUB_CACHE, HF_HOME). */
   readonly cache?: string
+  /** Receives the checkpoint's warnings. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
 }
 
 /**
@@ -38,7 +40,12 @@ export const resolveModel = async (model: string, options: OpenOptions = {}): Pr
  */
 export const open = async (model: string, options: OpenOptions = {}): Promise<Checkpoint> => {
   const path = await resolveModel(model, options)
-  if ((await stat(path)).isDirectory()) return openFolder(diskFiles(path))
+  if ((await stat(path)).isDirectory()) {
+    const checkpoint = await openFolder(diskFiles(path), options)
+    const { onWarning = console.warn } = options
+    for (const warning of checkpoint.warnings) onWarning(warning)
+    return checkpoint
+  }
   // A file that the user names may be a link to anywhere; only files that a folder names may not.
   const file = await realpath(path)
   return openFile(diskFiles(dirname(file)), basename(file))

@@ -11,7 +11,15 @@ export {
   float32ToFloat16,
   valueDType,
 } from './convert.js'
-export { type Files, openBytes, openFile, openFolder, readHeader, readJson } from './folder.js'
+export {
+  type Files,
+  type FolderOptions,
+  openBytes,
+  openFile,
+  openFolder,
+  readHeader,
+  readJson,
+} from './folder.js'
 export {
   decodeText,
   formatJson,

@@ -72,7 +72,7 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       // The method's schema is extended by the training's, which types cannot follow.
       const settings = options as unknown as Training['options']
       training.checkTraining(settings)
-      await using checkpoint = await open(base)
+      await using checkpoint = await open(base, { strict: settings.strict, onWarning: context.info })
       training.checkCausalCheckpoint(checkpoint)
       const tokenizer = await openTokenizer(checkpoint.folder)
       const data = await training.openRunData(settings, context)

@@ -1,4 +1,5 @@
 /** @file `weft adapt compare`: several methods at one budget of trained numbers, and what each gives for its costs. */
+import type { OpenOptions } from '../checkpoint/index.js'
 import type { DrawnPlot } from '../papers/plot.js'
 import type { Run } from '../runs/index.js'
 import type { ArmResult, ArmSetting } from './compare-arms.js'
@@ -60,17 +61,18 @@ export const compare: Action = action({
       seed: common.seed,
       resume: flag(z.boolean().default(false), 'go on: what is trained is not trained again'),
       force: common.force,
+      strict: common.strict,
       device: common.device,
       threads: common.threads,
     })
   },
   run: async ({ arguments: { base }, options }, context) => {
     const { recordRun } = await import('../runs/index.js')
-    const { out, resume, force, ...config } = options
+    const { out, resume, force, strict, ...config } = options
     if (out === undefined && resume) await refuse('--resume needs the folder of the comparison: --out DIR')
     if (config.evalData !== undefined && config.evalSplit !== undefined)
       await refuse('--eval-data and --eval-split exclude each other')
-    const budget = await planned(base, config)
+    const budget = await planned(base, config, { strict, onWarning: context.info })
     const start = { command: 'adapt', subject: 'compare', config: { base, ...config }, seed: config.seed }
     const work = (run: Run): Promise<AdapterComparison> =>
       compareInto(run, { base, ...options, ...budget }, context)
@@ -97,13 +99,14 @@ type Planned = Awaited<ReturnType<typeof planned>>
 const planned = async (
   folder: string,
   { budget: text, methods: names, rates }: { budget: string; methods: string[]; rates: number[] },
+  opening: OpenOptions,
 ) => {
   const [{ open }, { openModel }, { armsOf }] = await Promise.all([
     import('../checkpoint/index.js'),
     import('../models/index.js'),
     import('./compare-arms.js'),
   ])
-  await using checkpoint = await open(folder)
+  await using checkpoint = await open(folder, opening)
   const base = await openModel(checkpoint)
   const numbers = base.architecture
     .table(base.config)

@@ -45,6 +45,7 @@ export const evaluation: Verb = {
         anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
           when: [{ adapter: 'given' }],
         }),
+        strict: common.strict,
         device: common.device,
         threads: common.threads,
       })

@@ -28,6 +28,7 @@ export const fold: Verb = {
         dryRun: common.dryRun,
         force: common.force,
         anyBase: flag(z.boolean().default(false), 'fold also into another base than its own'),
+        strict: common.strict,
         device: common.device,
         threads: common.threads,
       })
@@ -39,7 +40,7 @@ export const fold: Verb = {
         import('./output.js'),
       ])
       const { out, anyBase, maxShardSize, task } = options
-      await using checkpoint = await open(base)
+      await using checkpoint = await open(base, { strict: options.strict, onWarning: context.info })
       const replace = task === undefined ? undefined : { task }
       const model = await loadAdapter(checkpoint, adapter, {
         force: anyBase,

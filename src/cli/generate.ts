@@ -47,6 +47,7 @@ export const generate: Verb = {
         anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
           when: [{ adapter: 'given' }],
         }),
+        strict: common.strict,
         device: common.device,
         threads: common.threads,
       })

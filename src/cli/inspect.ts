@@ -1,5 +1,5 @@
 /** @file `weft inspect`: what is in a checkpoint, from its headers alone. */
-import type { Checkpoint, JsonObject } from '../checkpoint/index.js'
+import type { Checkpoint, JsonObject, OpenOptions } from '../checkpoint/index.js'
 import { formatBytes, short } from './progress.js'
 import { grouped, table } from './table.js'
 import { action } from './verb.js'
@@ -47,14 +47,15 @@ export const inspect: Verb = {
       'weft inspect HuggingFaceTB/SmolLM2-135M --json | jq .parameters',
     ],
     options: async () => {
-      const [{ z }, { flag }] = await Promise.all([import('zod'), import('./options.js')])
+      const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
       return z.object({
         modules: flag(z.boolean().default(false), 'list the modules, repeated blocks folded into one line'),
         tensors: flag(z.boolean().default(false), 'list every tensor with its dtype, shape and file'),
+        strict: common.strict,
       })
     },
     run: async ({ arguments: { model }, options }, context) => {
-      const { checkpoint, config } = await openAny(model)
+      const { checkpoint, config } = await openAny(model, { strict: options.strict, onWarning: context.info })
       try {
         context.result(describe(checkpoint, config), (inspection) => page(inspection, options))
       } finally {
@@ -65,14 +66,17 @@ export const inspect: Verb = {
 }
 
 /** The checkpoint of that name, or the adapter. */
-const openAny = async (model: string): Promise<{ checkpoint: Checkpoint; config: JsonObject }> => {
+const openAny = async (
+  model: string,
+  options: OpenOptions,
+): Promise<{ checkpoint: Checkpoint; config: JsonObject }> => {
   const { adapterNames, open, readAdapter, resolveModel } = await import('../checkpoint/index.js')
   const [adapter] = await adapterNames(await resolveModel(model))
   if (adapter !== undefined) {
     const { tensors, config } = await readAdapter(model, adapter)
     return { checkpoint: tensors, config }
   }
-  const checkpoint = await open(model)
+  const checkpoint = await open(model, options)
   return { checkpoint, config: checkpoint.config }
 }
 

@@ -1,5 +1,5 @@
 /** @file What `weft train` starts from: a model that exists, or a new one with a tokenizer. */
-import { copyCompanions, type JsonObject, open, resolveModel } from '../checkpoint/index.js'
+import { copyCompanions, type JsonObject, open, type OpenOptions, resolveModel } from '../checkpoint/index.js'
 import { CheckpointError, MemoryError, UsageError } from '../errors.js'
 import { createModel, type Model, openModel } from '../models/index.js'
 import {
@@ -31,8 +31,8 @@ export interface NewModelOptions {
 }
 
 /** The model in `folder` (or of a hub id in the cache), all of it trainable. */
-export const existingModel = async (folder: string): Promise<Beginning> => {
-  const model = await openModel(await open(folder), { trainable: true })
+export const existingModel = async (folder: string, options: OpenOptions): Promise<Beginning> => {
+  const model = await openModel(await open(folder, options), { trainable: true })
   const tokenizer = await openTokenizer(model.checkpoint.folder)
   return { model, tokenizer, save: (trained, out) => trained.save(out) }
 }

@@ -17,6 +17,8 @@ export interface AdapterOptions {
   adapter?: string
   /** Also on another base than its own. */
   anyBase?: boolean
+  /** Whether an index that is out of step with its shards is refused, and not only said. */
+  strict?: boolean
 }
 
 /**
@@ -25,15 +27,18 @@ export interface AdapterOptions {
  */
 export const openForUse = async (
   folder: string,
-  { adapter, anyBase }: AdapterOptions,
+  { adapter, anyBase, strict }: AdapterOptions,
   { info }: Pick<Context, 'info'>,
 ): Promise<Opened> => {
   const itself = adapter === undefined && (await adapterNames(await resolveModel(folder))).includes('default')
   const [base, wanted] = itself ? [await baseOf(folder), folder] : [folder, adapter]
-  const checkpoint = await open(base)
+  const checkpoint = await open(base, { strict, onWarning: info })
   try {
     const options = { force: anyBase, onWarning: info }
-    const model = wanted === undefined ? openModel(checkpoint) : loadAdapter(checkpoint, wanted, options)
+    const model =
+      wanted === undefined
+        ? openModel(checkpoint, { onWarning: info })
+        : loadAdapter(checkpoint, wanted, options)
     return { model: await model, checkpoint }
   } catch (error) {
     await checkpoint.close()

@@ -39,6 +39,7 @@ export interface CommonOptions {
   readonly dryRun: ZodDefault<ZodBoolean>
   readonly resume: ZodDefault<ZodBoolean>
   readonly force: ZodDefault<ZodBoolean>
+  readonly strict: ZodDefault<ZodBoolean>
 }
 
 /** Options that many verbs share, spelled and described once. */
@@ -59,6 +60,7 @@ export const common: CommonOptions = {
   dryRun: flag(z.boolean().default(false), 'say what would be done, with its memory, and stop'),
   resume: flag(z.boolean().default(false), 'continue from the last checkpoint in the output folder'),
   force: flag(z.boolean().default(false), 'overwrite the output folder'),
+  strict: flag(z.boolean().default(false), 'refuse a model whose index is out of step with its shards'),
 }
 
 /** `learningRate` -> `learning-rate`, `lora_alpha` -> `lora-alpha`. */

@@ -58,14 +58,14 @@ export const train: Verb = {
         })
       training.checkTraining(options)
       if (folder !== undefined) {
-        await using checkpoint = await open(folder)
+        await using checkpoint = await open(folder, { strict: options.strict, onWarning: context.info })
         training.checkCausalCheckpoint(checkpoint)
       }
       const data = await training.openRunData(options, context)
       const start =
         folder === undefined
           ? await newModel({ ...options, architecture: architecture! }, data.data)
-          : await existingModel(folder)
+          : await existingModel(folder, { strict: options.strict, onWarning: () => undefined })
       await using _open = start.model.checkpoint
       training.checkCausal(start.model)
       const base = folder ?? `new ${architecture}`

@@ -53,6 +53,7 @@ export interface TrainingOptions {
   resume: boolean
   force: boolean
   dryRun: boolean
+  strict: boolean
   device: string
   threads?: number
 }
@@ -105,6 +106,7 @@ export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> 
   resume: common.resume,
   force: common.force,
   dryRun: common.dryRun,
+  strict: common.strict,
   device: common.device,
   threads: common.threads,
 })
@@ -225,7 +227,7 @@ const fitOptions = (training: Training, out: string, { progress, signal }: Conte
 }
 
 /** Options that say how one call is made, not what the run is. */
-const ofTheCall = ['out', 'resume', 'force', 'dryRun', 'device', 'threads']
+const ofTheCall = ['out', 'resume', 'force', 'dryRun', 'strict', 'device', 'threads']
 
 const lasting = (options: TrainingOptions): Record<string, unknown> =>
   Object.fromEntries(Object.entries(options).filter(([key]) => !ofTheCall.includes(key)))

@@ -1,4 +1,5 @@
 /** @file What a model file exports, and the table of its weights that loading, merging, alignment and pruning read. */
+import type { JsonObject } from '../checkpoint/web.js'
 import type { Shape, Tensor } from '../tensor/index.js'
 import type { Positions } from './positions.js'
 import type { Layout, Weights } from './weights.js'
@@ -98,12 +99,16 @@ export interface Architecture<C = unknown> {
   forward(w: Weights, inputs: ModelInputs, c: C): ModelOutputs
   /** How many positions it has; absent where any number will do. */
   positions?(c: C): number
-  /** Tensors that some checkpoints hold and no model needs: masks, position numbers, rotary tables. */
+  /** Tensors that some checkpoints hold and no model needs: masks, heads of other tasks. Buffers of positions need no mention. */
   readonly harmless?: readonly RegExp[]
   /** Older spellings of names in checkpoints, and today's. */
   readonly renamed?: readonly (readonly [RegExp, string])[]
-  /** What some checkpoints leave out at the beginning of every name, as GPT-2's 'transformer.'. */
+  /** What a body that is saved alone leaves out at the beginning of every name: 'transformer', 'model', 'bert'. */
   readonly prefix?: string
+  /** config.json of the same model with its head tied, or not. Default: `tie_word_embeddings` says so. */
+  retied?(json: JsonObject, tied: boolean): JsonObject
+  /** Whether a head that is not stored is tied, whatever config.json says. Default: it is missing. */
+  readonly tiesAbsentHead?: boolean
   /** config.json of the same model with biases at the linear modules of its blocks; absent where they have what they can. */
   withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Of the modules that cached generation needs; absent where there is none. */

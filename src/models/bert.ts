@@ -1,9 +1,10 @@
 /** @file BERT: an encoder with learned positions and a layer norm after each part, to fill in masked tokens or to classify. */
-import { activation, layerNorm, type Tensor, zeros } from '../tensor/index.js'
-import { CheckpointError, WeftError } from '../errors.js'
+import { layerNorm, type Tensor, zeros } from '../tensor/index.js'
+import { WeftError } from '../errors.js'
 import type { Architecture, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
-import { ConfigReader } from './config.js'
+import { type ConfigReader, reading } from './config.js'
+import type { UnreadKeys } from './config-keys.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { embeddingSpec, layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
@@ -40,17 +41,26 @@ const tasks: Readonly<Record<string, BertConfig['task']>> = {
   BertForSequenceClassification: 'classify',
 }
 
-const readTask = ({ architectures }: Readonly<Record<string, unknown>>): BertConfig['task'] => {
-  const [name] = Array.isArray(architectures) ? architectures : ['BertForMaskedLM']
-  if (Object.hasOwn(tasks, String(name))) return tasks[String(name)]
-  throw new CheckpointError(
-    'InvalidConfig',
-    `config.json: architectures is ${JSON.stringify(architectures)}; expected one of ${Object.keys(tasks).join(', ')}.`,
-  )
+const readTask = (config: ConfigReader): BertConfig['task'] => {
+  const name = config.first('architectures') ?? 'BertForMaskedLM'
+  config.require(Object.hasOwn(tasks, name), 'architectures', `one of ${Object.keys(tasks).join(', ')}`)
+  return tasks[name]
 }
 
-const readConfig = (json: Readonly<Record<string, unknown>>): BertConfig => {
-  const config = new ConfigReader(json)
+const unread: UnreadKeys = {
+  // What TensorFlow's original code read, and nothing since.
+  harmless: [
+    'directionality',
+    'pooler_fc_size',
+    'pooler_num_attention_heads',
+    'pooler_num_fc_layers',
+    'pooler_size_per_head',
+    'pooler_type',
+  ],
+  fixed: { position_embedding_type: ['absolute'] },
+}
+
+const readConfig = reading('bert', unread, (config): BertConfig => {
   const width = config.size('hidden_size', 768)
   const count = config.count('num_hidden_layers', 12)
   const heads = config.perLayer('num_attention_heads', count, 12)
@@ -58,14 +68,14 @@ const readConfig = (json: Readonly<Record<string, unknown>>): BertConfig => {
   const hidden = config.perLayer('intermediate_size', count, 3072)
   const dropout = config.number('hidden_dropout_prob', 0.1)
   return {
-    task: readTask(json),
+    task: readTask(config),
     vocabulary: config.size('vocab_size', 30_522),
     width,
     positions: config.size('max_position_embeddings', 512),
     types: config.size('type_vocab_size', 2),
     layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
     epsilon: config.number('layer_norm_eps', 1e-12),
-    activation: activation(config.string('hidden_act', 'gelu')),
+    activation: config.activation('hidden_act', 'gelu'),
     dropout: {
       hidden: dropout,
       attention: config.number('attention_probs_dropout_prob', 0.1),
@@ -74,7 +84,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): BertConfig => {
     tied: config.boolean('tie_word_embeddings', true),
     classes: config.classes(),
   }
-}
+})
 
 /** The layer norm `name`, over the last axis of x. */
 export const norm = (w: Weights, name: string, x: Tensor, c: BertConfig, at: Positions): Tensor =>
@@ -214,10 +224,6 @@ export const bert: Architecture<BertConfig> = {
     [/\.beta$/, '.bias'],
   ],
   // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.
-  harmless: [
-    /^bert\.embeddings\.position_ids$/,
-    /^cls\.seq_relationship\./,
-    /^bert\.pooler\./,
-    /^cls\.predictions\.bias$/,
-  ],
+  prefix: 'bert',
+  harmless: [/^cls\.seq_relationship\./, /^bert\.pooler\./, /^cls\.predictions\.bias$/],
 }

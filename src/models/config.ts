@@ -1,5 +1,7 @@
 /** @file Values of config.json by key, with defaults, and with errors that name the key and what it should be. */
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, nearest } from '../errors.js'
+import { activation, activations, type Tensor } from '../tensor/index.js'
+import { fixedKeys, harmlessKeys, type UnreadKeys } from './config-keys.js'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -8,8 +10,16 @@ const mostOfAnything = 65_536
 
 const isObject = (x: unknown): x is Json => typeof x === 'object' && x !== null && !Array.isArray(x)
 
+/** A value of config.json in a message, cut where it is long. */
+const shown = (value: unknown): string => {
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? 'undefined')
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text
+}
+
 /** Reads one config.json. `null` counts as absent; an absent key without a default is an error. */
 export class ConfigReader {
+  private readonly asked = new Set<string>()
+
   constructor(
     private readonly json: Json,
     /** Stands before the key in messages, as 'rope_parameters.'. */
@@ -18,15 +28,21 @@ export class ConfigReader {
 
   private fail(key: string, expected: string): never {
     const found = this.json[key]
-    const what = found === undefined ? 'is missing' : `is ${JSON.stringify(found)}`
+    const what = found === undefined ? 'is missing' : `is ${shown(found)}`
     throw new CheckpointError(
       'InvalidConfig',
       `config.json: ${this.path}${key} ${what}; expected ${expected}.`,
     )
   }
 
+  /** The value of `key`, which counts as read from now on. */
+  private value(key: string): unknown {
+    this.asked.add(key)
+    return this.json[key] ?? undefined
+  }
+
   private read<T>(key: string, fallback: T | undefined, expected: string, fits: (x: unknown) => boolean): T {
-    const found = this.json[key] ?? undefined
+    const found = this.value(key)
     if (found === undefined && fallback !== undefined) return fallback
     return fits(found) ? (found as T) : this.fail(key, expected)
   }
@@ -37,7 +53,46 @@ export class ConfigReader {
   }
 
   has(key: string): boolean {
-    return this.json[key] !== undefined && this.json[key] !== null
+    return this.value(key) !== undefined
+  }
+
+  /**
+   * Throws CheckpointError for a key that has not been read, is not harmless and is not at a value that changes nothing.
+   * architecture: named in the message.
+   */
+  refuseUnread(architecture: string, { harmless = [], fixed = {} }: UnreadKeys = {}): void {
+    const allowed: UnreadKeys['fixed'] = { ...(this.path === '' ? fixedKeys : {}), ...fixed }
+    const passes = (key: string): boolean =>
+      this.asked.has(key) ||
+      harmless.includes(key) ||
+      (this.path === '' && (harmlessKeys.has(key) || key.startsWith('_')))
+    for (const [key, value] of Object.entries(this.json)) {
+      if (value === null || value === undefined || passes(key)) continue
+      const values = Object.hasOwn(allowed, key) ? allowed[key] : undefined
+      if (!values) this.failUnknown(key, architecture)
+      if (!values.some((one) => JSON.stringify(one) === JSON.stringify(value)))
+        throw new CheckpointError(
+          'UnsupportedConfig',
+          `config.json: ${this.path}${key} is ${shown(value)}, which Weft's ${architecture} does not support; expected ${values.map(shown).join(' or ') || 'none'}.`,
+        )
+    }
+  }
+
+  private failUnknown(key: string, architecture: string): never {
+    throw new CheckpointError(
+      'UnsupportedConfig',
+      `config.json: ${this.path}${key} is ${shown(this.json[key])}: a key that Weft's ${architecture} neither reads nor knows to be harmless.`,
+      {
+        hint: `Nearest that it reads: ${nearest(key, this.asked, 1)[0] ?? 'none'}. If the key changes nothing that the model computes, take it out of config.json.`,
+      },
+    )
+  }
+
+  /** The activation that `key` names. */
+  activation(key: string, fallback: string): (x: Tensor) => Tensor {
+    const name = this.string(key, fallback)
+    if (Object.hasOwn(activations, name)) return activation(name)
+    return this.fail(key, `an activation (nearest: ${nearest(name, Object.keys(activations)).join(', ')})`)
   }
 
   /** A positive integer: a width, a size. */
@@ -77,7 +132,7 @@ export class ConfigReader {
 
   /** The object under `key`; an empty one when absent. */
   object(key: string): ConfigReader {
-    const found = this.json[key] ?? {}
+    const found = this.value(key) ?? {}
     return isObject(found) ? new ConfigReader(found, `${this.path}${key}.`) : this.fail(key, 'an object')
   }
 
@@ -92,10 +147,28 @@ export class ConfigReader {
     )
   }
 
+  /** The list of positive numbers under `key`, or undefined when absent. */
+  numbers(key: string): readonly number[] | undefined {
+    if (!this.has(key)) return undefined
+    return this.read<readonly number[]>(
+      key,
+      undefined,
+      'a list of positive numbers',
+      (x) => Array.isArray(x) && x.length <= mostOfAnything && x.every((n) => Number.isFinite(n) && n > 0),
+    )
+  }
+
   /** How many classes a classifier tells apart: the entries of id2label, or else num_labels, or else 2. */
   classes(): number {
     const labels = Object.keys(this.object('id2label').json).length
     return labels || this.count('num_labels', 2)
+  }
+
+  /** The first of the strings under `key`, or undefined when absent. */
+  first(key: string): string | undefined {
+    const list = this.value(key)
+    if (list === undefined) return undefined
+    return Array.isArray(list) && typeof list[0] === 'string' ? list[0] : this.fail(key, 'a list of strings')
   }
 
   /** A list of one or more positive integers, none above `most`. */
@@ -118,7 +191,7 @@ export class ConfigReader {
 
   /** Height and width: a number for both, or a list of the two. */
   pair(key: string, fallback?: number): readonly [number, number] {
-    if (!Array.isArray(this.json[key])) return [this.size(key, fallback), this.size(key, fallback)]
+    if (!Array.isArray(this.value(key))) return [this.size(key, fallback), this.size(key, fallback)]
     const [height, width] = this.list<number>(key, 'number', 2)!
     const fit = [height, width].every((n) => Number.isSafeInteger(n) && n > 0)
     return fit ? [height, width] : this.fail(key, 'a positive integer, or two')
@@ -131,9 +204,42 @@ export class ConfigReader {
   perLayer(key: string, layers: number, fallback?: number | readonly number[]): number[] {
     const weft = this.object('weft')
     const each = weft.list<number>(key, 'number', layers)
+    this.asked.add(key)
     if (!each && Array.isArray(fallback) && !this.has(key)) return [...(fallback as readonly number[])]
     if (!each) return new Array<number>(layers).fill(this.size(key, fallback as number))
     if (each.every((n) => Number.isSafeInteger(n) && n > 0)) return each
     return weft.fail(key, 'positive integers')
   }
 }
+
+/** `json` with today's name for each key that has another, and with the defaults of what it leaves out. */
+const canonical = (json: Json, { aliases = {}, defaults = {} }: UnreadKeys): Json => {
+  const copy: Record<string, unknown> = { ...json }
+  for (const [alias, key] of Object.entries(aliases)) {
+    const value = copy[alias] ?? undefined
+    if (value === undefined) continue
+    const named = copy[key] ?? undefined
+    if (named !== undefined && named !== value)
+      throw new CheckpointError(
+        'InvalidConfig',
+        `config.json: ${alias} is ${shown(value)} and ${key} ${shown(named)}; they are two names of one setting.`,
+      )
+    copy[key] = value
+    delete copy[alias]
+  }
+  for (const [key, value] of Object.entries(defaults)) if (copy[key] === undefined) copy[key] = value
+  return copy
+}
+
+/**
+ * A `readConfig` of an architecture: `read` asks for what it needs, and whatever else config.json says must be harmless
+ * or, by `keys`, at a value that changes nothing. What it gives throws CheckpointError for anything else.
+ */
+export const reading =
+  <C>(architecture: string, keys: UnreadKeys, read: (config: ConfigReader) => C) =>
+  (json: Json): C => {
+    const config = new ConfigReader(canonical(json, keys))
+    const result = read(config)
+    config.refuseUnread(architecture, keys)
+    return result
+  }

@@ -1,9 +1,10 @@
 /** @file GPT-2: a decoder with learned positions, layer norms before each part, and fused matrices stored [in, out]. */
-import { activation, layerNorm, type Tensor } from '../tensor/index.js'
+import { layerNorm, type Tensor } from '../tensor/index.js'
 import { WeftError } from '../errors.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
-import { ConfigReader } from './config.js'
+import { reading } from './config.js'
+import type { UnreadKeys } from './config-keys.js'
 import { type Positions, positionsFrom } from './positions.js'
 import type { Weights } from './weights.js'
 
@@ -31,8 +32,26 @@ export interface Gpt2Config {
   readonly tied: boolean
 }
 
-const readConfig = (json: Readonly<Record<string, unknown>>): Gpt2Config => {
-  const config = new ConfigReader(json)
+const unread: UnreadKeys = {
+  // A head that summarises, which no task of Weft's has; the precision of attention under mixed precision.
+  harmless: [
+    'summary_type',
+    'summary_use_proj',
+    'summary_activation',
+    'summary_proj_to_labels',
+    'summary_first_dropout',
+    'reorder_and_upcast_attn',
+    'n_ctx',
+  ],
+  aliases: {
+    hidden_size: 'n_embd',
+    max_position_embeddings: 'n_positions',
+    num_attention_heads: 'n_head',
+    num_hidden_layers: 'n_layer',
+  },
+}
+
+const readConfig = reading('gpt2', unread, (config): Gpt2Config => {
   const width = config.size('n_embd', 768)
   const count = config.count('n_layer', 12)
   const heads = config.perLayer('n_head', count, 12)
@@ -51,7 +70,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): Gpt2Config => {
       scale: (scaled ? sizes[i] ** -0.5 : 1) / (byLayer ? i + 1 : 1),
     })),
     epsilon: config.number('layer_norm_epsilon', 1e-5),
-    activation: activation(config.string('activation_function', 'gelu_new')),
+    activation: config.activation('activation_function', 'gelu_new'),
     dropout: {
       embedding: config.number('embd_pdrop', 0.1),
       attention: config.number('attn_pdrop', 0.1),
@@ -59,7 +78,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): Gpt2Config => {
     },
     tied: config.boolean('tie_word_embeddings', true),
   }
-}
+})
 
 /** The layer norm `name`, over the last axis of x. */
 export const norm = (w: Weights, name: string, x: Tensor, c: Gpt2Config, at: Positions): Tensor =>

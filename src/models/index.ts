@@ -2,6 +2,7 @@
 export * from './architecture.js'
 export * from './architectures.js'
 export * from './attention.js'
+export { canonicalNames, type CanonicalNames, configOf } from './canonical.js'
 export * as bert from './bert.js'
 export { type KeysAndValues, KeyValueCache } from './cache.js'
 export { ConfigReader } from './config.js'

@@ -5,10 +5,10 @@
  * also say `"norm": "rms"` (without parameters, before each block and nowhere else), `"input_projection": false` (the
  * inputs are the stream) and `"down_scale"` (a factor on what `down` begins as).
  */
-import { activation, full, layerNorm, rmsNorm, type Tensor } from '../tensor/index.js'
+import { full, layerNorm, rmsNorm, type Tensor } from '../tensor/index.js'
 import { CheckpointError, WeftError } from '../errors.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
-import { ConfigReader } from './config.js'
+import { reading } from './config.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { layerNormSpecs, linearSpecs, residual, spread } from './specs.js'
 import type { Weights } from './weights.js'
@@ -34,8 +34,7 @@ export interface MlpConfig {
   readonly epsilon: number
 }
 
-const readConfig = (json: Readonly<Record<string, unknown>>): MlpConfig => {
-  const config = new ConfigReader(json)
+const readConfig = reading('weft_mlp', { harmless: ['width'] }, (config): MlpConfig => {
   const sizes = config.sizes('sizes')
   if (sizes.length < 2)
     throw new CheckpointError(
@@ -59,12 +58,12 @@ const readConfig = (json: Readonly<Record<string, unknown>>): MlpConfig => {
     norm: norm as MlpConfig['norm'],
     projected,
     downScale: config.number('down_scale', 1),
-    activation: activation(config.string('hidden_act', 'relu')),
+    activation: config.activation('hidden_act', 'relu'),
     biases: config.boolean('bias', true),
     dropout: config.number('dropout', 0),
     epsilon: config.number('layer_norm_eps', 1e-5),
   }
-}
+})
 
 /** The norm `name`, over the last axis of x. */
 export const norm = (w: Weights, name: string, x: Tensor, c: MlpConfig, at: Positions): Tensor =>

@@ -1,10 +1,10 @@
 /** @file Opens a checkpoint as a model: strictly checked, what trains read into memory, everything else left in its file. */
-import { checkNames, type Checkpoint, type TensorInfo, valueDType } from '../checkpoint/web.js'
-import { CheckpointError } from '../errors.js'
+import { type Checkpoint, type TensorInfo, valueDType } from '../checkpoint/web.js'
 import { bound, isFloat, type Source, type Tensor, type Value } from '../tensor/index.js'
-import { type Architecture, layoutsOf, type WeightSpec } from './architecture.js'
+import { type Architecture, layoutsOf } from './architecture.js'
 import { architectureFor } from './architectures.js'
 import { type Model, type Parameters, requireSame } from './model.js'
+import { reconcile, type Stored } from './reconcile.js'
 import { plainWeights } from './weights.js'
 
 export interface OpenModelOptions {
@@ -17,75 +17,14 @@ export interface OpenModelOptions {
   readonly buffers?: boolean
   /** In place of the one that config.json's model_type names: a part of a model, a variant of one's own. */
   readonly architecture?: Architecture
+  /** Is told of tensors that no model needs: scalars and empty ones. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
 }
 
-/** The tensors of a checkpoint under the architecture's names. */
-export interface Stored {
-  readonly table: readonly WeightSpec[]
-  /** Where the tensor `name` lies. */
-  info(name: string): TensorInfo
-  has(name: string): boolean
-}
-
-/** Compares the checkpoint's tensors with the architecture's table. Throws one CheckpointError that lists every difference. */
-const check = (architecture: Architecture, table: readonly WeightSpec[], checkpoint: Checkpoint): Stored => {
-  const known = new Set(table.map(({ name }) => name))
-  const canonical = (given: string): string => {
-    const name = (architecture.renamed ?? []).reduce((n, [from, to]) => n.replace(from, to), given)
-    const full = `${architecture.prefix}.${name}`
-    return !known.has(name) && known.has(full) ? full : name
-  }
-  const stored = new Map(checkpoint.names().map((name) => [canonical(name), name]))
-  const info = (name: string): TensorInfo => checkpoint.info(stored.get(name) ?? name)
-  const has = (name: string): boolean => stored.has(name)
-  checkNames(
-    table.filter(({ name, tied }) => tied === undefined || has(name)),
-    { folder: checkpoint.folder, names: () => [...stored.keys()], has, info },
-    { allow: architecture.harmless },
-  )
-  return { table, info, has }
-}
-
-const sameBytes = async (checkpoint: Checkpoint, a: TensorInfo, b: TensorInfo): Promise<boolean> => {
-  if (a.length !== b.length) return false
-  const others = checkpoint.rows(b.name)
-  for await (const { bytes } of checkpoint.rows(a.name)) {
-    const other = (await others.next()).value?.bytes
-    for (let i = 0; i < bytes.length; i++) if (bytes[i] !== other?.[i]) return false
-  }
-  return true
-}
-
-/** The tied tensors that the checkpoint holds all the same, with other numbers than the ones they are tied to. */
-const loose = async (checkpoint: Checkpoint, { table, info, has }: Stored): Promise<string[]> => {
-  const found: string[] = []
-  for (const { name, tied } of table)
-    if (tied !== undefined && has(name) && !(await sameBytes(checkpoint, info(name), info(tied))))
-      found.push(name)
-  return found
-}
-
-/**
- * What config.json and the tensors say together: a head that was stored with numbers of its own is not tied, whatever
- * config.json says (as Transformers has it). Throws CheckpointError where another tied tensor differs from its owner.
- */
-const understand = async (
-  architecture: Architecture,
-  checkpoint: Checkpoint,
-): Promise<{ config: unknown; stored: Stored }> => {
-  const config = architecture.readConfig(checkpoint.config)
-  const stored = check(architecture, architecture.table(config), checkpoint)
-  const names = await loose(checkpoint, stored)
-  if (names.length === 0) return { config, stored }
-  const untied = architecture.readConfig({ ...checkpoint.config, tie_word_embeddings: false })
-  const table = architecture.table(untied)
-  const still = names.filter((name) => table.some((spec) => spec.name === name && spec.tied !== undefined))
-  if (still.length === 0) return { config: untied, stored: check(architecture, table, checkpoint) }
-  throw new CheckpointError(
-    'TiedTensorsDiffer',
-    `${checkpoint.folder}: ${still.join(', ')} should be the same as the tensors they are tied to, but hold other numbers.`,
-    { hint: `Remove them from the checkpoint, if it is meant to be ${architecture.name}.` },
-  )
+const idleWarning = ({ folder }: Checkpoint, names: readonly string[]): string => {
+  const shown = names.slice(0, 5).join(', ')
+  const more = names.length > 5 ? `, and ${names.length - 5} more` : ''
+  return `${folder}: passed over ${names.length} scalar or empty tensor${names.length > 1 ? 's' : ''} that the model has no use for: ${shown}${more}`
 }
 
 /** Element types that a session reads from the file as they are. */
@@ -168,9 +107,11 @@ export const openModel = async (
     trainable = false,
     buffers = false,
     architecture = architectureFor(checkpoint.config),
+    onWarning = console.warn,
   }: OpenModelOptions = {},
 ): Promise<Model> => {
-  const { config, stored } = await understand(architecture, checkpoint)
+  const { config, stored } = await reconcile(architecture, checkpoint)
+  if (stored.idle.length) onWarning(idleWarning(checkpoint, stored.idle))
   const trains = typeof trainable === 'function' ? trainable : (): boolean => trainable
   const parameters: Record<string, Value> = {}
   const sources = new Map<string, Source>()

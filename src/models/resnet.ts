@@ -1,6 +1,5 @@
 /** @file ResNet: stages of convolutions with batch norm, each block adding to what it was given. */
 import {
-  activation,
   batchNorm,
   batchNormTraining,
   globalAveragePool2d,
@@ -10,7 +9,8 @@ import {
 } from '../tensor/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
-import { ConfigReader } from './config.js'
+import { type ConfigReader, reading } from './config.js'
+import type { UnreadKeys } from './config-keys.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { linearSpecs, spread } from './specs.js'
 import type { Weights } from './weights.js'
@@ -113,10 +113,24 @@ const readStages = (config: ConfigReader, widths: readonly number[]): ResnetLaye
   )
 }
 
-const readConfig = (json: Readonly<Record<string, unknown>>): ResnetConfig => {
-  const config = new ConfigReader(json)
+const unread: UnreadKeys = {
+  // Which stages a backbone gives back; how large images are made before the network sees them.
+  harmless: [
+    'stage_names',
+    'out_features',
+    'out_indices',
+    'image_size',
+    'image_mean',
+    'image_std',
+    'mean',
+    'std',
+    'tie_word_embeddings',
+  ],
+}
+
+const readConfig = reading('resnet', unread, (config): ResnetConfig => {
   const widths = config.sizes('hidden_sizes', [256, 512, 1024, 2048])
-  const f = activation(config.string('hidden_act', 'relu'))
+  const f = config.activation('hidden_act', 'relu')
   return {
     stem: {
       name: 'resnet.embedder.embedder',
@@ -131,7 +145,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): ResnetConfig => {
     activation: f,
     classes: config.classes(),
   }
-}
+})
 
 /**
  * The batch norm `name`. x: [batch, channels, height, width]. In training it goes by the batch, and reports the running
@@ -240,4 +254,5 @@ export const resnet: Architecture<ResnetConfig> = {
   task: () => 'image',
   table,
   forward,
+  prefix: 'resnet',
 }

@@ -12,7 +12,11 @@ const turned = async (
   positions: readonly number[],
   { maximum = 4096, limit = maximum }: { maximum?: number; limit?: number } = {},
 ): Promise<{ cos: Float64Array; sin: Float64Array }> => {
-  const rope = readRope(new ConfigReader({ rope_parameters: parameters }), maximum, 10_000)
+  const rope = readRope(new ConfigReader({ rope_parameters: parameters }), {
+    maximum,
+    theta: 10_000,
+    sizes: [size],
+  })
   const program = await compile(() => {
     const ids = tensor(positions, [1, positions.length], 'int32')
     return rotation(rope, size, { ids, keys: ids, causal: true, limit })
@@ -76,5 +80,112 @@ describe('rotary tables', () => {
   test('yarn sharpens attention: cosines and sines are larger by 0.1 ln(factor) + 1', async () => {
     const { cos } = await turned({ rope_type: 'yarn', factor: 8 }, [0])
     for (const c of cos) expect(c).toBeCloseTo(0.1 * Math.log(8) + 1, 5)
+  })
+
+  const amplitude = async (parameters: Record<string, unknown>, options = {}): Promise<number> =>
+    (await turned(parameters, [0], options)).cos[0]
+  const yarn = { rope_type: 'yarn', factor: 8, original_max_position_embeddings: 512 }
+
+  test('yarn blends between whole pairs, or with truncate false between the places themselves', async () => {
+    const level = { ...yarn, attention_factor: 1 }
+    const whole = [1, 0.2470529422, 0.05625, 0.0108703295, 0.00125, 0.0003952847, 0.000125, 0.0000395285]
+    const exact = [1, 0.2989362639, 0.0654650761, 0.0115101231, 0.00125, 0.0003952847, 0.000125, 0.0000395285]
+    closeTo(await frequencies(level), whole)
+    closeTo(await frequencies({ ...level, truncate: true }), whole)
+    closeTo(await frequencies({ ...level, truncate: false }), exact)
+    closeTo(await frequencies({ ...level, truncate: false, beta_fast: 0, beta_slow: 0 }), exact)
+  })
+
+  test.each([
+    [{ mscale: 1, mscale_all_dim: 0.5 }, 1.094179988101349],
+    [{ mscale: 0.707, mscale_all_dim: 1 }, 0.9495608824621653],
+    [{ mscale: 0.707 }, 1.2079441541679836],
+    [{ mscale: 1, mscale_all_dim: 0 }, 1.2079441541679836],
+    [{ mscale: 1, mscale_all_dim: 0.5, attention_factor: 1.25 }, 1.25],
+    [{ factor: 1 }, 1],
+  ])('yarn with %j multiplies cosines and sines by %d', async (more, expected) => {
+    expect(await amplitude({ ...yarn, ...more })).toBeCloseTo(expected, 5)
+  })
+
+  test('yarn without a factor stretches by the model’s positions over the original ones', async () => {
+    const { factor, ...rest } = yarn
+    closeTo(await frequencies(rest, { maximum: 512 * factor }), await frequencies(yarn))
+  })
+
+  describe('longrope', () => {
+    const short = [1, 1, 1, 1, 1.5, 1.5, 2, 2]
+    const long = [1, 2, 3, 4, 5, 6, 7, 8]
+    const longrope = {
+      rope_type: 'longrope',
+      short_factor: short,
+      long_factor: long,
+      original_max_position_embeddings: 64,
+      attention_factor: 1,
+    }
+
+    test('divides by the short factors within the original context, by the long ones beyond', async () => {
+      const within = await frequencies(longrope, { maximum: 256, limit: 64 })
+      closeTo(
+        within,
+        plain.map((f, i) => f / short[i]),
+      )
+      const beyond = await frequencies(longrope, { maximum: 256, limit: 65 })
+      closeTo(
+        beyond,
+        plain.map((f, i) => f / long[i]),
+      )
+    })
+
+    test('multiplies by sqrt(1 + ln(factor) / ln(original))', async () => {
+      const { attention_factor: _, ...rest } = longrope
+      expect(await amplitude(rest, { maximum: 256 })).toBeCloseTo(1.1547005383792517, 5)
+      expect(await amplitude({ ...rest, factor: 1 }, { maximum: 256 })).toBeCloseTo(1, 5)
+    })
+
+    test('refuses factors that are not one a pair', () => {
+      expect(() => read({ ...longrope, long_factor: long.slice(1) })).toThrow(
+        /long_factor is .*expected 8 positive/,
+      )
+      expect(() => read({ ...longrope, short_factor: undefined })).toThrow(/short_factor is missing/)
+    })
+  })
+
+  const read = (parameters: Record<string, unknown>, more: Record<string, unknown> = {}): unknown =>
+    readRope(new ConfigReader({ rope_parameters: parameters, ...more }), {
+      maximum: 4096,
+      theta: 10_000,
+      sizes: [size],
+    })
+
+  test('the original context beside rope_parameters wins over the one within', () => {
+    expect(read(yarn, { original_max_position_embeddings: 1024 })).toMatchObject({ original: 1024 })
+  })
+
+  test.each([
+    [{ rope_type: 'default', mrope_section: [1, 2] }, /rope_parameters\.mrope_section is \[1,2\]/],
+    [{ rope_type: 'default', factor: 2 }, /rope_parameters\.factor is 2, .*expected 1/],
+    [{ rope_type: 'linear', factor: 2, attention_factor: 1.5 }, /attention_factor is 1\.5/],
+    [{ rope_type: 'dynamic', factor: 2, alpha: 3 }, /rope_parameters\.alpha is 3/],
+    [{ ...yarn, low_freq_factor: 2 }, /low_freq_factor is 2/],
+    [{ ...yarn, llama_4_scaling_beta: 0.1 }, /llama_4_scaling_beta is 0\.1/],
+    [{ rope_type: 'default', partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0\.5/],
+    [{ rope_type: 'proportional' }, /rope_type is 'proportional'/],
+    [
+      { full_attention: { rope_type: 'default' } },
+      /rope_parameters\.full_attention is \{"rope_type":"default"\}/,
+    ],
+    [{ ...yarn, mscale: 'x' }, /mscale is "x"; expected a number/],
+    [{ ...yarn, truncate: 1 }, /truncate is 1; expected true or false/],
+    [{ ...yarn, factor: 0 }, /factor is 0; expected a positive number/],
+  ])('%j is refused by the name of what is not done', (parameters, message) => {
+    expect(() => read(parameters)).toThrow(message)
+  })
+
+  test.each([
+    { rope_type: 'default', factor: 1, attention_factor: 1, partial_rotary_factor: 1 },
+    { rope_type: 'linear', factor: 2, original_max_position_embeddings: 2048, attention_factor: null },
+    { ...yarn, finetuned: true },
+  ])('%j says nothing that matters, and is read', (parameters) => {
+    expect(() => read(parameters)).not.toThrow()
   })
 })

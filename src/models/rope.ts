@@ -21,8 +21,13 @@ export interface Rope {
   /** yarn: rotations over the original context from which frequencies are kept, and below which they are stretched. */
   readonly fast: number
   readonly slow: number
-  /** yarn: cosines and sines are multiplied by it. */
-  readonly attentionFactor?: number
+  /** yarn: whether the pairs between which the blend runs are whole numbers. */
+  readonly truncate: boolean
+  /** longrope: divisors of each pair's frequency, up to the original context and beyond it. */
+  readonly shortFactors: readonly number[]
+  readonly longFactors: readonly number[]
+  /** Cosines and sines are multiplied by it: 1 but in yarn and longrope. */
+  readonly amplitude: number
 }
 
 /** Plain frequencies. size: of a head. */
@@ -46,42 +51,123 @@ const scalings: Readonly<Record<string, (r: Rope, size: number, limit: number) =
       return (1 - kept) * (f / factor) + kept * f
     }),
   /** Peng et al. 2023, arXiv 2309.00071, section 3.2. */
-  yarn: ({ theta, factor, original, fast, slow }, size) => {
+  yarn: ({ theta, factor, original, fast, slow, truncate }, size) => {
     const pairOf = (turns: number): number =>
       (size * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta))
-    const from = Math.max(0, Math.floor(pairOf(fast)))
-    const to = Math.min(size - 1, Math.ceil(pairOf(slow)))
+    const whole = (round: (x: number) => number, pair: number): number => (truncate ? round(pair) : pair)
+    const from = Math.max(0, whole(Math.floor, pairOf(fast)))
+    const to = Math.min(size - 1, whole(Math.ceil, pairOf(slow)))
     return plain(theta, size).map((f, i) => {
       const stretched = Math.min(1, Math.max(0, (i - from) / (to - from || 0.001)))
       return stretched * (f / factor) + (1 - stretched) * f
     })
   },
+  /** Ding et al. 2024, arXiv 2402.13753: a divisor of its own for each pair. */
+  longrope: ({ theta, original, shortFactors, longFactors }, size, limit) => {
+    const divisors = limit > original ? longFactors : shortFactors
+    return plain(theta, size).map((f, i) => f / divisors[i])
+  },
 }
 
-/** Reads `rope_parameters`. maximum: the model's positions; theta: the default base. */
-export const readRope = (config: ConfigReader, maximum: number, theta: number): Rope => {
+/** How far yarn raises the scores of a context stretched by `factor`. */
+const yarnScale = (factor: number, weight = 1): number =>
+  factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1
+
+/** `attention_factor` of config.json, or what the type of rope makes of its other settings. */
+const readAmplitude = (json: ConfigReader, type: string, factor: number, original: number): number => {
+  if (type !== 'yarn' && type !== 'longrope') return 1
+  const given = json.optional('number', 'attention_factor')
+  if (type === 'longrope')
+    return given ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)))
+  const scale = json.number('mscale', 0)
+  const scaleOfAll = json.number('mscale_all_dim', 0)
+  return (
+    given ??
+    (scale && scaleOfAll ? yarnScale(factor, scale) / yarnScale(factor, scaleOfAll) : yarnScale(factor))
+  )
+}
+
+const readFactor = (json: ConfigReader, type: string, ratio: number): number => {
+  if (type === 'default') return 1
+  const factor = json.number('factor', type === 'yarn' || type === 'longrope' ? ratio : undefined)
+  json.require(factor > 0, 'factor', 'a positive number')
+  return factor
+}
+
+/** Which frequencies yarn keeps and which it stretches. As in Transformers, 0 counts as absent. */
+const readTurns = (json: ConfigReader, type: string): Pick<Rope, 'fast' | 'slow' | 'truncate'> =>
+  type === 'yarn'
+    ? {
+        fast: json.number('beta_fast', 32) || 32,
+        slow: json.number('beta_slow', 1) || 1,
+        truncate: json.boolean('truncate', true),
+      }
+    : { fast: 32, slow: 1, truncate: true }
+
+const readDivisors = (
+  json: ConfigReader,
+  type: string,
+  sizes: readonly number[],
+): Pick<Rope, 'shortFactors' | 'longFactors'> => {
+  if (type !== 'longrope') return { shortFactors: [], longFactors: [] }
+  const read = (key: string): readonly number[] => {
+    const divisors = json.numbers(key) ?? []
+    const fits = sizes.every((size) => divisors.length === size / 2)
+    json.require(fits, key, `${sizes[0] / 2} positive numbers, one for each pair of a head's numbers`)
+    return divisors
+  }
+  return { shortFactors: read('short_factor'), longFactors: read('long_factor') }
+}
+
+/** Settings of one type of rope, at the values at which they mean nothing to the others. */
+const meaningless = {
+  factor: [1],
+  attention_factor: [1],
+  beta_fast: [32],
+  beta_slow: [1],
+  mscale: [0, 1],
+  mscale_all_dim: [0, 1],
+  truncate: [true],
+  low_freq_factor: [1],
+  high_freq_factor: [4],
+  partial_rotary_factor: [1],
+}
+
+/**
+ * Reads `rope_parameters`. maximum: the model's positions; theta: the default base; sizes: of every layer's heads.
+ * Throws CheckpointError naming the setting that is missing, unusable, or none that Weft has.
+ */
+export const readRope = (
+  config: ConfigReader,
+  { maximum, theta, sizes }: { maximum: number; theta: number; sizes: readonly number[] },
+): Rope => {
   const json = config.object('rope_parameters')
   const type = json.string('rope_type', 'default')
   if (!Object.hasOwn(scalings, type))
     throw new CheckpointError('InvalidConfig', `config.json: rope_parameters.rope_type is '${type}'.`, {
       hint: `Weft has ${Object.keys(scalings).join(', ')}; nearest: ${nearest(type, Object.keys(scalings), 1)[0]}.`,
     })
-  return {
+  const outer = config.optional('size', 'original_max_position_embeddings')
+  const inner = json.size('original_max_position_embeddings', maximum)
+  const original = outer ?? inner
+  const factor = readFactor(json, type, maximum / original)
+  const base = json.number('rope_theta', theta)
+  json.require(base > 0, 'rope_theta', 'a positive number')
+  const rope = {
     type,
-    theta: json.number('rope_theta', theta),
-    factor: json.number('factor', type === 'default' ? 1 : undefined),
-    original: json.size('original_max_position_embeddings', type === 'llama3' ? undefined : maximum),
+    theta: base,
+    factor,
+    original,
     maximum,
-    low: json.number('low_freq_factor', type === 'llama3' ? undefined : 1),
-    high: json.number('high_freq_factor', type === 'llama3' ? undefined : 4),
-    fast: json.number('beta_fast', 32),
-    slow: json.number('beta_slow', 1),
-    attentionFactor: json.optional('number', 'attention_factor'),
+    low: type === 'llama3' ? json.number('low_freq_factor') : 1,
+    high: type === 'llama3' ? json.number('high_freq_factor') : 4,
+    ...readTurns(json, type),
+    ...readDivisors(json, type, sizes),
+    amplitude: readAmplitude(json, type, factor, original),
   }
+  json.refuseUnread(`rope of type '${type}'`, { harmless: ['finetuned'], fixed: meaningless })
+  return rope
 }
-
-const amplitude = ({ type, factor, attentionFactor }: Rope): number =>
-  type === 'yarn' ? (attentionFactor ?? 0.1 * Math.log(factor) + 1) : 1
 
 /** Cosines and sines: [..., pairs] each. */
 interface Turn {
@@ -115,7 +201,7 @@ const turns = (rope: Rope, size: number, { ids, limit = rope.maximum }: Position
   // Tables are made on the host, where sines are exact whatever the device. One of every position would be large, so
   // a position p is coarse * floor(p / coarse) + p mod coarse.
   const coarse = 2 ** Math.ceil(Math.log2(limit) / 2)
-  const far = table(frequencies, Math.ceil(limit / coarse), coarse, amplitude(rope))
+  const far = table(frequencies, Math.ceil(limit / coarse), coarse, rope.amplitude)
   const near = table(frequencies, coarse, 1, 1)
   const { cos, sin } = composed(at(far, ids.div(coarse)), at(near, ids.mod(coarse)))
   const whole = (half: Tensor): Tensor => concat([half, half], -1).unsqueeze(1)

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises'
 import { type Checkpoint, CheckpointWriter, convertValue, copyCompanions } from '../checkpoint/index.js'
 import { value, type Value } from '../tensor/index.js'
 import type { Parameters } from './model.js'
-import type { Stored } from './open.js'
+import type { Stored } from './reconcile.js'
 
 /** The numbers as they are stored: in the dtype of the checkpoint's own tensor where that is a float of Weft's. */
 const narrowed = async (v: Value, stored: Stored, name: string): Promise<Value> => {

@@ -1,15 +1,19 @@
 /** @file The model under an adapter: its tensors as numbers, as bound weights, and as the fingerprint that names it. */
 import { CheckpointError } from '../errors.js'
-import type { Model } from './index.js'
-import type { Site } from './sites.js'
 import { bound, type MemorySource, type Tensor, value, type Value } from '../tensor/index.js'
+import { canonicalNames, type CanonicalNames } from './canonical.js'
+import type { Model } from './model.js'
+import type { Site } from './sites.js'
+
+const namesByModel = new WeakMap<Model, CanonicalNames>()
 
 /** The name under which the checkpoint's file has the tensor `name`; undefined where it has none. */
-export const storedName = ({ architecture, checkpoint }: Model, name: string): string | undefined => {
-  if (checkpoint.has(name)) return name
-  const prefix = `${architecture.prefix ?? ''}.`
-  const bare = name.startsWith(prefix) ? name.slice(prefix.length) : name
-  return checkpoint.has(bare) ? bare : undefined
+export const storedName = (model: Model, name: string): string | undefined => {
+  const { architecture, config, checkpoint } = model
+  const names =
+    namesByModel.get(model) ?? canonicalNames(architecture, architecture.table(config), checkpoint)
+  namesByModel.set(model, names)
+  return names.stored.get(name)
 }
 
 /** The name whose tensor `name` is, where it is tied and not stored itself. */

@@ -2,20 +2,11 @@
  * @file T5: an encoder and a decoder with RMS norms before each part, and learned biases of relative positions in place of
  * position embeddings. Version 1.1 gates its feed-forward part and has a head of its own.
  */
-import {
-  activation,
-  activations,
-  concat,
-  full,
-  rmsNorm,
-  tensor,
-  type Tensor,
-  where,
-} from '../tensor/index.js'
-import { CheckpointError } from '../errors.js'
+import { activations, concat, full, rmsNorm, tensor, type Tensor, where } from '../tensor/index.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
-import { ConfigReader } from './config.js'
+import { type ConfigReader, reading } from './config.js'
+import type { UnreadKeys } from './config-keys.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { embeddingSpec, linearSpecs, residual, spread } from './specs.js'
 import type { Weights } from './weights.js'
@@ -48,21 +39,40 @@ export interface T5Config {
   readonly padding: number
 }
 
+/**
+ * `feed_forward_proj` ("relu", "gated-gelu", "gated-silu") says both; `dense_act_fn` and `is_gated_act`, which newer files
+ * have beside it, win over it.
+ */
 const readFeedForward = (config: ConfigReader): Pick<T5Config, 'activation' | 'gated'> => {
-  const given = config.string('feed_forward_proj', 'relu')
-  const gated = given.startsWith('gated-')
-  const name = gated ? given.slice('gated-'.length) : given
-  if (!Object.hasOwn(activations, name))
-    throw new CheckpointError(
-      'InvalidConfig',
-      `config.json: feed_forward_proj is ${JSON.stringify(given)}; expected an activation such as "relu", or "gated-gelu".`,
-    )
-  // The gated one is, and always was, the approximation by tanh.
-  return { activation: activation(given === 'gated-gelu' ? 'gelu_new' : name), gated }
+  const projection = config.string('feed_forward_proj', 'relu')
+  const parts = projection.split('-')
+  const fits = parts.length === 1 || (parts.length === 2 && parts[0] === 'gated')
+  const name = parts[parts.length - 1]
+  config.require(
+    fits && (config.has('dense_act_fn') || Object.hasOwn(activations, name)),
+    'feed_forward_proj',
+    'an activation such as "relu", or "gated-gelu"',
+  )
+  return {
+    // The gated one is, and always was, the approximation by tanh.
+    activation: config.activation('dense_act_fn', projection === 'gated-gelu' ? 'gelu_new' : name),
+    gated: config.boolean('is_gated_act', parts[0] === 'gated'),
+  }
 }
 
-const readConfig = (json: Readonly<Record<string, unknown>>): T5Config => {
-  const config = new ConfigReader(json)
+const unread: UnreadKeys = {
+  // The first files say how long the inputs of pre-training were; a classifier's dropout, which no task of Weft's has.
+  harmless: ['n_positions', 'classifier_dropout'],
+  fixed: { is_encoder_decoder: [true] },
+  aliases: {
+    hidden_size: 'd_model',
+    num_attention_heads: 'num_heads',
+    num_hidden_layers: 'num_layers',
+    head_dim: 'd_kv',
+  },
+}
+
+const readConfig = reading('t5', unread, (config): T5Config => {
   const layers = config.count('num_layers', 6)
   const padding = config.number('pad_token_id', 0)
   const tied = config.boolean('tie_word_embeddings', true)
@@ -85,7 +95,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): T5Config => {
     start: config.number('decoder_start_token_id', padding),
     padding,
   }
-}
+})
 
 /** The RMS norm `name`, over the last axis of x. */
 export const norm = (w: Weights, name: string, x: Tensor, c: T5Config, at: Positions): Tensor =>
@@ -317,6 +327,13 @@ export const t5: Architecture<T5Config> = {
     ])
     return [...own, ...both.flat()].map((module) => ({ module, heads, size }))
   },
+  // Version 1.1 says that its head is not tied, by which Transformers means that it is not scaled.
+  tiesAbsentHead: true,
+  retied: (json, tied) => ({
+    ...json,
+    tie_word_embeddings: tied,
+    scale_decoder_outputs: json.scale_decoder_outputs ?? json.tie_word_embeddings !== false,
+  }),
   // The first files have position biases of cross-attention, which nothing reads.
   harmless: [/\.EncDecAttention\.relative_attention_bias\.weight$/],
 }

@@ -1,9 +1,10 @@
 /** @file ViT: an image cut into patches that an encoder reads as tokens, behind one more token that is classified. */
-import { activation, concat, layerNorm, type Tensor } from '../tensor/index.js'
+import { concat, layerNorm, type Tensor } from '../tensor/index.js'
 import { WeftError } from '../errors.js'
 import type { Architecture, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { attentionCore, mergeHeads, splitHeads } from './attention.js'
-import { ConfigReader } from './config.js'
+import { reading } from './config.js'
+import type { UnreadKeys } from './config-keys.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
@@ -33,8 +34,13 @@ export interface VitConfig {
   readonly classes: number
 }
 
-const readConfig = (json: Readonly<Record<string, unknown>>): VitConfig => {
-  const config = new ConfigReader(json)
+const unread: UnreadKeys = {
+  // The pooler and the decoder of masked images, which stand beside the classifier; there is no embedding table to tie.
+  harmless: ['pooler_act', 'pooler_output_size', 'encoder_stride', 'tie_word_embeddings'],
+  fixed: { use_mask_token: [false], interpolate_pos_encoding: [false] },
+}
+
+const readConfig = reading('vit', unread, (config): VitConfig => {
   const width = config.size('hidden_size', 768)
   const count = config.count('num_hidden_layers', 12)
   const heads = config.perLayer('num_attention_heads', count, 12)
@@ -47,7 +53,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): VitConfig => {
     width,
     layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
     epsilon: config.number('layer_norm_eps', 1e-12),
-    activation: activation(config.string('hidden_act', 'gelu')),
+    activation: config.activation('hidden_act', 'gelu'),
     biases: config.boolean('qkv_bias', true),
     dropout: {
       hidden: config.number('hidden_dropout_prob', 0),
@@ -55,7 +61,7 @@ const readConfig = (json: Readonly<Record<string, unknown>>): VitConfig => {
     },
     classes: config.classes(),
   }
-}
+})
 
 /** How many patches an image has. */
 export const patches = ({ image, patch }: VitConfig): number =>
@@ -179,5 +185,6 @@ export const vit: Architecture<VitConfig> = {
       heads,
       size,
     })),
+  prefix: 'vit',
   harmless: [/^vit\.pooler\./],
 }

@@ -55,15 +55,21 @@ export const silu = (x: Tensor): Tensor => x.mul(x.sigmoid())
 /** The activations by the names that config.json uses. */
 export const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   relu,
-  gelu,
+  gelu: (x) => gelu(x),
   gelu_new: (x) => gelu(x, { tanh: true }),
   gelu_pytorch_tanh: (x) => gelu(x, { tanh: true }),
+  gelu_fast: (x) => gelu(x, { tanh: true }),
+  gelu_accurate: (x) => gelu(x, { tanh: true }),
+  gelu_python: (x) => gelu(x),
+  gelu_python_tanh: (x) => gelu(x, { tanh: true }),
   quick_gelu: (x) => x.mul(x.mul(1.702).sigmoid()),
   silu,
   swish: silu,
   tanh: (x) => x.tanh(),
   sigmoid: (x) => x.sigmoid(),
   linear: (x) => x,
+  relu2: (x) => relu(x).square(),
+  relu6: (x) => relu(x).minimum(6),
 }
 
 /** The activation that config.json calls `name`. Throws UnknownActivation. */
