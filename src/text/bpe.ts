@@ -1,16 +1,11 @@
 /** @file A trainer of byte-level byte-pair tokenizers: small, for vocabularies made from generated text. */
 import { UsageError } from '../errors.js'
+import { byteCharacters } from './tokenizer/unicode.js'
 
 /** Texts are split so before pairs are counted: GPT-2's pattern, which ByteLevel pre-tokenizers use. */
 const words = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu
 
-/** The printable character that stands for each byte: itself where Latin-1 prints it, else the next from U+0100 on. */
-const byteCharacters = (): string[] => {
-  const prints = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174
-  let next = 256
-  return Array.from({ length: 256 }, (_, b) => String.fromCharCode(prints(b) ? b : next++))
-}
-
+/** What the trainer learns. */
 export interface BytePairOptions {
   /** The size of the whole vocabulary: special tokens, 256 bytes, merges. Fewer when pairs run out. */
   vocabularySize: number
@@ -170,10 +165,9 @@ export const trainBytePairs = (texts: Iterable<string>, options: BytePairOptions
       `special tokens must be distinct and not empty: ${specialTokens.join(', ')}`,
     )
 
-  const characters = byteCharacters()
-  const tokens = [...specialTokens, ...characters.toSorted()]
+  const tokens = [...specialTokens, ...byteCharacters.toSorted()]
   const idOf = new Map(tokens.map((token, id) => [token, id]))
-  const byteId = characters.map((c) => idOf.get(c) ?? 0)
+  const byteId = byteCharacters.map((c) => idOf.get(c) ?? 0)
   const utf8 = new TextEncoder()
   const pairs = new PairCounts()
   for (const [word, count] of countWords(texts))

@@ -60,6 +60,37 @@ test('broken bytes are streamed as the decoder shows them, without waiting for e
   expect(sent.length).toBeGreaterThan(90)
 })
 
+test('a stream of a tokenizer that cleans up is the cleaned text', async () => {
+  const json = await readGolden('wordpiece', 'tokenizer.json')
+  const raw = { ...(json as object), decoder: null }
+  const tokenizer = tokenizerFromJson(raw, { clean_up_tokenization_spaces: true })
+  const parts = fc.constantFrom("'", ' ', '.', 'a', 's', 'n', 't', 'the', '?', 've')
+  fc.assert(
+    fc.property(fc.array(parts, { maxLength: 20 }), (words) => {
+      const ids = tokenizer.encode(words.join(' '))
+      const stream = streamDecoder(tokenizer)
+      const pieces = ids.map((id) => stream.push(id))
+      expect(pieces.join('') + stream.end()).toBe(tokenizer.decode(ids))
+    }),
+  )
+  expect(tokenizer.decode(tokenizer.encode('a . a'))).toBe('a. a')
+})
+
+test('a stream after other ids goes on from them, with the space between two words', async () => {
+  for (const name of names) {
+    const tokenizer = await golden(name)
+    const [before, later] = ['the cat', 'the cat sees two apples'].map((t) =>
+      tokenizer.encode(t, { special: false }),
+    )
+    const rest = later.slice(before.length)
+    expect(later.slice(0, before.length)).toEqual(before)
+    const stream = streamDecoder(tokenizer, { after: before })
+    const text = rest.map((id) => stream.push(id)).join('') + stream.end()
+    expect(tokenizer.decode(before) + text).toBe(tokenizer.decode(later))
+    expect(text).toMatch(/^ /)
+  }
+})
+
 test('no ids are no text, and ids beyond the vocabulary add none', async () => {
   for (const name of names) {
     const tokenizer = await golden(name)

@@ -1,9 +1,12 @@
-/** @file Tokenizers and chat templates: the only file that knows the two libraries that read them. */
-import { Template } from '@huggingface/jinja'
-import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers'
+/** @file Tokenizers: text to token ids and back, conversations by a chat template, and the files that describe both. */
+import { renderChat } from './chat/template.js'
 import { CheckpointError, WeftError } from '../errors.js'
 import { isObject, readJson, readText } from './files.js'
 import { assistantSpans, countedTokens } from './spans.js'
+import { cleanUp } from './tokenizer/decoders.js'
+import { broken } from './tokenizer/part.js'
+import { Pipeline } from './tokenizer/pipeline.js'
+import { addConfiguredTokens, namedTokens, tokenText, withSettings } from './tokenizer/settings.js'
 
 /** A message of a conversation, as chat templates read it. */
 export interface Message {
@@ -12,6 +15,7 @@ export interface Message {
   [field: string]: unknown
 }
 
+/** How a conversation is rendered. */
 export interface ChatOptions {
   /** End with the opening of an assistant's turn, for generation. Default false. */
   addGenerationPrompt?: boolean
@@ -44,10 +48,12 @@ export interface Tokenizer {
   /** Ids that `decode` leaves out. */
   readonly specialIds: ReadonlySet<number>
   readonly hasChatTemplate: boolean
+  /** Whether `decode` takes spaces before punctuation out (`clean_up_tokenization_spaces`). Default false. */
+  readonly cleansUp?: boolean
   /** The ids of `text`. `special` (default true) adds what the model expects around a sequence, such as bos. */
   encode(text: string, options?: { special?: boolean }): number[]
   /** The text of `ids`; ids without a token give nothing. `skipSpecial` (default true) leaves special tokens out. */
-  decode(ids: ArrayLike<number>, options?: { skipSpecial?: boolean }): string
+  decode(ids: ArrayLike<number>, options?: DecodeOptions): string
   /** The token an id stands for, as the vocabulary spells it. */
   token(id: number): string | undefined
   /** The id of a token as the vocabulary spells it. */
@@ -60,75 +66,31 @@ export interface Tokenizer {
   chatWithMask(messages: readonly Message[], options?: ChatOptions): MaskedTokens
 }
 
+/** How ids become text. */
+export interface DecodeOptions {
+  /** Leave special tokens out. Default true. */
+  skipSpecial?: boolean
+  /** Take spaces before punctuation out, where the tokenizer asks for it. Default true. */
+  cleanUp?: boolean
+}
+
+const checkId = (id: number): void => {
+  if (!Number.isInteger(id))
+    throw new WeftError('BadTokenId', `a token id is ${String(id)}; expected an integer`)
+}
+
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-/** A special token is written as a string, or as an object with its `content`. */
-const tokenText = (x: unknown): string | undefined =>
-  typeof x === 'string' ? x : isObject(x) && typeof x.content === 'string' ? x.content : undefined
-
-const modelTypes = ['BPE', 'WordPiece', 'Unigram']
-/** Ids are places in a list, so an id far beyond any vocabulary would take memory for all before it. */
-const idLimit = 2 ** 24
-
-const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0 && (id as number) < idLimit
-
-const isScored = (entry: unknown): boolean =>
-  Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number'
-
-/** What is wrong with a vocabulary: an object of ids, or a unigram model's list of tokens with their scores. */
-const vocabularyFault = (vocab: unknown): string | undefined => {
-  if (Array.isArray(vocab)) {
-    const at = vocab.findIndex((entry) => !isScored(entry))
-    return at < 0 ? undefined : `its "model.vocab[${at}]" is no pair of a token and a score`
-  }
-  if (!isObject(vocab)) return 'its "model.vocab" is neither an object nor a list'
-  const odd = Object.entries(vocab).find(([, id]) => !isId(id))
-  return odd && `its "model.vocab" gives ${JSON.stringify(odd[0])} the id ${JSON.stringify(odd[1])}`
-}
-
-const addedFault = (added: unknown): string | undefined => {
-  if (!Array.isArray(added)) return 'its "added_tokens" is not a list'
-  const at = added.findIndex((t) => !(isObject(t) && typeof t.content === 'string' && isId(t.id)))
-  return at < 0 ? undefined : `its "added_tokens[${at}]" has no "content" and "id" that make sense`
-}
-
-const checkJson = (json: unknown, name: string): Record<string, unknown> => {
-  const wrong = (what: string): CheckpointError =>
-    new CheckpointError('BrokenTokenizer', `${name}: ${what}`, {
-      hint: 'Save the tokenizer again with a "fast" Hugging Face tokenizer, which writes tokenizer.json.',
-    })
-  if (!isObject(json))
-    throw wrong(`expected a JSON object, found ${Array.isArray(json) ? 'a list' : typeof json}`)
-  if (!isObject(json.model)) throw wrong('it has no object "model"')
-  const { vocab, merges } = json.model
-  const fault = vocabularyFault(vocab) ?? addedFault(json.added_tokens ?? [])
-  if (fault !== undefined) throw wrong(fault)
-  if (json.model.unk_id != null && !isId(json.model.unk_id)) throw wrong('its "model.unk_id" is no token id')
-  // Old files leave the type out; the fields tell.
-  const type = json.model.type ?? (merges ? 'BPE' : Array.isArray(vocab) ? 'Unigram' : 'WordPiece')
-  if (!modelTypes.includes(String(type)))
-    throw wrong(`its "model.type" is ${JSON.stringify(type)}; expected ${modelTypes.join(', ')}`)
-  if (type === 'BPE' && !Array.isArray(merges)) throw wrong('its "model.merges" is not a list')
-  const absent = {
-    normalizer: null,
-    pre_tokenizer: null,
-    post_processor: null,
-    decoder: null,
-    added_tokens: [],
-  }
-  return { ...absent, ...json, model: { ...json.model, type } }
-}
 
 /** The template called for; a config holds one, or a list of named ones. */
 const chooseTemplate = (config: TokenizerConfig, { template, tools }: ChatOptions): string => {
-  const found = config.chat_template
-  if (typeof found === 'string' && template === undefined) return found
-  const entries: unknown[] = Array.isArray(found) ? found : []
+  const held = config.chat_template
+  if (typeof held === 'string' && template === undefined) return held
+  const entries: unknown[] = Array.isArray(held) ? held : []
   const named = new Map(entries.filter(isObject).map((t) => [String(t.name), t.template] as const))
   const wanted = template ?? (tools && named.has('tool_use') ? 'tool_use' : 'default')
   const text = named.get(wanted)
   if (typeof text === 'string') return text
-  const known = [...named.keys()].join(', ') || (typeof found === 'string' ? 'one without a name' : 'none')
+  const known = [...named.keys()].join(', ') || (typeof held === 'string' ? 'one without a name' : 'none')
   throw new CheckpointError(
     'NoChatTemplate',
     `the tokenizer has no chat template "${wanted}" (it has: ${known})`,
@@ -145,28 +107,28 @@ class HuggingFaceTokenizer implements Tokenizer {
   readonly pad: number | undefined
   readonly unk: number | undefined
   readonly specialIds: ReadonlySet<number>
-  private readonly templates = new Map<string, Template>()
+  readonly cleansUp: boolean
 
   constructor(
-    private readonly library: LibraryTokenizer,
+    private readonly pipeline: Pipeline,
     private readonly config: TokenizerConfig,
     private readonly name: string,
   ) {
-    let highest = -1
-    for (const id of library.get_vocab().values()) if (id > highest) highest = id
-    this.vocabularySize = highest + 1
-    const added = [...library.get_added_tokens_decoder().values()]
-    this.specialIds = new Set(added.filter((t) => t.special).map((t) => t.id))
+    this.vocabularySize = pipeline.end
+    this.specialIds = pipeline.added.specialIds()
+    // As Transformers: of byte-pair models it would take spaces that belong to the text.
+    const forced = config.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output === true
+    this.cleansUp = config.clean_up_tokenization_spaces === true && (forced || !pipeline.isBytePair)
     this.eos = this.idOf('eos')
     this.bos = this.idOf('bos')
     this.pad = this.idOf('pad')
     this.unk = this.idOf('unk')
   }
 
-  private idOf(kind: string): number | undefined {
-    const text = tokenText(this.config[`${kind}_token`])
-    if (text !== undefined) return this.library.token_to_id(text)
-    const id: unknown = this.config[`${kind}_token_id`]
+  private idOf(role: string): number | undefined {
+    const text = tokenText(this.config[`${role}_token`])
+    if (text !== undefined) return this.pipeline.added.id(text)
+    const id: unknown = this.config[`${role}_token_id`]
     const first: unknown = Array.isArray(id) ? id[0] : id
     return typeof first === 'number' && this.token(first) !== undefined ? first : undefined
   }
@@ -176,51 +138,42 @@ class HuggingFaceTokenizer implements Tokenizer {
   }
 
   encode(text: string, { special = true }: { special?: boolean } = {}): number[] {
-    const { ids } = this.guarded(() => this.library.encode(text, { add_special_tokens: special }))
-    // A character that the vocabulary lacks, without an unknown token, has no id: it is dropped, as the reference does.
-    return ids.filter((id: number | null | undefined) => id != null)
-  }
-
-  decode(ids: ArrayLike<number>, { skipSpecial = true }: { skipSpecial?: boolean } = {}): string {
-    const known = Array.from(ids).filter((id) => this.token(id) !== undefined)
-    if (known.length === 0) return ''
-    const options = { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false }
-    return this.guarded(() => this.library.decode(known, options))
-  }
-
-  /** The library finds some faults of a tokenizer.json only when it is used. */
-  private guarded<T>(use: () => T): T {
     try {
-      return use()
+      return this.pipeline.encode(text, special)
     } catch (cause) {
       throw new CheckpointError('BrokenTokenizer', `${this.name}: ${messageOf(cause)}`, { cause })
     }
   }
 
+  decode(
+    ids: ArrayLike<number>,
+    { skipSpecial = true, cleanUp: cleaning = true }: DecodeOptions = {},
+  ): string {
+    const list = Array.from(ids)
+    for (const id of list) checkId(id)
+    const text = this.pipeline.decode(list, skipSpecial)
+    return this.cleansUp && cleaning ? cleanUp(text) : text
+  }
+
   token(id: number): string | undefined {
-    if (!Number.isInteger(id))
-      throw new WeftError('BadTokenId', `a token id is ${String(id)}; expected an integer`)
-    return this.library.id_to_token(id)
+    checkId(id)
+    return this.pipeline.added.token(id)
   }
 
   id(token: string): number | undefined {
-    return this.library.token_to_id(token)
+    return this.pipeline.added.id(token)
   }
 
   render(messages: readonly Message[], options: ChatOptions = {}): string {
     const source = chooseTemplate(this.config, options)
+    const named = [...namedTokens(this.config)].map(([role, token]) => [role, tokenText(token)] as const)
     try {
-      let template = this.templates.get(source)
-      if (!template) this.templates.set(source, (template = new Template(source)))
-      return template.render({
+      return renderChat(source, {
+        ...Object.fromEntries(named),
         messages,
         add_generation_prompt: options.addGenerationPrompt ?? false,
         tools: options.tools ?? null,
         documents: null,
-        bos_token: tokenText(this.config.bos_token) ?? '',
-        eos_token: tokenText(this.config.eos_token) ?? '',
-        pad_token: tokenText(this.config.pad_token) ?? '',
-        unk_token: tokenText(this.config.unk_token) ?? '',
       })
     } catch (cause) {
       const roles = messages.map((m) => m.role).join(', ')
@@ -253,25 +206,21 @@ class HuggingFaceTokenizer implements Tokenizer {
 /**
  * The tokenizer that a parsed tokenizer.json describes. `config` is a parsed tokenizer_config.json: it names the
  * special tokens and holds the chat template; without one, eos, bos, pad and unk are undefined. `name` stands in errors.
- * Throws CheckpointError when the JSON is no tokenizer.
+ * Throws CheckpointError `BrokenTokenizer` when the JSON is no tokenizer, or asks for what is not known: a type, a key.
  */
 export const tokenizerFromJson = (
   json: unknown,
   config: TokenizerConfig = {},
   name = 'tokenizer.json',
 ): Tokenizer => {
-  const checked = checkJson(json, name)
-  // Names given as objects would reach the library's lookups, which expect strings.
-  const named = Object.entries(config).map(
-    ([k, v]) => [k, k.endsWith('_token') ? (tokenText(v) ?? v) : v] as const,
-  )
-  const plain = Object.fromEntries(named) as TokenizerConfig
-  try {
-    const library = new LibraryTokenizer(checked, { ...plain, clean_up_tokenization_spaces: false })
-    return new HuggingFaceTokenizer(library, plain, name)
-  } catch (cause) {
-    throw new CheckpointError('BrokenTokenizer', `${name}: ${messageOf(cause)}`, { cause })
-  }
+  if (!isObject(json))
+    throw broken(name, `expected a JSON object, found ${Array.isArray(json) ? 'a list' : typeof json}`)
+  const pad = isObject(json.padding) ? tokenText(json.padding.pad_token) : undefined
+  const whole: TokenizerConfig = pad === undefined ? config : { pad_token: pad, ...config }
+  const splitSpecial = config.split_special_tokens === true
+  const pipeline = new Pipeline(withSettings(json, whole, name), name, { splitSpecial })
+  addConfiguredTokens(pipeline, whole, name)
+  return new HuggingFaceTokenizer(pipeline, whole, name)
 }
 
 const readConfig = async (folder: string, file: string): Promise<Record<string, unknown>> => {
@@ -280,11 +229,38 @@ const readConfig = async (folder: string, file: string): Promise<Record<string, 
   throw new CheckpointError('BrokenTokenizer', `${folder}/${file}: expected a JSON object`)
 }
 
+/** The tokens of added_tokens.json as a config declares them: those that have a role are special. */
+const addedAsDeclared = (
+  added: Record<string, unknown>,
+  config: TokenizerConfig,
+): Record<string, unknown> => {
+  const special = new Set([...namedTokens(config).values()].map(tokenText))
+  const entries = Object.entries(added).map(([content, id]) => [
+    id,
+    { content, special: special.has(content) },
+  ])
+  return Object.fromEntries(entries) as Record<string, unknown>
+}
+
+/**
+ * tokenizer_config.json with what older folders keep beside it. Where it declares its added tokens itself it says all;
+ * else special_tokens_map.json and added_tokens.json are read too, and the former wins.
+ */
+const mergedConfig = async (folder: string): Promise<TokenizerConfig> => {
+  const own = await readConfig(folder, 'tokenizer_config.json')
+  if (own.added_tokens_decoder !== undefined) return own
+  const config = { ...own, ...(await readConfig(folder, 'special_tokens_map.json')) }
+  const added = await readConfig(folder, 'added_tokens.json')
+  return Object.keys(added).length > 0
+    ? { ...config, added_tokens_decoder: addedAsDeclared(added, config) }
+    : config
+}
+
 /**
  * The tokenizer of a Hugging Face folder (Node): tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
- * chat_template.jinja and the token ids of config.json where they exist (the first that says a thing wins; a
- * chat_template.jinja wins over the config's template, as in Transformers). Throws CheckpointError for a missing or
- * broken file.
+ * added_tokens.json, chat_template.jinja and the token ids of config.json where they exist, read as Transformers reads
+ * them (a chat_template.jinja wins over the config's template). Throws CheckpointError for a missing or broken file,
+ * and for one that asks for what is not known.
  */
 export const openTokenizer = async (folder: string): Promise<Tokenizer> => {
   const path = `${folder}/tokenizer.json`
@@ -295,11 +271,7 @@ export const openTokenizer = async (folder: string): Promise<Tokenizer> => {
     })
   const model = await readConfig(folder, 'config.json')
   const ids = Object.entries(model).filter(([key]) => key.endsWith('_token_id'))
-  const config = {
-    ...Object.fromEntries(ids),
-    ...(await readConfig(folder, 'special_tokens_map.json')),
-    ...(await readConfig(folder, 'tokenizer_config.json')),
-  }
+  const config = { ...Object.fromEntries(ids), ...(await mergedConfig(folder)) }
   const template = await readText(`${folder}/chat_template.jinja`)
   return tokenizerFromJson(
     json,

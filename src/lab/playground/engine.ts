@@ -62,8 +62,8 @@ const generate = async (
 ): Promise<GenerateEvents['done']> => {
   const start = performance.now()
   const { model, tokenizer } = await load(place)
-  const decoder = streamDecoder(tokenizer)
   const ids = tokenizer.encode(prompt)
+  const decoder = streamDecoder(tokenizer, { after: ids })
   let tokens = 0
   const spelled = (id: number): string => tokenizer.decode([id], { skipSpecial: false })
   const options = { maxTokens, temperature, topP, seed, alternatives, signal }
