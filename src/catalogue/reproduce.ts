@@ -31,6 +31,7 @@ export const reproduce = async (
   const values = new Map<string, Record<string, number>[]>()
   const name = `reproduce ${experiment.paper.id}`
   onProgress?.({ status: 'initiate', name, done: 0, total, unit: 'arms' })
+  const onceForAll = onceEach()
   for (const seed of numbers) {
     const once = onceEach()
     for (const arm of experiment.arms) {
@@ -41,7 +42,7 @@ export const reproduce = async (
         const { step, ...rest } = row
         log?.(rest, step === undefined ? { series } : { series, step })
       }
-      const metrics = await experiment.measure(arm, { seed, quick, signal, log: record, once })
+      const metrics = await experiment.measure(arm, { seed, quick, signal, log: record, once, onceForAll })
       checkMetrics(experiment, arm, metrics)
       log?.(metrics, { series })
       values.set(arm, [...(values.get(arm) ?? []), metrics])

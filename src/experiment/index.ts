@@ -2,3 +2,5 @@
 export * from './batches.js'
 export * from './teacher-frontier.js'
 export * from './teacher-task.js'
+export * from './tiny.js'
+export * from './training.js'

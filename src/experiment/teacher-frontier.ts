@@ -4,9 +4,10 @@
  * target equally well.
  */
 import type { Model } from '../models/index.js'
-import { curve, type MeasureContext, pareto, type Plot } from '../papers/index.js'
+import { curve, type MeasureContext, pareto, type Plot, type Sizes } from '../papers/index.js'
 import { heldBatches, teacherBatches, teacherTask } from './teacher-task.js'
-import { adamW, type Batch, evaluator, fit, movedParameters, type Schedule } from '../train/index.js'
+import { halfLinear, trainedNumbers } from './training.js'
+import { adamW, type Batch, evaluator, fit } from '../train/index.js'
 
 export interface FrontierSize {
   readonly network: { readonly blocks: number; readonly width: number; readonly steps: number }
@@ -19,7 +20,7 @@ export interface FrontierSize {
   readonly rates: number
 }
 
-export const frontierSizes: Readonly<Record<'quick' | 'full', FrontierSize>> = {
+export const frontierSizes: Sizes<FrontierSize> = {
   quick: { network: { blocks: 1, width: 16, steps: 60 }, steps: 20, held: 2, every: 10, rates: 1 },
   full: { network: { blocks: 6, width: 64, steps: 1500 }, steps: 400, held: 16, every: 20, rates: 2 },
 }
@@ -57,8 +58,8 @@ interface Outcome {
   readonly points: readonly Point[]
 }
 
-const lossesOf = async (seed: number, target: Target, size: FrontierSize, signal?: AbortSignal) => {
-  const task = await teacherTask(seed, { ...size.network, signal })
+const lossesOf = async (target: Target, { seed, size, signal, once }: MeasureContext<FrontierSize>) => {
+  const task = await once('teacher task', () => teacherTask(seed, { ...size.network, signal }))
   const to = task[target]
   const shift = target === 'newDomain' ? 4 : 0
   const adapting = teacherBatches(to, { batch: 128, seed: `${target} ${seed}`, shift })
@@ -73,9 +74,8 @@ const lossesOf = async (seed: number, target: Target, size: FrontierSize, signal
 const run = async (
   start: Model,
   rate: number,
-  size: FrontierSize,
   { adapting, held, kept }: Awaited<ReturnType<typeof lossesOf>>,
-  { signal, seed }: MeasureContext,
+  { signal, seed, size }: MeasureContext<FrontierSize>,
 ): Promise<Outcome> => {
   // One evaluator, so that one program is compiled.
   let asked = held
@@ -89,11 +89,9 @@ const run = async (
     points.push({ target: await lossOn(held, parameters), source: await lossOn(kept, parameters) })
   }
   await look(start.parameters)
-  // Constant at first, and linear to zero over the last half.
-  const schedule: Schedule = (step) => rate * Math.min(1, 2 * (1 - step / size.steps))
   await fit(start, adapting, {
     steps: size.steps,
-    schedule,
+    schedule: halfLinear(size.steps, rate),
     optimizer: adamW({ weightDecay: 0 }),
     seed,
     signal,
@@ -122,35 +120,37 @@ interface Frontier {
 const onFrontier = async (
   arm: FrontierArm,
   target: Target,
-  size: FrontierSize,
-  context: MeasureContext,
+  context: MeasureContext<FrontierSize>,
 ): Promise<Frontier> => {
-  const { seed, signal, log } = context
-  const data = await lossesOf(seed, target, size, signal)
+  const { seed, size, log } = context
+  const data = await lossesOf(target, context)
   const start = await arm.adapt(data.base, { seed, calibration: heldBatches(data.adapting, 4) })
   let best: (Outcome & { readonly rate: number }) | undefined
   const last = ({ points }: Outcome): Point => points[points.length - 1]
   for (const rate of arm.rates.slice(-size.rates)) {
-    const outcome = await run(start, rate, size, data, context)
+    const outcome = await run(start, rate, data, context)
     if (!best || last(outcome).target < last(best).target) best = { ...outcome, rate }
   }
   best!.points.forEach((point, i) =>
     log({ step: i * size.every, [`${target} loss`]: point.target, [`${target} source loss`]: point.source }),
   )
-  const parameters = Object.values(movedParameters(start)).reduce((n, v) => n + v.data.length, 0)
   const { target: loss, source } = last(best!)
   const kept = sourceAt(best!.points, matched[target])
-  return { base: data.base, loss, source, kept, rate: best!.rate, parameters }
+  return { base: data.base, loss, source, kept, rate: best!.rate, parameters: trainedNumbers(start) }
 }
+
+/** Numbers that train, and for both targets the losses that `onBothTargets` describes. */
+export type FrontierMetrics = Readonly<
+  Record<'parameters' | Target | `${Target}Source` | `${Target}Kept`, number>
+>
 
 /** What both targets give: losses on the target and the source at the end, and on the source when the target's was matched. */
 export const onBothTargets = async (
   arm: FrontierArm,
-  size: FrontierSize,
-  context: MeasureContext,
-): Promise<{ readonly base: Model; readonly metrics: Record<string, number> }> => {
-  const conflicting = await onFrontier(arm, 'conflicting', size, context)
-  const shifted = await onFrontier(arm, 'newDomain', size, context)
+  context: MeasureContext<FrontierSize>,
+): Promise<{ readonly base: Model; readonly metrics: FrontierMetrics }> => {
+  const conflicting = await onFrontier(arm, 'conflicting', context)
+  const shifted = await onFrontier(arm, 'newDomain', context)
   const metrics = {
     parameters: conflicting.parameters,
     conflicting: conflicting.loss,

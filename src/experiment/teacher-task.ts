@@ -45,9 +45,10 @@ export interface TeacherTask {
   readonly newDomain: Teacher
 }
 
-const train = async (
+/** Task of a seed, its base trained. All arms of an experiment share it (`MeasureContext.once`). */
+export const teacherTask = async (
   seed: number,
-  { blocks = 6, width = 64, steps = 1500, signal }: TeacherTaskSize,
+  { blocks = 6, width = 64, steps = 1500, signal }: TeacherTaskSize = {},
 ): Promise<TeacherTask> => {
   const sizes = { in: width, hidden: 2 * width, out: 10 }
   const source = teacher({ ...sizes, seed: `source ${seed}` })
@@ -71,15 +72,4 @@ const train = async (
     conflicting: source.changed({ seed: `conflicting ${seed}` }),
     newDomain: teacher({ ...sizes, seed: `new domain ${seed}` }),
   }
-}
-
-const trained = new Map<string, Promise<TeacherTask>>()
-
-/** The task of a seed. Its base is trained once a process, so that all arms of an experiment start from the same. */
-export const teacherTask = (seed: number, size: TeacherTaskSize = {}): Promise<TeacherTask> => {
-  const key = `${seed} ${size.blocks} ${size.width} ${size.steps}`
-  const task = trained.get(key) ?? train(seed, size)
-  trained.set(key, task)
-  task.catch(() => trained.delete(key))
-  return task
 }

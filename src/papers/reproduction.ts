@@ -15,6 +15,8 @@ export interface MeasureContext<Size = unknown> {
   log(values: { readonly [name: string]: number }): void
   /** The value of `make`, made once for all arms of this seed; it is let go when the seed is done. */
   once<T>(name: string, make: () => Promise<T>): Promise<T>
+  /** The value of `make`, made once for all seeds: what does not depend on the seed. */
+  onceForAll<T>(name: string, make: () => Promise<T>): Promise<T>
 }
 
 /** Whether a claim is borne out. `not-shown`: out of reach at this scale, so nothing is said about it. */

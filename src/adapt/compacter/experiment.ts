@@ -147,32 +147,24 @@ const question = (stream: Stream): Example => {
   }
 }
 
-const bases = new Map<Size, Promise<Model>>()
-
 /** The model that knows the phrases: one for all arms and seeds. */
-const baseFor = (size: Size, signal?: AbortSignal): Promise<Model> => {
-  const train = async (): Promise<Model> => {
-    const config = {
-      model_type: 't5',
-      vocab_size: words.length,
-      d_model: size.width,
-      d_kv: size.width / 4,
-      d_ff: 2 * size.width,
-      num_layers: size.layers,
-      num_heads: 4,
-      dropout_rate: 0,
-      relative_attention_num_buckets: 16,
-      relative_attention_max_distance: 16,
-      tie_word_embeddings: false,
-    }
-    const start = await createModel(config)
-    const options = { steps: size.pretraining, learningRate: 2e-3, schedule: 'linear', signal } as const
-    return (await fit(start, batches('phrases', question), options)).model
+const pretrained = async ({ size, signal }: MeasureContext<Size>): Promise<Model> => {
+  const config = {
+    model_type: 't5',
+    vocab_size: words.length,
+    d_model: size.width,
+    d_kv: size.width / 4,
+    d_ff: 2 * size.width,
+    num_layers: size.layers,
+    num_heads: 4,
+    dropout_rate: 0,
+    relative_attention_num_buckets: 16,
+    relative_attention_max_distance: 16,
+    tie_word_embeddings: false,
   }
-  const model = bases.get(size) ?? train()
-  bases.set(size, model)
-  model.catch(() => bases.delete(size))
-  return model
+  const start = await createModel(config)
+  const options = { steps: size.pretraining, learningRate: 2e-3, schedule: 'linear', signal } as const
+  return (await fit(start, batches('phrases', question), options)).model
 }
 
 const started = async (arm: Arm, base: Model, { bottleneck }: Size, seed: number): Promise<Model> => {
@@ -192,8 +184,10 @@ const accuracies = async (model: Model, held: readonly Batch[]): Promise<number[
 }
 
 /** Accuracies by task after learning from `examples` a task. */
-const learned = async (arm: Arm, examples: number, size: Size, { seed, signal, log }: MeasureContext) => {
-  const start = await started(arm, await baseFor(size, signal), size, seed)
+const learned = async (arm: Arm, examples: number, context: MeasureContext<Size>) => {
+  const { seed, size, signal, log } = context
+  const base = await context.onceForAll('base', () => pretrained(context))
+  const start = await started(arm, base, size, seed)
   const questions = Object.entries(tasks)
   const pools = questions.map(([name, task]) => {
     const stream = new Stream(`${name} ${seed}`)
@@ -230,17 +224,27 @@ const sizeOf = (model: Model): { parameters: number; weights: number } => {
   }
 }
 
-const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
-  const size = context.quick ? sizes.quick : sizes.full
-  const { model, ...measured } = await learned(arm, size.many, size, context)
-  const result: Record<string, number> = { ...measured, ...sizeOf(model) }
-  // Only the full experiment has few examples.
-  if (arm.few && size.few) result.few = (await learned(arm, size.few, size, context)).accuracy
-  return result
+/** Metrics of an arm; `few`: its accuracy from few examples, of some arms in the full form. */
+interface Metrics {
+  readonly accuracy: number
+  readonly agreement: number
+  readonly easy: number
+  readonly parameters: number
+  readonly weights: number
+  readonly few?: number
+}
+
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const { size } = context
+  const { model, ...measured } = await learned(arm, size.many, context)
+  const result = { ...measured, ...sizeOf(model) }
+  if (!arm.few || !size.few) return result
+  return { ...result, few: (await learned(arm, size.few, context)).accuracy }
 }
 
 export const experiment: Reproduction = reproduction(compacter, {
   arms,
+  sizes,
   measure,
   plot: [
     bars({ y: 'accuracy', title: 'Share of right answers, mean of three questions' }),

@@ -5,7 +5,8 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type JsonObject, open } from '../../checkpoint/index.js'
+import { open } from '../../checkpoint/index.js'
+import { tinyLlama, trainedNumbers } from '../../experiment/index.js'
 import { createModel, type Model, openModel, type Parameters } from '../../models/index.js'
 import {
   full,
@@ -17,7 +18,7 @@ import {
 } from '../../papers/index.js'
 import { yesNoAnswers, yesNoLength, yesNoQuestions, yesNoTexts, yesNoTokens } from '../../synth/index.js'
 import { sizeOf, type Tensor, type Value } from '../../tensor/index.js'
-import { type Batch, byShape, fit, forward, movedParameters } from '../../train/index.js'
+import { type Batch, byShape, fit, forward } from '../../train/index.js'
 import { dsee, type DseeOptions, prunedNow } from './dsee.js'
 import { lora } from '../lora/lora.js'
 import type { AdaptedModel } from '../core/spec.js'
@@ -30,42 +31,20 @@ type Size = (typeof sizes)['full']
 
 const pruneAt = 0.625
 
-const configOf = ({ width, layers }: Size): JsonObject => ({
-  model_type: 'llama',
-  vocab_size: yesNoTokens,
-  hidden_size: width,
-  intermediate_size: 2 * width,
-  num_hidden_layers: layers,
-  num_attention_heads: 6,
-  num_key_value_heads: 6,
-  head_dim: width / 6,
-  hidden_act: 'silu',
-  max_position_embeddings: yesNoLength,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  tie_word_embeddings: false,
-  initializer_range: 0.1,
-})
 /** Batches without end. */
 const batches = (rows: typeof yesNoTexts, seed: string): ((startAt: number) => Generator<Batch>) =>
   function* (startAt) {
     for (let i = startAt; ; i++) yield { ...rows(32, `${seed} ${i}`) }
   }
 
-const pretrained = new Map<string, Promise<Model>>()
-
 /** The model that knows the texts: the same for every arm. */
-const baseFor = (size: Size, seed: number, signal?: AbortSignal): Promise<Model> => {
-  const key = `${size.width} ${seed}`
-  const train = async (): Promise<Model> => {
-    const start = await createModel(configOf(size), { seed })
-    const options = { steps: size.pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
-    return (await fit(start, batches(yesNoTexts, `texts ${seed}`), options)).model
-  }
-  const model = pretrained.get(key) ?? train()
-  pretrained.set(key, model)
-  model.catch(() => pretrained.delete(key))
-  return model
+const pretrained = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Model> => {
+  const start = await createModel(
+    tinyLlama({ ...size, tokens: yesNoTokens, length: yesNoLength, heads: 6 }),
+    { seed },
+  )
+  const options = { steps: size.pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
+  return (await fit(start, batches(yesNoTexts, `texts ${seed}`), options)).model
 }
 
 interface Arm {
@@ -148,12 +127,18 @@ const afterFolding = async (
   }
 }
 
-const measure = async (
-  { adapt, rate, smaller }: Arm,
-  { seed, quick, signal, log }: MeasureContext,
-): Promise<Record<string, number>> => {
-  const size = quick ? sizes.quick : sizes.full
-  const base = await baseFor(size, seed, signal)
+/** Metrics of an arm; the last two of those that are smaller when folded. */
+interface Metrics {
+  readonly accuracy: number
+  readonly justPruned: number
+  readonly parameters: number
+  readonly foldedAccuracy?: number
+  readonly work?: number
+}
+
+const measure = async ({ adapt, rate, smaller }: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const { seed, size, signal, log } = context
+  const base = await context.once('base', () => pretrained(context))
   const start = (await adapt?.(base, seed)) ?? base
   const held = Array.from({ length: size.held }, (_, i) => ({ ...yesNoQuestions(96, `held ${seed} ${i}`) }))
   const accuracy = accuracyOf(start, held)
@@ -170,8 +155,11 @@ const measure = async (
     },
   })
   signal?.throwIfAborted()
-  const parameters = Object.values(movedParameters(start)).reduce((n, v) => n + v.data.length, 0)
-  const measured = { accuracy: await accuracy(model.parameters), justPruned, parameters }
+  const measured = {
+    accuracy: await accuracy(model.parameters),
+    justPruned,
+    parameters: trainedNumbers(start),
+  }
   return smaller ? { ...measured, ...(await afterFolding(model as AdaptedModel, held)) } : measured
 }
 
@@ -179,6 +167,7 @@ const failing = { fullOnly: true, known: 'fails' } as const
 
 export const experiment: Reproduction = reproduction(dsee, {
   arms,
+  sizes,
   measure,
   plot: [
     bars({ y: 'accuracy', title: 'Questions answered' }),

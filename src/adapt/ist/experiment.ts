@@ -2,6 +2,7 @@
  * @file IST on a 12-layer Llama: it learns one second-order Markov chain and is adapted to another over the same symbols,
  * with all layers in every step, the top three, three at random, and three by their learned importance.
  */
+import { tinyLlama } from '../../experiment/index.js'
 import { createModel, type Model } from '../../models/index.js'
 import { curve, type MeasureContext, type Reproduction, reproduction } from '../../papers/index.js'
 import { markov, sequences } from '../../synth/index.js'
@@ -37,27 +38,11 @@ const heldOut = (name: string, seed: number, count: number): Batch[] => {
   return Array.from({ length: count }, () => source.next().value as Batch)
 }
 
-const bases = new Map<string, Promise<Model>>()
-
 /** The model that knows the first chain: the same for every arm. */
-const baseFor = (
-  { layers, width, pretraining }: Size,
-  seed: number,
-  signal?: AbortSignal,
-): Promise<Model> => {
-  const key = `${layers} ${seed}`
-  const train = async (): Promise<Model> => {
-    const config = { model_type: 'llama', vocab_size: symbols, hidden_size: width, num_hidden_layers: layers }
-    const shape = { intermediate_size: 2 * width, num_attention_heads: 4, num_key_value_heads: 4 }
-    const rest = { max_position_embeddings: length, rms_norm_eps: 1e-6, initializer_range: 0.1 }
-    const start = await createModel({ ...config, ...shape, ...rest }, { seed })
-    return (await fit(start, batches('first', seed), { steps: pretraining, learningRate: 3e-3, signal }))
-      .model
-  }
-  const model = bases.get(key) ?? train()
-  bases.set(key, model)
-  model.catch(() => bases.delete(key))
-  return model
+const pretrained = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Model> => {
+  const start = await createModel(tinyLlama({ ...size, tokens: symbols, length }), { seed })
+  const options = { steps: size.pretraining, learningRate: 3e-3, signal }
+  return (await fit(start, batches('first', seed), options)).model
 }
 
 interface Arm {
@@ -133,10 +118,10 @@ class Watch {
 
 const measure = async (
   { sampling, top, longer = 1 }: Arm,
-  { seed, quick, signal, log }: MeasureContext,
+  context: MeasureContext<Size>,
 ): Promise<Record<'loss' | 'gradientShare' | 'lowestLayer' | 'agreement' | 'spread', number>> => {
-  const size = quick ? sizes.quick : sizes.full
-  const base = await baseFor(size, seed, signal)
+  const { seed, size, signal, log } = context
+  const base = await context.once('base', () => pretrained(context))
   const { targets } = size
   const layers = top ? [3, 2, 1].map((n) => size.layers - n) : undefined
   const adapter = await lora(base, { rank: 4, alpha: 4, targets, seed, layers })
@@ -160,6 +145,7 @@ const measure = async (
 
 export const experiment: Reproduction = reproduction(ist, {
   arms,
+  sizes,
   measure,
   plot: [curve({ y: 'loss', title: 'Loss while adapting' })],
   claims: ({ holds, notShown }) => [

@@ -12,10 +12,12 @@ import { planted, recovered } from './planted.js'
 import { lora } from '../lora/lora.js'
 import {
   type FrontierArm,
+  type FrontierMetrics,
+  type FrontierSize,
   frontierPlots,
   frontierSizes,
   onBothTargets,
-} from '../../experiment/teacher-frontier.js'
+} from '../../experiment/index.js'
 
 type Arm = FrontierArm & { readonly mask?: MaskKind }
 
@@ -47,11 +49,15 @@ const arms = {
 } satisfies Record<string, Arm>
 
 /** How much of a planted support the mask finds, by the rank that is kept; and of one in twice the noise. */
-const recovery = async (mask: MaskKind, { seed, quick }: MeasureContext): Promise<Record<string, number>> => {
+/** Shares of a planted support that a mask finds, by the kept rank, of some masks and ranks. */
+type Recovery = Partial<Record<`recovered${1 | 2 | 4 | 8 | 32 | 'InNoise'}`, number>>
+
+const recovery = async (mask: MaskKind, { seed, quick }: MeasureContext): Promise<Recovery> => {
   if (mask !== 'principal' && mask !== 'magnitude') return {}
-  const ranks = mask === 'magnitude' ? [4] : quick ? [4, 32] : [1, 2, 4, 8, 32]
+  const ranks =
+    mask === 'magnitude' ? ([4] as const) : quick ? ([4, 32] as const) : ([1, 2, 4, 8, 32] as const)
   const [clear, noisy] = [planted(seed, 0.5), planted(seed, 1)]
-  const found: Record<string, number> = {}
+  const found: Recovery = {}
   for (const filterRank of ranks)
     found[`recovered${filterRank}`] = await recovered(clear, { mask, filterRank })
   return quick ? found : { ...found, recoveredInNoise: await recovered(noisy, { mask, filterRank: 4 }) }
@@ -72,9 +78,11 @@ const stableRank = async (base: Model): Promise<number> => {
   return sum / names.length
 }
 
-const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
-  const size = context.quick ? frontierSizes.quick : frontierSizes.full
-  const { base, metrics } = await onBothTargets(arm, size, context)
+/** Metrics of an arm; `stableRank` of the base, where no mask is chosen. */
+type Metrics = FrontierMetrics & Recovery & { readonly stableRank?: number }
+
+const measure = async (arm: Arm, context: MeasureContext<FrontierSize>): Promise<Metrics> => {
+  const { base, metrics } = await onBothTargets(arm, context)
   const own = arm.mask ? await recovery(arm.mask, context) : { stableRank: await stableRank(base) }
   return { ...metrics, ...own }
 }
@@ -83,6 +91,7 @@ const flat = 'weights trained briefly from scratch have flat spectra, in which r
 
 export const experiment: Reproduction = reproduction(lift, {
   arms,
+  sizes: frontierSizes,
   measure,
   plot: frontierPlots,
   claims: ({ holds, notShown }) => [

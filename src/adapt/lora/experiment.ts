@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from '../../checkpoint/index.js'
+import { heldBatches, tinyLlama } from '../../experiment/index.js'
 import { createModel, type Model, openModel } from '../../models/index.js'
 import { curve, type MeasureContext, pareto, type Reproduction, reproduction } from '../../papers/index.js'
 import { markov, sequences } from '../../synth/index.js'
@@ -19,27 +20,10 @@ const length = 24
 
 /** What the two sizes of the experiment differ in. */
 const sizes = {
-  quick: { width: 32, layers: 1, pretraining: 120, steps: 60, rate: 1e-2 },
-  full: { width: 64, layers: 4, pretraining: 800, steps: 300, rate: 3e-3 },
+  quick: { width: 32, layers: 1, pretraining: 120, steps: 60, rate: 1e-2, held: 4 },
+  full: { width: 64, layers: 4, pretraining: 800, steps: 300, rate: 3e-3, held: 16 },
 }
 type Size = (typeof sizes)['full']
-
-const configOf = ({ width, layers }: Size): Parameters<typeof createModel>[0] => ({
-  model_type: 'llama',
-  vocab_size: symbols,
-  hidden_size: width,
-  intermediate_size: 2 * width,
-  num_hidden_layers: layers,
-  num_attention_heads: 4,
-  num_key_value_heads: 4,
-  head_dim: width / 4,
-  hidden_act: 'silu',
-  max_position_embeddings: length,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  tie_word_embeddings: false,
-  initializer_range: 0.1,
-})
 
 /** Batches of the chain `name`, without end. */
 const chain = (name: string, seed: number): ((startAt: number) => Generator<Batch>) => {
@@ -52,20 +36,11 @@ const chain = (name: string, seed: number): ((startAt: number) => Generator<Batc
   }
 }
 
-const pretrained = new Map<string, Promise<Model>>()
-
 /** The model that knows the first chain: the same for every arm. */
-const baseFor = (size: Size, seed: number, signal?: AbortSignal): Promise<Model> => {
-  const key = `${size.width} ${seed}`
-  const train = async (): Promise<Model> => {
-    const start = await createModel(configOf(size), { seed })
-    const options = { steps: size.pretraining, learningRate: size.rate, schedule: 'linear', signal } as const
-    return (await fit(start, chain('first', seed), options)).model
-  }
-  const model = pretrained.get(key) ?? train()
-  pretrained.set(key, model)
-  model.catch(() => pretrained.delete(key))
-  return model
+const pretrained = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Model> => {
+  const start = await createModel(tinyLlama({ ...size, tokens: symbols, length }), { seed })
+  const options = { steps: size.pretraining, learningRate: size.rate, schedule: 'linear', signal } as const
+  return (await fit(start, chain('first', seed), options)).model
 }
 
 interface Arm {
@@ -114,10 +89,10 @@ const afterFolding = async (
 
 const measure = async (
   { rank, moves, rate }: Arm,
-  { seed, quick, signal, log }: MeasureContext,
+  context: MeasureContext<Size>,
 ): Promise<Record<'loss' | 'parameters' | 'foldedLoss' | 'addedOperations', number>> => {
-  const size = quick ? sizes.quick : sizes.full
-  const base = await baseFor(size, seed, signal)
+  const { seed, size, signal, log } = context
+  const base = await context.once('base', () => pretrained(context))
   const start =
     rank === undefined ? base : await lora(base, { rank, alpha: rank, targets: 'all-linear', seed })
   const objective: Objective = { loss: modelLoss(start), optimizer: adamW(), moves }
@@ -130,8 +105,7 @@ const measure = async (
     hook: ({ step }, { losses: [loss] }) => log({ step, loss }),
   })
   signal?.throwIfAborted()
-  const source = chain('second', seed)(1_000_000)
-  const held = Array.from({ length: quick ? 4 : 16 }, () => source.next().value as Batch)
+  const held = heldBatches(() => chain('second', seed)(1_000_000), size.held)
   const { loss } = await evaluate(model, () => held)
   const moved = Object.entries(start.parameters).filter(([name]) => moves?.(name) ?? true)
   const parameters = count(moved.map(([, v]) => v))
@@ -141,6 +115,7 @@ const measure = async (
 
 export const experiment: Reproduction = reproduction(lora, {
   arms,
+  sizes,
   measure,
   plot: [
     curve({ y: 'loss', title: 'Loss while adapting' }),

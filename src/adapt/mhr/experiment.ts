@@ -2,6 +2,7 @@
  * @file MHR against Poly and one shared LoRA: planted updates whose blocks are mixed from skills, each by itself, and
  * edits of strings of digits, two of which make a task; new tasks are pairs that training has not seen.
  */
+import { halfLinear, tinyLlama, trainedNumbers } from '../../experiment/index.js'
 import { createModel, type Model } from '../../models/index.js'
 import {
   full,
@@ -23,9 +24,7 @@ import {
   forward,
   type LossFunction,
   modelLoss,
-  movedParameters,
   type Objective,
-  type Schedule,
   trainingOf,
 } from '../../train/index.js'
 import { mhr, type MhrOptions } from './mhr.js'
@@ -42,6 +41,7 @@ const sizes = {
     sequences: { width: 64, layers: 2, digits: 4, pretraining: 400, steps: 400, fewShot: 100, unseen: 4 },
   },
 }
+type Size = (typeof sizes)['quick' | 'full']
 type Sequences = (typeof sizes)['full']['sequences']
 
 type Inventory = Partial<Pick<MhrOptions, 'skills' | 'splits' | 'rank'>>
@@ -71,12 +71,6 @@ const arms = {
   average: { sequences: { ...many, splits: 8 }, tune: 'average' },
   scratch: { sequences: { skills: 1, splits: 1, rank: 2 }, tune: 'scratch' },
 } satisfies Record<string, Arm>
-
-/** Constant at first, linear to zero over the last half. */
-const halfLinear =
-  (steps: number, learningRate: number): Schedule =>
-  (step) =>
-    learningRate * Math.min(1, 2 * (1 - step / steps))
 
 const plantedWidth = 32
 
@@ -156,39 +150,19 @@ const repeated = (batch: Batch) =>
 
 const withoutTask = ({ ids, labels }: Batch): Batch => ({ ids, labels })
 
-const memo = <T>(
-  make: (seed: number, size: Sequences, inventory: Inventory, signal?: AbortSignal) => Promise<T>,
-) => {
-  const made = new Map<string, Promise<T>>()
-  return (seed: number, size: Sequences, inventory: Inventory, signal?: AbortSignal): Promise<T> => {
-    const key = JSON.stringify([seed, size, inventory])
-    const found = made.get(key) ?? make(seed, size, inventory, signal)
-    made.set(key, found)
-    found.catch(() => made.delete(key))
-    return found
-  }
-}
-
 /** A small Llama that copies strings. */
-const baseFor = memo<Model>(async (seed, { width, layers, digits, pretraining }, _, signal) => {
-  const config = {
-    model_type: 'llama',
-    vocab_size: 16,
-    hidden_size: width,
-    intermediate_size: 2 * width,
-    num_hidden_layers: layers,
-    num_attention_heads: 4,
-    num_key_value_heads: 4,
-    rms_norm_eps: 1e-6,
-    max_position_embeddings: 2 * digits + 1,
-    initializer_range: 0.1,
-  }
+const copying = async ({ seed, signal }: MeasureContext, size: Sequences): Promise<Model> => {
+  const { digits, pretraining } = size
+  const config = tinyLlama({ ...size, tokens: 16, length: 2 * digits + 1 })
   const data = function* (startAt: number) {
     for (let i = startAt; ; i++) yield withoutTask(strings([(x) => [...x]], 64, digits, `copy ${seed} ${i}`))
   }
   const options = { steps: pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
   return (await fit(await createModel(config, { seed }), data, options)).model
-})
+}
+
+const baseFor = (context: MeasureContext, size: Sequences): Promise<Model> =>
+  context.once('base', () => copying(context, size))
 
 /** The cosine between tasks' gradients on the skills, a mean over pairs of tasks. */
 const alignment = async (model: AdaptedModel, batches: readonly Batch[]): Promise<number> => {
@@ -212,9 +186,10 @@ const alignment = async (model: AdaptedModel, batches: readonly Batch[]): Promis
 }
 
 /** An inventory after the tasks to train on, its loss on them, and how their gradients agree. */
-const inventoryFor = memo(async (seed, size, inventory, signal) => {
+const trainedInventory = async (context: MeasureContext, size: Sequences, inventory: Inventory) => {
+  const { seed, signal } = context
   const { known } = tasksOf(seed)
-  const start = await mhr(await baseFor(seed, size, {}, signal), {
+  const start = await mhr(await baseFor(context, size), {
     ...inventory,
     tasks: known.length,
     routingRate: 20,
@@ -237,7 +212,10 @@ const inventoryFor = memo(async (seed, size, inventory, signal) => {
     taskIds: valueOf(new Array<number>(32).fill(task), [32], 'int32'),
   }))
   return { model, loss, aligned: await alignment(model, oneTask) }
-})
+}
+
+const inventoryFor = (context: MeasureContext, size: Sequences, inventory: Inventory) =>
+  context.once(`inventory ${JSON.stringify(inventory)}`, () => trainedInventory(context, size, inventory))
 
 /** The share of tokens that are right, the right ones before them given. */
 const accuracyOf = async (model: AdaptedModel, batch: Batch): Promise<number> => {
@@ -253,21 +231,17 @@ const accuracyOf = async (model: AdaptedModel, batch: Batch): Promise<number> =>
 }
 
 /** What an arm makes of a new task: of an inventory, or of nothing. */
-const learnerFor = async (
-  arm: Arm,
-  size: Sequences,
-  seed: number,
-  signal?: AbortSignal,
-): Promise<AdaptedModel> => {
-  if (arm.tune === 'scratch')
-    return mhr(await baseFor(seed, size, {}, signal), { ...arm.sequences, routingRate: 20, seed })
-  const { model } = await inventoryFor(seed, size, arm.sequences!, signal)
-  const base = await baseFor(seed, size, {}, signal)
+const learnerFor = async (arm: Arm, size: Sequences, context: MeasureContext): Promise<AdaptedModel> => {
+  const { seed } = context
+  const base = await baseFor(context, size)
+  if (arm.tune === 'scratch') return mhr(base, { ...arm.sequences, routingRate: 20, seed })
+  const { model } = await inventoryFor(context, size, arm.sequences!)
   return mhr(base, { inventory: model, tune: arm.tune as MhrOptions['tune'], routingRate: 20, seed })
 }
 
-const onSequences = async (arm: Arm, size: Sequences, { seed, signal }: MeasureContext) => {
-  const start = await learnerFor(arm, size, seed, signal)
+const onSequences = async (arm: Arm, size: Sequences, context: MeasureContext) => {
+  const { seed, signal } = context
+  const start = await learnerFor(arm, size, context)
   const unseen = tasksOf(seed).unseen.slice(0, size.unseen)
   let [before, after] = [0, 0]
   for (const [i, edit] of unseen.entries()) {
@@ -283,24 +257,34 @@ const onSequences = async (arm: Arm, size: Sequences, { seed, signal }: MeasureC
     before += (await accuracyOf(start, held)) / unseen.length
     after += (await accuracyOf(model, held)) / unseen.length
   }
-  const adapting = Object.values(movedParameters(start)).reduce((n, { data }) => n + data.length, 0)
-  const measured = { accuracy: after, accuracyBefore: before, adapting }
+  const measured = { accuracy: after, accuracyBefore: before, adapting: trainedNumbers(start) }
   if (arm.tune !== 'all') return measured
-  const { loss, aligned } = await inventoryFor(seed, size, arm.sequences!, signal)
+  const { loss, aligned } = await inventoryFor(context, size, arm.sequences!)
   return { ...measured, multitaskLoss: loss, alignment: aligned }
 }
 
-const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
-  const size = context.quick ? sizes.quick : sizes.full
-  const measured: Record<string, number> = {}
-  if (arm.planted) measured.error = await onPlanted(arm.planted, size.planted, context)
-  // Only the full experiment has the sequences.
-  const more = arm.sequences && !context.quick ? await onSequences(arm, sizes.full.sequences, context) : {}
-  return { ...measured, ...more }
+/** Metrics of an arm: the error of planted updates, and in the full form what the sequences show. */
+interface Metrics {
+  readonly error?: number
+  readonly accuracy?: number
+  readonly accuracyBefore?: number
+  readonly adapting?: number
+  readonly multitaskLoss?: number
+  readonly alignment?: number
+}
+
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const { planted, sequences }: Partial<(typeof sizes)['full']> = context.size
+  const error = arm.planted && planted && (await onPlanted(arm.planted, planted, context))
+  const measured = error === undefined ? {} : { error }
+  return arm.sequences && sequences
+    ? { ...measured, ...(await onSequences(arm, sequences, context)) }
+    : measured
 }
 
 export const experiment: Reproduction = reproduction(mhr, {
   arms,
+  sizes,
   measure,
   plot: [
     curve({ y: 'error', title: 'Error of the planted updates while fitting', log: { y: true } }),

@@ -12,19 +12,17 @@ import {
   reproduction,
 } from '../../papers/index.js'
 import { Stream } from '../../random/index.js'
-import { heldBatches, teacherBatches, teacherTask } from '../../experiment/index.js'
+import {
+  halfLinear,
+  heldBatches,
+  teacherBatches,
+  teacherTask,
+  tinyLlama,
+  trainedNumbers,
+} from '../../experiment/index.js'
 import { markov, sequences } from '../../synth/index.js'
 import { valueOf, type Value } from '../../tensor/index.js'
-import {
-  adamW,
-  type Batch,
-  evaluate,
-  fit,
-  type FitOptions,
-  type LossFunction,
-  movedParameters,
-  type Schedule,
-} from '../../train/index.js'
+import { adamW, type Batch, evaluate, fit, type FitOptions, type LossFunction } from '../../train/index.js'
 import type { AdaptedModel } from '../core/spec.js'
 import { toLora } from '../lora/export.js'
 import { lora } from '../lora/lora.js'
@@ -84,32 +82,21 @@ const adapted = (
 
 /** Adam, constant at first and linear to zero over the last half. */
 const options = (steps: number, learningRate: number): FitOptions => {
-  const schedule: Schedule = (step) => learningRate * Math.min(1, 2 * (1 - step / steps))
-  return { steps, schedule, optimizer: adamW({ weightDecay: 0 }) }
-}
-
-const memo = <T, S extends Size>(make: (seed: number, size: S, signal?: AbortSignal) => Promise<T>) => {
-  const made = new Map<string, Promise<T>>()
-  return (seed: number, size: S, signal?: AbortSignal): Promise<T> => {
-    const key = `${seed} ${size.steps}`
-    const found = made.get(key) ?? make(seed, size, signal)
-    made.set(key, found)
-    found.catch(() => made.delete(key))
-    return found
-  }
+  return { steps, schedule: halfLinear(steps, learningRate), optimizer: adamW({ weightDecay: 0 }) }
 }
 
 /** The base, and what each arm sees of the conflicting teacher. */
-const teacherFor = memo(async (seed, size: Size, signal) => {
+const teacherFor = async ({ seed, size, signal }: MeasureContext<Size>) => {
   const { base, conflicting } = await teacherTask(seed, { ...size.network, signal })
   const batches = (name: string, count: number): Batch[] =>
     heldBatches(teacherBatches(conflicting, { batch: 128, seed: `${name} ${seed}` }), count)
   return { base, train: batches('adapting', size.steps), held: batches('held', size.held) }
-})
+}
 
 /** The lowest held-out loss over the rates, and that of the LoRA it is exported to. */
-const onTeacher = async (arm: Arm, size: Size, { seed, signal, log }: MeasureContext) => {
-  const { base, train, held } = await teacherFor(seed, size, signal)
+const onTeacher = async (arm: Arm, context: MeasureContext<Size>) => {
+  const { seed, size, signal, log } = context
+  const { base, train, held } = await context.once('teacher', () => teacherFor(context))
   const results: { loss: number; exportedLoss: number }[] = []
   const start = await adapted(arm, base, 'up,down', seed)
   for (const rate of size.rates) {
@@ -125,8 +112,8 @@ const onTeacher = async (arm: Arm, size: Size, { seed, signal, log }: MeasureCon
     const exported = arm.exported ? await evaluate(await toLora(model), () => held) : { loss }
     results.push({ loss, exportedLoss: exported.loss })
   }
-  const parameters = Object.values(movedParameters(start)).reduce((n, v: Value) => n + v.data.length, 0)
-  return { ...results.reduce((best, r) => (r.loss < best.loss ? r : best)), parameters }
+  const best = results.reduce((lowest, result) => (result.loss < lowest.loss ? result : lowest))
+  return { ...best, parameters: trainedNumbers(start) }
 }
 
 /** Batches of the chain `name`, without end. */
@@ -141,30 +128,20 @@ const chain = (name: string, seed: number): ((startAt: number) => Generator<Batc
 }
 
 /** A Llama that knows the first chain. */
-const llamaFor = memo(async (seed, { llama: { width, layers, pretraining } }: FullSize, signal) => {
-  const config = {
-    model_type: 'llama',
-    vocab_size: 32,
-    hidden_size: width,
-    intermediate_size: 2 * width,
-    num_hidden_layers: layers,
-    num_attention_heads: 4,
-    num_key_value_heads: 4,
-    rms_norm_eps: 1e-6,
-    max_position_embeddings: 24,
-    initializer_range: 0.1,
-  }
-  const rates = { steps: pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
-  return (await fit(await createModel(config, { seed }), chain('first', seed), rates)).model
-})
+const llamaFor = async (seed: number, size: FullSize['llama'], signal?: AbortSignal): Promise<Model> => {
+  const start = await createModel(tinyLlama({ ...size, tokens: 32, length: 24 }), { seed })
+  const options = { steps: size.pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
+  return (await fit(start, chain('first', seed), options)).model
+}
 
 /** Held-out loss on the second chain. */
-const onChain = async (arm: Arm, size: FullSize, { seed, signal }: MeasureContext): Promise<number> => {
-  const start = await adapted(arm, await llamaFor(seed, size, signal), 'all-linear', seed, arm.llama)
+const onChain = async (arm: Arm, size: FullSize, { seed, signal, once }: MeasureContext): Promise<number> => {
+  const base = await once('llama', () => llamaFor(seed, size.llama, signal))
+  const start = await adapted(arm, base, 'all-linear', seed, arm.llama)
   const { model } = await fit(start, chain('second', seed), { ...options(size.llama.steps, 1e-2), signal })
   signal?.throwIfAborted()
-  const held = chain('second', seed)(1_000_000)
-  return (await evaluate(model, () => Array.from({ length: 8 }, () => held.next().value as Batch))).loss
+  const held = heldBatches(() => chain('second', seed)(1_000_000), 8)
+  return (await evaluate(model, () => held)).loss
 }
 
 const layers = 8
@@ -231,21 +208,36 @@ const onPlanted = async (
 /** Inputs and outputs of all linears of LLaMA-2-7B's blocks: what trains for each unit of budget, or of LoRA's rank. */
 const numbersOf7B = 2_498_560
 
-/** `gigabytes`: what a thousand adapters of LLaMA-2-7B take in memory, by the formula. */
-const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
+/** Metrics of an arm; those that follow `gigabytes` only of some arms, in the full form. */
+interface Metrics {
+  readonly loss: number
+  readonly exportedLoss: number
+  readonly parameters: number
+  /** What a thousand adapters of LLaMA-2-7B take in memory, by the formula. */
+  readonly gigabytes: number
+  readonly chainLoss?: number
+  readonly independentError?: number
+  readonly dictionaryError?: number
+}
+
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
   const budget = 'lora' in arm ? arm.lora : 2
-  const stored = { gigabytes: (budget * numbersOf7B * 4 * 1000) / 1e9 }
-  if (context.quick) return { ...(await onTeacher(arm, sizes.quick, context)), ...stored }
-  const measured: Record<string, number> = { ...(await onTeacher(arm, sizes.full, context)), ...stored }
-  if (arm.llama !== undefined) measured.chainLoss = await onChain(arm, sizes.full, context)
-  if (arm.planted === undefined) return measured
-  measured.independentError = await onPlanted(arm, sizes.full, false, context)
-  measured.dictionaryError = await onPlanted(arm, sizes.full, true, context)
-  return measured
+  const gigabytes = (budget * numbersOf7B * 4 * 1000) / 1e9
+  const measured = { ...(await onTeacher(arm, context)), gigabytes }
+  if (context.quick) return measured
+  return {
+    ...measured,
+    ...(arm.llama !== undefined && { chainLoss: await onChain(arm, sizes.full, context) }),
+    ...(arm.planted !== undefined && {
+      independentError: await onPlanted(arm, sizes.full, false, context),
+      dictionaryError: await onPlanted(arm, sizes.full, true, context),
+    }),
+  }
 }
 
 export const experiment: Reproduction = reproduction(mos, {
   arms,
+  sizes,
   measure,
   plot: [
     curve({ y: 'loss', title: 'Loss while adapting to the other teacher' }),

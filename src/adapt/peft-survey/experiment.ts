@@ -3,6 +3,7 @@
  * chain's table is drawn anew, which re-maps outputs. Next-token accuracy has a ceiling of 0.7, the chains' own. Beside it
  * the numbers that train, and the bytes that a forward pass must keep for the backward one.
  */
+import { heldBatches, tinyLlama } from '../../experiment/index.js'
 import { createModel, type Model } from '../../models/index.js'
 import { bars, type MeasureContext, pareto, type Reproduction, reproduction } from '../../papers/index.js'
 import { markov, type SequenceSource, sequences } from '../../synth/index.js'
@@ -42,23 +43,6 @@ const sizes = {
   full: { width: 64, layers: 4, pretraining: 1200, steps: 150, held: 12 },
 }
 type Size = (typeof sizes)['full']
-
-const configOf = ({ width, layers }: Size): Parameters<typeof createModel>[0] => ({
-  model_type: 'llama',
-  vocab_size: 64,
-  hidden_size: width,
-  intermediate_size: 2 * width,
-  num_hidden_layers: layers,
-  num_attention_heads: 4,
-  num_key_value_heads: 4,
-  head_dim: width / 4,
-  hidden_act: 'silu',
-  max_position_embeddings: 2 * length,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  tie_word_embeddings: false,
-  initializer_range: 0.1,
-})
 
 const chains = new Map<string, SequenceSource>()
 
@@ -104,20 +88,11 @@ const after = (seed: number, part = 'train', batches = Math.floor(2000 / rows)) 
     for (let i = startAt; ; i++) yield chainRows(`redrawn ${seed}`, 2, rows, `${part} ${seed} ${i % batches}`)
   }
 
-const pretrained = new Map<string, Promise<Model>>()
-
 /** The model that knows the three chains: the same for every arm. */
-const baseFor = (size: Size, seed: number, signal?: AbortSignal): Promise<Model> => {
-  const key = `${size.width} ${seed}`
-  const train = async (): Promise<Model> => {
-    const start = await createModel(configOf(size), { seed })
-    const options = { steps: size.pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
-    return (await fit(start, before(seed), options)).model
-  }
-  const model = pretrained.get(key) ?? train()
-  pretrained.set(key, model)
-  model.catch(() => pretrained.delete(key))
-  return model
+const pretrained = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Model> => {
+  const start = await createModel(tinyLlama({ ...size, tokens: 64, length: 2 * length }), { seed })
+  const options = { steps: size.pretraining, learningRate: 3e-3, schedule: 'linear', signal } as const
+  return (await fit(start, before(seed), options)).model
 }
 
 interface Arm {
@@ -176,10 +151,10 @@ const accuracyOf = async (model: Model, batches: readonly Batch[]): Promise<numb
 
 const measure = async (
   { method, options = {}, moves, rate }: Arm,
-  { seed, quick, signal, log }: MeasureContext,
+  context: MeasureContext<Size>,
 ): Promise<Record<'accuracy' | 'parameters' | 'savedKiB', number>> => {
-  const size = quick ? sizes.quick : sizes.full
-  const base = await baseFor(size, seed, signal)
+  const { seed, size, signal, log } = context
+  const base = await context.once('base', () => pretrained(context))
   const start = method ? await method(base, { ...options, seed } as never) : base
   const usual: Objective = { loss: modelLoss(start), optimizer: adamW({ weightDecay: 0 }) }
   const own = moves && ((name: string): boolean => moves(name, size.layers))
@@ -192,8 +167,7 @@ const measure = async (
     hook: ({ step }, { losses: [loss] }) => log({ step, loss }),
   })
   signal?.throwIfAborted()
-  const held = after(seed, 'held', Infinity)(0)
-  const batches = Array.from({ length: size.held }, () => held.next().value as Batch)
+  const batches = heldBatches(() => after(seed, 'held', Infinity)(0), size.held)
   const moved = own ?? trainingOf(start).moves ?? ((): boolean => true)
   const parameters = Object.entries(start.parameters)
     .filter(([name]) => moved(name))
@@ -208,6 +182,7 @@ export const experiment: Reproduction = reproduction(
   { paper: card },
   {
     arms,
+    sizes,
     measure,
     plot: [
       pareto({ x: 'parameters', y: 'accuracy', title: 'Accuracy by trained numbers', log: { x: true } }),

@@ -5,10 +5,12 @@ import { lora } from '../lora/lora.js'
 import { s2ft } from './s2ft.js'
 import {
   type FrontierArm,
+  type FrontierMetrics,
+  type FrontierSize,
   frontierPlots,
   frontierSizes,
   onBothTargets,
-} from '../../experiment/teacher-frontier.js'
+} from '../../experiment/index.js'
 
 /** Channels of 128, and of the quick network's fewer as many of a hundred. */
 const channels = (base: Model, of128: number): number => {
@@ -38,15 +40,14 @@ const arms = {
   },
 } satisfies Record<string, FrontierArm>
 
-const measure = async (arm: FrontierArm, context: MeasureContext): Promise<Record<string, number>> => {
-  const size = context.quick ? frontierSizes.quick : frontierSizes.full
-  return (await onBothTargets(arm, size, context)).metrics
-}
+const measure = async (arm: FrontierArm, context: MeasureContext<FrontierSize>): Promise<FrontierMetrics> =>
+  (await onBothTargets(arm, context)).metrics
 
 const matched = 'at the end it has forgotten less, and learned less too'
 
 export const experiment: Reproduction = reproduction(s2ft, {
   arms,
+  sizes: frontierSizes,
   measure,
   plot: frontierPlots,
   claims: ({ holds, notShown }) => [

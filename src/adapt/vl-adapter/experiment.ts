@@ -82,22 +82,15 @@ const batches = ({ batch }: Scenery, seed: number) =>
     }
   }
 
-const scenery = new Map<string, Promise<Scenery>>()
-const sceneryOf = (size: Size, seed: number, signal?: AbortSignal): Promise<Scenery> => {
-  const key = `${size.width} ${seed}`
-  const found = scenery.get(key) ?? sceneryFor(size, seed, signal)
-  scenery.set(key, found)
-  found.catch(() => scenery.delete(key))
-  return found
-}
+/** Metrics of an arm: a score a task, their mean and least, and what was trained. `read`: how well the text model reads. */
+type Metrics = Readonly<
+  Record<SceneTask | 'read' | 'wholeCaption' | 'score' | 'least' | 'parameters', number>
+>
 
-const measure = async (
-  arm: Arm,
-  { seed, quick, signal, log }: MeasureContext,
-): Promise<Record<string, number>> => {
-  const size = quick ? sizes.quick : sizes.full
-  const { read } = await expertsFor(size, signal)
-  const scenes = await sceneryOf(size, seed, signal)
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const { seed, size, signal, log } = context
+  const experts = await context.onceForAll('experts', () => expertsFor(size, signal))
+  const scenes = await context.once('scenery', () => sceneryFor(experts, size, seed))
   const start = await started(arm, scenes.base, seed)
   const visual = (name: string): boolean => name.startsWith(`${visualModule}.`)
   const moves = arm.trains === 'visual' ? visual : isMoved(start)
@@ -114,22 +107,31 @@ const measure = async (
     },
   })
   signal?.throwIfAborted()
-  const result: Record<string, number> = { read }
   const answered = answers(model)
-  for (const task of sceneTasks) {
-    const { exact, right } = await answered(scenes.held[task])
-    result[task] = task === 'caption' ? right : exact
-    if (task === 'caption') result.wholeCaption = exact
-  }
-  result.score = sceneTasks.reduce((sum, task) => sum + result[task] / tasks, 0)
-  result.least = Math.min(...sceneTasks.map((task) => result[task]))
+  const each = await Promise.all(
+    sceneTasks.map(async (task) => [task, await answered(scenes.held[task])] as const),
+  )
+  const results = Object.fromEntries(each) as Record<SceneTask, Awaited<ReturnType<typeof answered>>>
+  const scoreOf = (task: SceneTask): number => results[task][task === 'caption' ? 'right' : 'exact']
+  const scores = Object.fromEntries(sceneTasks.map((task) => [task, scoreOf(task)])) as Record<
+    SceneTask,
+    number
+  >
+  const values = Object.values(scores)
   const moved = Object.entries(movedParameters(start)).filter(([name]) => moves(name))
-  result.parameters = moved.reduce((n, [, v]) => n + v.data.length, 0)
-  return result
+  return {
+    ...scores,
+    read: experts.read,
+    wholeCaption: results.caption.exact,
+    score: values.reduce((sum, score) => sum + score / tasks, 0),
+    least: Math.min(...values),
+    parameters: moved.reduce((n, [, v]) => n + v.data.length, 0),
+  }
 }
 
 export const experiment: Reproduction = reproduction(vlAdapter, {
   arms,
+  sizes,
   measure,
   plot: [
     bars({ y: 'score', title: 'Mean over the four tasks' }),

@@ -167,23 +167,17 @@ export interface Experts {
 /** Of questions about scenes in words. */
 const heldBatches = 8
 
-const made = new Map<Setting, Promise<Experts>>()
-
 /** Both encoders: the same for all arms and seeds. */
-export const expertsFor = (setting: Setting, signal?: AbortSignal): Promise<Experts> => {
-  const make = async (): Promise<Experts> => {
-    const [reader, looker] = [await readerFor(setting, signal), await lookerFor(setting, signal)]
-    const scenes = renderedScenes({ ...kinds, count: 200, seed: 'told and held', size: 2, noise: 0 })
-    const [unseen, answered] = [reading(scenes, 'told and held')(0), answers(reader)]
-    let read = 0
-    for (let i = 0; i < heldBatches; i++)
-      read += (await answered(unseen.next().value as Batch)).exact / heldBatches
-    return { reader, looker, read }
-  }
-  const experts = made.get(setting) ?? make()
-  made.set(setting, experts)
-  experts.catch(() => made.delete(setting))
-  return experts
+export const expertsFor = async (setting: Setting, signal?: AbortSignal): Promise<Experts> => {
+  const reader = await readerFor(setting, signal)
+  const looker = await lookerFor(setting, signal)
+  const scenes = renderedScenes({ ...kinds, count: 200, seed: 'told and held', size: 2, noise: 0 })
+  const unseen = reading(scenes, 'told and held')(0)
+  const answered = answers(reader)
+  let read = 0
+  for (let i = 0; i < heldBatches; i++)
+    read += (await answered(unseen.next().value as Batch)).exact / heldBatches
+  return { reader, looker, read }
 }
 
 /** The seeing model, and its questions. */
@@ -226,8 +220,11 @@ const seeingBatch = (questions: readonly SceneQuestion[], features: Value): Batc
 })
 
 /** Scenes of this seed, learned and held out, as the image encoder sees them. */
-export const sceneryFor = async (setting: Setting, seed: number, signal?: AbortSignal): Promise<Scenery> => {
-  const { reader, looker } = await expertsFor(setting, signal)
+export const sceneryFor = async (
+  { reader, looker }: Experts,
+  setting: Setting,
+  seed: number,
+): Promise<Scenery> => {
   const see = async (name: string) => {
     const scenes = renderedScenes({ ...kinds, count: setting.scenes, seed: `${name} ${seed}` })
     return { scenes, features: await featuresOf(looker, scenes.images) }

@@ -31,6 +31,7 @@ const sizes = {
     scales: Array.from({ length: 10 }, (_, i) => (i + 1) / 10),
   },
 } as const
+type Size = (typeof sizes)['quick' | 'full']
 
 type Weights = Readonly<Record<string, Value>>
 type Batches = () => readonly Batch[]
@@ -60,8 +61,7 @@ const joined = (parts: readonly LabelledData[]): LabelledData => {
   return { x: value(x, [count, width], 'float32'), labels: numbers, trueLabels: numbers }
 }
 
-const tune = async (seed: number, quick: boolean, signal?: AbortSignal): Promise<Tuned> => {
-  const size = quick ? sizes.quick : sizes.full
+const tune = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Tuned> => {
   const first = gaussianMixture({ classes: 10, width: 32, prototypes: 2, seed: `crumbs ${seed}` })
   const targets = Array.from({ length: tasks }, (_, t) =>
     first.shifted({ seed: `crumbs task ${seed} ${t}`, move: 1.3, offset: 8 }),
@@ -102,16 +102,6 @@ const tune = async (seed: number, quick: boolean, signal?: AbortSignal): Promise
     deltas.push(Object.fromEntries(change))
   }
   return { base: base.parameters, deltas, onTest, onValidation, own }
-}
-
-const made = new Map<string, Promise<Tuned>>()
-
-const tunedFor = ({ seed, quick, signal }: MeasureContext): Promise<Tuned> => {
-  const key = `${quick} ${seed}`
-  const found = made.get(key) ?? tune(seed, quick, signal)
-  made.set(key, found)
-  found.catch(() => made.delete(key))
-  return found
 }
 
 /** A method's masks: what is kept, and what is removed from above. */
@@ -165,9 +155,13 @@ const normalised = async (
   return mean(all)
 }
 
-const measure = async (masks: readonly Mask[], context: MeasureContext): Promise<Record<string, number>> => {
-  const tuned = await tunedFor(context)
-  const { scales } = context.quick ? sizes.quick : sizes.full
+/** Shares of the tasks' own accuracy, of two, four and eight merged, and the settings that were chosen. */
+type Metrics = Mask &
+  Readonly<Record<'two' | 'four' | 'eight' | 'drop' | 'retuned' | 'own' | 'scale', number>>
+
+const measure = async (masks: readonly Mask[], context: MeasureContext<Size>): Promise<Metrics> => {
+  const tuned = await context.once('tuned', () => tune(context))
+  const { scales } = context.size
   let best = { score: -Infinity, scale: 0, mask: masks[0], deltas: tuned.deltas }
   let again = { score: -Infinity, scale: 0, deltas: tuned.deltas }
   for (const mask of masks) {
@@ -210,6 +204,7 @@ export const experiment: Reproduction = reproduction(
   { paper: card },
   {
     arms,
+    sizes,
     seeds: 8,
     measure,
     plot: [

@@ -26,6 +26,7 @@ const sizes = {
   quick: { width: 8, layers: 1, base: 10, steps: 2, prompts: 2, samples: 16 },
   full: { width: 64, layers: 2, base: 800, steps: 200, prompts: 12, samples: 128 },
 }
+type Size = (typeof sizes)['full']
 
 const config = (width: number, layers: number): Parameters<typeof createModel>[0] => ({
   model_type: 'gpt2',
@@ -114,8 +115,6 @@ interface Stage {
   /** The base with the parameters that `use` was given: all arms share its programs. */
   readonly live: Model
   readonly use: (parameters: Model['parameters']) => void
-  readonly students: Map<number, Promise<Model>>
-  readonly measured: Map<Arm, Promise<Metrics>>
 }
 
 type Arm =
@@ -125,8 +124,7 @@ type Arm =
   | { readonly mix: number }
   | { readonly fronts: true }
 
-const build = async ({ seed, quick, signal }: MeasureContext): Promise<Stage> => {
-  const size = quick ? sizes.quick : sizes.full
+const build = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Stage> => {
   const templates = templatesFor(seed)
   const start = await createModel(config(size.width, size.layers), { seed })
   function* data(startAt: number): Generator<Batch> {
@@ -146,40 +144,25 @@ const build = async ({ seed, quick, signal }: MeasureContext): Promise<Stage> =>
     use: (parameters) => void (current = parameters),
     frozen: await openModel(checkpoint),
     templates,
-    students: new Map(),
-    measured: new Map(),
   }
-}
-
-const stages = new Map<string, Promise<Stage>>()
-const stageFor = (context: MeasureContext): Promise<Stage> => {
-  const key = `${context.seed} ${context.quick}`
-  const found = stages.get(key) ?? build(context)
-  stages.set(key, found)
-  found.catch(() => stages.delete(key))
-  return found
 }
 
 const guidance = { scale: 3, negative: [empty] }
 
-const studentFor = (stage: Stage, diversity: number, context: MeasureContext): Promise<Model> => {
-  const { seed, quick, signal, log } = context
-  const { steps, prompts: count } = quick ? sizes.quick : sizes.full
-  const train = async (): Promise<Model> => {
+const studentFor = (stage: Stage, diversity: number, context: MeasureContext<Size>): Promise<Model> => {
+  const { seed, size, signal, log } = context
+  return context.once(`student ${diversity}`, async () => {
     const all = Array.from({ length: prompts }, (_, p) => [letters + p])
     const { model } = await distilGuidance(stage.base, stage.frozen, all, {
-      ...{ guidance, diversity, tokens: length, steps, prompts: count, learningRate: 5e-4, seed, signal },
+      ...{ guidance, diversity, tokens: length, learningRate: 5e-4, seed, signal },
+      ...{ steps: size.steps, prompts: size.prompts },
       onStep: (step, { kl }) => log({ step, kl }),
     })
     return model
-  }
-  const found = stage.students.get(diversity) ?? train()
-  stage.students.set(diversity, found)
-  found.catch(() => stage.students.delete(diversity))
-  return found
+  })
 }
 
-const modelFor = async (stage: Stage, arm: Arm, context: MeasureContext): Promise<Model> => {
+const modelFor = async (stage: Stage, arm: Arm, context: MeasureContext<Size>): Promise<Model> => {
   if ('diversity' in arm) return studentFor(stage, arm.diversity, context)
   if (!('mix' in arm)) return stage.base
   const [quality, variety] = [await studentFor(stage, 0, context), await studentFor(stage, 15, context)]
@@ -191,8 +174,8 @@ const modelFor = async (stage: Stage, arm: Arm, context: MeasureContext): Promis
   return stage.base.with((await openModel(merged, { trainable: true })).parameters)
 }
 
-const sampled = async (stage: Stage, arm: Arm, context: MeasureContext): Promise<Metrics> => {
-  const { samples: count } = context.quick ? sizes.quick : sizes.full
+const sampled = async (stage: Stage, arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const { samples: count } = context.size
   stage.use((await modelFor(stage, arm, context)).parameters)
   const draw = sampler(stage.live, {
     ...{ batch: prompts * count, prompt: 1, tokens: length },
@@ -207,12 +190,8 @@ const sampled = async (stage: Stage, arm: Arm, context: MeasureContext): Promise
   return { ...means, forwards } as unknown as Metrics
 }
 
-const measuredFor = (stage: Stage, arm: Arm, context: MeasureContext): Promise<Metrics> => {
-  const found = stage.measured.get(arm) ?? sampled(stage, arm, context)
-  stage.measured.set(arm, found)
-  found.catch(() => stage.measured.delete(arm))
-  return found
-}
+const measuredFor = (stage: Stage, arm: Arm, context: MeasureContext<Size>): Promise<Metrics> =>
+  context.once(`measured ${JSON.stringify(arm)}`, () => sampled(stage, arm, context))
 
 const arms = {
   base: { guidance: 1 },
@@ -241,11 +220,14 @@ const diversityAt = (points: readonly Metrics[], quality: number): number => {
   return (1 - t) * a.diversity + t * b.diversity
 }
 
-/** Diversity of each way at equal qualities. */
-const fronts = async (stage: Stage, context: MeasureContext): Promise<Record<string, number>> => {
+type Way = 'mix' | 'guided' | 'cooler' | 'trained'
+/** Diversity of each way at equal qualities, the best quality it reaches, and whether the mixes trade one for the other. */
+type Fronts = Readonly<Record<`${Way}${80 | 85 | 90 | 'Reach'}` | 'monotone' | 'mixAtTrained', number>>
+
+const fronts = async (stage: Stage, context: MeasureContext<Size>): Promise<Fronts> => {
   const { base, guided1_5, guided2, guided3, cooler85, cooler70, cooler50 } = arms
   const { quality, between, variety, mix25, mix50, mix75 } = arms
-  const ways: Record<string, Arm[]> = {
+  const ways: Record<Way, Arm[]> = {
     mix: [quality, mix25, mix50, mix75, variety],
     guided: [base, guided1_5, guided2, guided3],
     cooler: [base, cooler85, cooler70, cooler50],
@@ -262,17 +244,18 @@ const fronts = async (stage: Stage, context: MeasureContext): Promise<Record<str
     out[`${way}Reach`] = Math.max(...points.map((point) => point.quality))
   }
   out.mixAtTrained = diversityAt(line, (await measuredFor(stage, between, context)).quality)
-  return out
+  return out as Fronts
 }
 
-const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
-  const stage = await stageFor(context)
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Partial<Metrics & Fronts>> => {
+  const stage = await context.once('stage', () => build(context))
   context.signal?.throwIfAborted()
   return 'fronts' in arm ? fronts(stage, context) : measuredFor(stage, arm, context)
 }
 
 export const experiment: Reproduction = reproduction(cfgDistillation, {
   arms,
+  sizes,
   measure,
   plot: pareto({ x: 'quality', y: 'diversity', title: 'Quality and variety' }),
   claims: ({ holds, notShown }) => [

@@ -83,7 +83,7 @@ const networkAt = (all: Networks<Value>, index: number): Record<string, Value> =
     }),
   )
 
-const prepare = async (size: Size, seed: number, signal?: AbortSignal): Promise<Setting> => {
+const prepare = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Setting> => {
   const task = gaussianMixture({
     classes,
     width,
@@ -119,20 +119,6 @@ const prepare = async (size: Size, seed: number, signal?: AbortSignal): Promise<
   )
   return { networks, checkpoints, test: task.sample(size.test, { seed: `test ${seed}` }), secondsEach }
 }
-
-/** What `make` gives, made once for each key. */
-const once = <T>(): ((key: string, make: () => Promise<T>) => Promise<T>) => {
-  const made = new Map<string, Promise<T>>()
-  return (key, make) => {
-    const known = made.get(key) ?? make()
-    made.set(key, known)
-    known.catch(() => made.delete(key))
-    return known
-  }
-}
-
-/** The same zoo for every arm, and the same flow for what comes from its coordinates. */
-const [settings, flows] = [once<Setting>(), once<WeightFlow>()]
 
 const mean = (numbers: readonly number[]): number => numbers.reduce((sum, x) => sum + x, 0) / numbers.length
 
@@ -199,11 +185,10 @@ const arms = {
 const flowFor = (
   { align, components }: Arm,
   { checkpoints }: Setting,
-  size: Size,
-  { seed, signal }: MeasureContext,
+  { seed, size, signal, once }: MeasureContext<Size>,
 ): Promise<WeightFlow> => {
   const training = { steps: size.steps, batch: 64, learningRate: 1e-3, width: size.width }
-  return flows(`${size.models} ${seed} ${align} ${components}`, () =>
+  return once(`flow ${align} ${components}`, () =>
     learnWeightFlow(checkpoints, { ...training, align, components, points: 51, seed, signal }),
   )
 }
@@ -235,11 +220,8 @@ const pointsOf = async (
 
 type Metric = 'accuracy' | 'worst' | 'ensemble' | 'novelty' | 'seconds200'
 
-const measure = async (arm: Arm | 'zoo', context: MeasureContext): Promise<Record<Metric, number>> => {
-  const size = context.quick ? sizes.quick : sizes.full
-  const setting = await settings(`${size.models} ${context.seed}`, () =>
-    prepare(size, context.seed, context.signal),
-  )
+const measure = async (arm: Arm | 'zoo', context: MeasureContext<Size>): Promise<Record<Metric, number>> => {
+  const setting = await context.once('zoo', () => prepare(context))
   const measured = (
     { each, ensemble }: Awaited<ReturnType<typeof scoresOf>>,
     rest: Pick<Record<Metric, number>, 'novelty' | 'seconds200'>,
@@ -249,9 +231,9 @@ const measure = async (arm: Arm | 'zoo', context: MeasureContext): Promise<Recor
       novelty: 1,
       seconds200: 200 * setting.secondsEach,
     })
-  const flow = await flowFor(arm, setting, size, context)
+  const flow = await flowFor(arm, setting, context)
   const start = performance.now()
-  const points = await pointsOf(flow, arm, size.samples, context.seed)
+  const points = await pointsOf(flow, arm, context.size.samples, context.seed)
   const networks = await Promise.all(points.map((point) => flow.coordinates.tensorsAt(point)))
   const seconds = (performance.now() - start) / 1000
   const novelty = mean(points.map(flow.novelty))
@@ -271,6 +253,7 @@ const least = (sample: Sample): Sample => new Sample(sample.arm, [Math.min(...sa
 
 export const experiment: Reproduction = reproduction(deepweightflow, {
   arms,
+  sizes,
   measure,
   plot: bars({ y: 'accuracy', title: 'Accuracy of sampled networks, without any fine-tuning' }),
   claims: ({ holds, notShown }) => [

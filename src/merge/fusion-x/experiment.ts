@@ -39,6 +39,7 @@ const sizes = {
     test: 1500,
   },
 }
+type Size = (typeof sizes)['full']
 
 const config = (width: number, layers: number): Parameters<typeof createModel>[0] => ({
   model_type: 'gpt2',
@@ -84,8 +85,7 @@ interface Stage {
   readonly losses: (model: Model) => Promise<number[]>
 }
 
-const build = async ({ seed, quick, signal }: MeasureContext): Promise<Stage> => {
-  const size = quick ? sizes.quick : sizes.full
+const build = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Stage> => {
   const speak = speech(seed)
   const train = async (
     width: number,
@@ -132,29 +132,24 @@ const build = async ({ seed, quick, signal }: MeasureContext): Promise<Stage> =>
 
 type Arm = SourceWeights | FusionXSettings
 
-const stages = new Map<string, Promise<Stage & { readonly alone: readonly number[] }>>()
+interface Shared extends Stage {
+  /** Losses without fusion, of each language. */
+  readonly alone: readonly number[]
+}
 
 /** What all arms of a seed share: models, rows, and the losses without fusion. */
-const stageFor = (context: MeasureContext) => {
-  const key = `${context.seed} ${context.quick}`
-  const make = async () => {
-    const stage = await build(context)
-    return { ...stage, alone: await stage.losses((await taught(stage, uniformly, 1, context)).model) }
-  }
-  const found = stages.get(key) ?? make()
-  stages.set(key, found)
-  found.catch(() => stages.delete(key))
-  return found
+const prepare = async (context: MeasureContext<Size>): Promise<Shared> => {
+  const stage = await build(context)
+  return { ...stage, alone: await stage.losses((await taught(stage, uniformly, 1, context)).model) }
 }
 
 const taught = async (
   { target, rows }: Stage,
   arm: Arm,
   labels: number,
-  { seed, quick, signal }: MeasureContext,
+  { seed, size, signal }: MeasureContext<Size>,
 ): Promise<{ model: Model; selection?: Selection }> => {
-  const { steps } = quick ? sizes.quick : sizes.full
-  const settings = { steps, batch: 32, learningRate: 2e-3, seed, signal }
+  const settings = { steps: size.steps, batch: 32, learningRate: 2e-3, seed, signal }
   if (typeof arm !== 'function') return trainFusionX(target, rows, { ...settings, labels, ...arm })
   return fit(target, taughtBatches(rows, settings), {
     objectives: [{ loss: fusionLoss(target, labels, arm), optimizer: adamW({ betas: [0.9, 0.99] }) }],
@@ -162,16 +157,27 @@ const taught = async (
   })
 }
 
-const arms: Readonly<Record<string, Arm>> = {
+const arms = {
   bestSource: winners,
   mean: uniformly,
   gate: {},
   gateBalanced: { balance: 0.5 },
   gatePaper: { gateLoss: 'paper', balance: 0 },
+} satisfies Record<string, Arm>
+
+/** Losses on all languages against those without fusion; the last three of arms that have a gate. */
+interface Metrics {
+  readonly loss: number
+  readonly change: number
+  readonly worst: number
+  readonly interference: number
+  readonly entropy?: number
+  readonly hit?: number
+  readonly heard?: number
 }
 
-const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
-  const stage = await stageFor(context)
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const stage = await context.once('stage', () => prepare(context))
   const { model, selection } = await taught(stage, arm, 0.5, context)
   const losses = await stage.losses(model)
   const changes = losses.map((loss, l) => loss - stage.alone[l])
@@ -187,6 +193,7 @@ const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string
 
 export const experiment: Reproduction = reproduction(fusionX, {
   arms,
+  sizes,
   measure,
   plot: [
     bars({ y: 'change', title: 'Held-out loss against no fusion' }),

@@ -158,16 +158,6 @@ const texts = async (
   return { base: await modelInMemory(base, 'base'), runs, validation: () => held, test: () => test }
 }
 
-const made = new Map<string, Promise<unknown>>()
-
-/** Made once for all arms. */
-const once = <T>(key: string, make: () => Promise<T>): Promise<T> => {
-  const found = (made.get(key) as Promise<T> | undefined) ?? make()
-  made.set(key, found)
-  found.catch(() => made.delete(key))
-  return found
-}
-
 const openedModel = (checkpoint: Checkpoint): Promise<Model> => openModel(checkpoint, { trainable: true })
 
 /** What a procedure's result scores after it was written and opened again. */
@@ -208,7 +198,12 @@ const meanOf = (all: readonly Scores[]): Scores => ({
   shifted: all.reduce((sum, { shifted }) => sum + shifted, 0) / all.length,
 })
 
-const scored = async (arm: Arm, sweep: Sweep): Promise<Record<string, number>> => {
+/** Accuracies of an arm; of the greedy soup also how many runs it took. */
+interface Scored extends Scores {
+  readonly ingredients?: number
+}
+
+const scored = async (arm: Arm, sweep: Sweep): Promise<Scored> => {
   const { base, runs, strangers, validation, test, shifted } = sweep
   const judge = async (model: Model): Promise<Scores> => ({
     accuracy: (await evaluate(model, test)).accuracy!,
@@ -273,22 +268,24 @@ const textLoss = async (arm: Arm, sweep: Awaited<ReturnType<typeof texts>>): Pro
   return losses.reduce((a, b) => a + b) / losses.length
 }
 
-const measure = async (
-  arm: Arm,
-  { seed, quick, signal }: MeasureContext,
-): Promise<Record<string, number>> => {
-  const size = quick ? sizes.quick : sizes.full
-  const sweep = await once(`classes ${quick} ${seed}`, () => classes(size, seed, signal))
+/** Metrics of an arm; `textLoss` in the full form, gains over the best run of the greedy soup. */
+interface Metrics extends Scored {
+  readonly textLoss?: number
+  readonly gain?: number
+  readonly shiftedGain?: number
+}
+
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const { seed, size, quick, signal, once } = context
+  const sweep = await once('classes', () => classes(size, seed, signal))
   const scores = await scored(arm, sweep)
   // The text sweep takes too long for the quick size.
-  const loss = quick
-    ? undefined
-    : await textLoss(arm, await once(`texts ${seed}`, () => texts(size, seed, signal)))
-  const rest: Record<string, number> = loss === undefined ? {} : { textLoss: loss }
-  if (arm !== 'greedy') return { ...scores, ...rest }
+  const loss = quick ? undefined : await textLoss(arm, await once('texts', () => texts(size, seed, signal)))
+  const measured = loss === undefined ? scores : { ...scores, textLoss: loss }
+  if (arm !== 'greedy') return measured
   const best = await scored('best', sweep)
-  const gains = { gain: scores.accuracy - best.accuracy, shiftedGain: scores.shifted - best.shifted }
-  return { ...scores, ...rest, ...gains } as Record<string, number>
+  const gain = scores.accuracy - best.accuracy
+  return { ...measured, gain, shiftedGain: scores.shifted - best.shifted }
 }
 
 const arms: Record<Arm, Arm> = {
@@ -306,6 +303,7 @@ export const experiment: Reproduction = reproduction(
   { paper: card },
   {
     arms,
+    sizes,
     measure,
     plot: [
       bars({ y: 'accuracy', title: 'Accuracy on the task of the sweep' }),

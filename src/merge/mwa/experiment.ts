@@ -31,6 +31,7 @@ const sizes = {
   quick: { width: 32, pretraining: 200, steps: 100, checkpoints: 10, test: 2000 },
   full: { width: 128, pretraining: 800, steps: 400, checkpoints: 20, test: 10_000 },
 } as const
+type Size = (typeof sizes)['quick' | 'full']
 
 /** How the learning rate goes: too high to come to rest, annealed from there to 0, too low to arrive. */
 const runs = {
@@ -49,15 +50,14 @@ interface Run {
   readonly test: ReturnType<typeof whole>
 }
 
-const taskOf = (seed: number, quick: boolean) => {
-  const size = quick ? sizes.quick : sizes.full
+const taskOf = (seed: number) => {
   const first = gaussianMixture({ classes: 16, width: 32, prototypes: 3, noise: 1.3, seed: `mwa ${seed}` })
   const target = first.shifted({ seed: `mwa target ${seed}`, move: 0.9 })
-  return { size, first, target }
+  return { first, target }
 }
 
-const baseFor = async (seed: number, quick: boolean, signal?: AbortSignal): Promise<Model> => {
-  const { size, first } = taskOf(seed, quick)
+const pretrained = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Model> => {
+  const { first } = taskOf(seed)
   const config = { model_type: 'weft_mlp', sizes: [32, size.width, size.width, 16], hidden_act: 'relu' }
   const data = minibatches(first.sample(20_000, { seed: 'base' }), 128, `mwa base ${seed}`)
   const options = {
@@ -71,9 +71,10 @@ const baseFor = async (seed: number, quick: boolean, signal?: AbortSignal): Prom
   return model.with(await onHost(model.parameters))
 }
 
-const runOf = async (kind: keyof typeof runs, { seed, quick, signal }: MeasureContext): Promise<Run> => {
-  const { size, target } = taskOf(seed, quick)
-  const base = await once(`base ${quick} ${seed}`, () => baseFor(seed, quick, signal))
+const runOf = async (kind: keyof typeof runs, context: MeasureContext<Size>): Promise<Run> => {
+  const { seed, size, signal, once } = context
+  const { target } = taskOf(seed)
+  const base = await once('base', () => pretrained(context))
   const adapter = await lora(base, { rank: 4, alpha: 8, targets: 'all-linear', seed })
   const every = size.steps / size.checkpoints
   const [checkpoints, steps, losses] = [[], [], []] as [Record<string, Value>[], number[], number[]]
@@ -102,16 +103,6 @@ const runOf = async (kind: keyof typeof runs, { seed, quick, signal }: MeasureCo
     losses,
     test: whole(target.sample(size.test, { seed: 'test' })),
   }
-}
-
-const made = new Map<string, Promise<unknown>>()
-
-/** Made once for all arms. */
-const once = <T>(key: string, make: () => Promise<T>): Promise<T> => {
-  const found = (made.get(key) as Promise<T> | undefined) ?? make()
-  made.set(key, found)
-  found.catch(() => made.delete(key))
-  return found
 }
 
 interface Arm extends Partial<WeightOptions> {
@@ -166,13 +157,18 @@ const merged = async (run: Run, arm: Arm): Promise<Scores> => {
   return score(adapter.with(await mixed(chosen, weights)), test)
 }
 
+interface Metrics extends Scores {
+  readonly overLast: number
+  readonly overUniform: number
+  readonly lossUnderUniform: number
+}
+
 /** What the arm scores, and how far that is above the last checkpoint and the uniform average of the same window. */
-const measure = async (arm: Arm, context: MeasureContext): Promise<Record<string, number>> => {
-  const { seed, quick } = context
+const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics> => {
+  const { once } = context
   const kind = arm.run ?? 'constant'
-  const run = await once(`${kind} ${quick} ${seed}`, () => runOf(kind, context))
-  const at = (name: string, other: Arm): Promise<Scores> =>
-    once(`${kind} ${quick} ${seed} ${name}`, () => merged(run, other))
+  const run = await once(kind, () => runOf(kind, context))
+  const at = (name: string, other: Arm): Promise<Scores> => once(`${kind} ${name}`, () => merged(run, other))
   const window = arm.window ?? 1
   const [last, uniform] = [
     await at('last', { score: 'last' }),
@@ -227,6 +223,7 @@ export const experiment: Reproduction = reproduction(
   { paper: card },
   {
     arms,
+    sizes,
     seeds: 4,
     measure,
     plot: [

@@ -56,7 +56,7 @@ interface Setting {
   readonly tests: readonly (readonly Batch[])[]
 }
 
-const prepare = async (size: Size, seed: number, signal?: AbortSignal): Promise<Setting> => {
+const prepare = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Setting> => {
   const tasks = domains(seed)
   const models: Model[] = []
   for (const [i, task] of tasks.entries()) {
@@ -76,17 +76,6 @@ const prepare = async (size: Size, seed: number, signal?: AbortSignal): Promise<
     unlabelled: first.flatMap((batch, i) => [batch, second[i]]),
     tests: tasks.map((task, i) => batchesOf(task, size.test, `test ${seed} ${i}`, 500)),
   }
-}
-
-const prepared = new Map<string, Promise<Setting>>()
-
-/** The same for every arm. */
-const settingFor = (size: Size, seed: number, signal?: AbortSignal): Promise<Setting> => {
-  const key = `${size.hidden} ${seed}`
-  const setting = prepared.get(key) ?? prepare(size, seed, signal)
-  prepared.set(key, setting)
-  setting.catch(() => prepared.delete(key))
-  return setting
 }
 
 /** The difference of two metrics, seed by seed. */
@@ -140,9 +129,9 @@ const arms = {
 
 const measure = async (
   arm: Arm,
-  { seed, quick, signal }: MeasureContext,
+  context: MeasureContext<Size>,
 ): Promise<Record<'accuracy' | 'cost', number>> => {
-  const setting = await settingFor(quick ? sizes.quick : sizes.full, seed, signal)
+  const setting = await context.once('setting', () => prepare(context))
   const { models, unlabelled, tests } = setting
   if (arm === 'ensemble') return { accuracy: await ensembleAccuracy(setting), cost: 2 }
   if (arm === 'single')
@@ -150,13 +139,18 @@ const measure = async (
   const checkpoints = await Promise.all(
     models.map(async (m) => (await modelOf(m.checkpoint.config, m.parameters)).checkpoint),
   )
-  const { model, report } = await pleasMerge(checkpoints, { ...arm, data: () => unlabelled, signal })
+  const { model, report } = await pleasMerge(checkpoints, {
+    ...arm,
+    data: () => unlabelled,
+    signal: context.signal,
+  })
   return { accuracy: await accuracyOf(model, tests), cost: Number(report.cost) }
 }
 
 export const experiment: Reproduction = reproduction(pleas, {
   seeds: 4,
   arms,
+  sizes,
   measure,
   plot: bars({ y: 'accuracy', title: 'Mean accuracy on both domains' }),
   claims: ({ holds, notShown }) => [

@@ -87,18 +87,6 @@ function* endless(batch: (i: number) => Batch, startAt: number): Generator<Batch
   for (let i = startAt; ; i++) yield batch(i)
 }
 
-/** What every arm of a seed shares, made once. */
-const once = <T>(make: (seed: number, quick: boolean, signal?: AbortSignal) => Promise<T>) => {
-  const made = new Map<string, Promise<T>>()
-  return ({ seed, quick, signal }: MeasureContext): Promise<T> => {
-    const key = `${seed} ${quick}`
-    const found = made.get(key) ?? make(seed, quick, signal)
-    made.set(key, found)
-    found.catch(() => made.delete(key))
-    return found
-  }
-}
-
 interface Experts {
   readonly opened: Opened
   /** Mean over the tasks of the loss on answers. */
@@ -138,6 +126,7 @@ const judgeFor = (like: Model, count: number, seed: string): ((c: Checkpoint) =>
   }
 }
 
+/** What the two sizes of the experiment differ in: experts that are merged by search, speakers that are fused. */
 const expertSizes = {
   quick: { width: 8, layers: 1, base: 10, expert: 10, batch: 12, validation: 8, test: 32, evaluations: 16 },
   full: {
@@ -151,10 +140,12 @@ const expertSizes = {
     evaluations: 150,
   },
 }
-const sizeOf = <T>(sizes: { quick: T; full: T }, quick: boolean): T => (quick ? sizes.quick : sizes.full)
 
-const experts = once(async (seed, quick, signal): Promise<Experts> => {
-  const size = sizeOf(expertSizes, quick)
+const trainExperts = async ({
+  seed,
+  size: { experts: size },
+  signal,
+}: MeasureContext<Size>): Promise<Experts> => {
   const start = await createModel(config(size.width, size.layers), { seed })
   const train = async (model: Model, which: number[], steps: number, rate: number): Promise<Model> => {
     const name = `${seed} ${which}`
@@ -173,7 +164,7 @@ const experts = once(async (seed, quick, signal): Promise<Experts> => {
     validate: async (candidate) => (await validation(candidate)).loss,
     test: judgeFor(start, size.test, `test ${seed}`),
   }
-})
+}
 
 type SearchArm = Pick<SearchOptions, 'granularity' | 'start'> & {
   readonly by: 'search' | 'grid' | 'ties' | 'random' | 'base'
@@ -183,9 +174,9 @@ type SearchArm = Pick<SearchOptions, 'granularity' | 'start'> & {
 const found = async (
   { by, ...options }: SearchArm,
   { opened, validate }: Experts,
-  { seed, quick, log }: MeasureContext,
+  { seed, size, log }: MeasureContext<Size>,
 ): Promise<Checkpoint> => {
-  const { evaluations } = sizeOf(expertSizes, quick)
+  const { evaluations } = size.experts
   if (by === 'base') return opened.get('base')!
   const score = async (candidate: Checkpoint): Promise<number> => -(await validate(candidate))
   if (by === 'search') {
@@ -234,6 +225,13 @@ const fusionSizes = {
   quick: { source: 8, pivot: 8, layers: 1, pretraining: 10, steps: 6, rows: 16, test: 32 },
   full: { source: 64, pivot: 32, layers: 2, pretraining: 300, steps: 200, rows: 100, test: 1000 },
 }
+
+const sizes = {
+  quick: { experts: expertSizes.quick, fusion: fusionSizes.quick },
+  full: { experts: expertSizes.full, fusion: fusionSizes.full },
+}
+type Size = (typeof sizes)['full']
+
 const letters = 10
 
 /** Batches of language `which` (or of both in turn), each row behind a symbol that names its language. */
@@ -259,8 +257,7 @@ const languages = (seed: number): ((which: readonly number[], count: number, nam
   }
 }
 
-const speakers = once(async (seed, quick, signal) => {
-  const size = sizeOf(fusionSizes, quick)
+const trainSpeakers = async ({ seed, size: { fusion: size }, signal }: MeasureContext<Size>) => {
   const speak = languages(seed)
   const train = async (width: number, which: number): Promise<Model> => {
     const start = await createModel(config(width, size.layers), { seed: `${seed} ${which}` })
@@ -276,7 +273,7 @@ const speakers = once(async (seed, quick, signal) => {
   const losses = async ({ parameters }: Model): Promise<number[]> =>
     Promise.all(evaluators.map(async (evaluate) => (await evaluate(parameters)).loss))
   return { source, pivot, speak, losses }
-})
+}
 
 interface FusionArm {
   /** Share of the labels; absent for the pivot as it was. */
@@ -285,11 +282,11 @@ interface FusionArm {
 
 const fusedLosses = async (
   { labels }: FusionArm,
-  context: MeasureContext,
+  context: MeasureContext<Size>,
 ): Promise<Record<'newLoss' | 'ownLoss', number>> => {
-  const { seed, quick, signal } = context
-  const size = sizeOf(fusionSizes, quick)
-  const { source, pivot, speak, losses } = await speakers(context)
+  const { seed, signal } = context
+  const size = context.size.fusion
+  const { source, pivot, speak, losses } = await context.once('speakers', () => trainSpeakers(context))
   const data = [speak([0, 1], 2 * size.rows, `${seed} fusion`)]
   const rows = await rowsOf(pivot, asyncly(data))
   const options = { labels, steps: size.steps, batch: 32, learningRate: 2e-3, seed, signal }
@@ -304,7 +301,7 @@ const asyncly = <T>(items: readonly T[]): AsyncIterable<T> => ({
   },
 })
 
-const arms: Readonly<Record<string, SearchArm | FusionArm>> = {
+const arms = {
   base: { by: 'base' },
   globalGrid: { by: 'grid' },
   globalTies: { by: 'ties' },
@@ -315,14 +312,14 @@ const arms: Readonly<Record<string, SearchArm | FusionArm>> = {
   labelsOnly: { labels: 1 },
   fused90: { labels: 0.9 },
   fused50: { labels: 0.5 },
-}
+} satisfies Record<string, SearchArm | FusionArm>
 
-const measure = async (
-  arm: SearchArm | FusionArm,
-  context: MeasureContext,
-): Promise<Record<string, number>> => {
+/** Metrics of a merge by search, or of a fusion. */
+type MergeMetrics = Partial<Metrics & Readonly<Record<'validation' | 'newLoss' | 'ownLoss', number>>>
+
+const measure = async (arm: SearchArm | FusionArm, context: MeasureContext<Size>): Promise<MergeMetrics> => {
   if (!('by' in arm)) return fusedLosses(arm, context)
-  const given = await experts(context)
+  const given = await context.once('experts', () => trainExperts(context))
   const merged = await found(arm, given, context)
   context.signal?.throwIfAborted()
   return { ...(await given.test(merged)), validation: await given.validate(merged) }
@@ -330,6 +327,7 @@ const measure = async (
 
 export const experiment: Reproduction = reproduction(unconstrainedMerging, {
   arms,
+  sizes,
   measure,
   plot: [
     bars({ y: 'loss', title: 'Test loss of merges' }),
