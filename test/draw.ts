@@ -115,6 +115,13 @@ export class Draw {
     )
   }
 
+  /** The greatest number everywhere, the least everywhere, or either by chance: where sums of products are longest. */
+  extremes([low, high]: readonly [number, number], shape: Shape, dtype: DType = this.dtype): Value {
+    const kind = this.pick(['high', 'low', 'either'] as const)
+    const pickOne = (u: number): number => (kind === 'high' || (kind === 'either' && u < 0.5) ? high : low)
+    return valueOf(Float64Array.from(this.numbers(shape), pickOne), shape, dtype)
+  }
+
   /** Numbers of either sign: floats between -2 and 2, integers between -5 and 5, any bools. */
   values(shape: Shape): Value {
     if (this.dtype === 'bool') return this.bools(shape)

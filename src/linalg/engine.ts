@@ -1,5 +1,5 @@
 /** @file Matrix products on the engine, in float32 on whatever device a program runs on, or in float64 on the processor. */
-import { hostDevice } from '#sessions'
+import { hostDevice } from '../runtime/index.js'
 import { compile, type CompileOptions, type Spec, type Tensor, value } from '../tensor/index.js'
 import { checkFinite, matrix, scaled } from './matrix.js'
 import { type Dense, hostMatmul, type MatMul, productSize } from './multiply.js'

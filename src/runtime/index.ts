@@ -1,6 +1,6 @@
 /** @file The runtime's public surface. */
 export { EngineError, type OpenSession, type Session, type SessionOptions } from './session.js'
-export { defaultDevice, openSession } from '#sessions'
+export { defaultDevice, hostDevice, openSession, saturatesSignedProducts } from '#sessions'
 export {
   connect,
   serve,

@@ -68,4 +68,5 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
   }
 }
 
+export { saturatesSignedProducts } from './processor.js'
 export type { OpenSession, Session, SessionOptions } from './session.js'

@@ -63,4 +63,5 @@ const hasAdapter = async (): Promise<boolean> => {
   return Boolean(await gpu?.requestAdapter())
 }
 
+export { saturatesSignedProducts } from './processor.js'
 export type { OpenSession, Session, SessionOptions } from './session.js'

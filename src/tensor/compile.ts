@@ -1,6 +1,12 @@
 /** @file compile: a function of tensors, traced once, becomes a program that runs on ONNX Runtime. */
-import { defaultDevice, mapsFiles, openSession, type OpenSession, type Session } from '#sessions'
-import { fillBytes, keyOf } from '../random/index.js'
+import {
+  defaultDevice,
+  mapsFiles,
+  openSession,
+  type OpenSession,
+  saturatesSignedProducts,
+  type Session,
+} from '#sessions'
 import { input } from './create.js'
 import { reachable } from './control.js'
 import { type Device, heldAs } from './device.js'
@@ -9,21 +15,13 @@ import { kernels } from './kernels.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
 import type { FusedAttributes, Spec } from './primitives.js'
+import { type RandomSource, randomSource, type RunOptions } from './random-source.js'
 import type { FileSource } from './source.js'
 import { sameShape, ShapeError, show, sizeOf } from './shape.js'
 import type { Node, Tensor } from './tensor.js'
 import { leaves, refill, type Replace } from './tree.js'
 import { castValue, value, type Value } from './value.js'
 import { WeftError } from '../errors.js'
-
-/** `count` random bytes of stream number `stream`. */
-export type RandomSource = (count: number, stream: number) => Uint8Array
-
-export interface RunOptions {
-  /** Seed and step of the random bytes (dropout): the same two give the same bytes everywhere. Default 0 and 0. */
-  readonly seed?: number | string
-  readonly step?: number
-}
 
 export interface CompileOptions {
   /** Default: WEFT_DEVICE, else cpu in Node and wasm in browsers. 'reference' runs the interpreter in float64. */
@@ -39,16 +37,6 @@ export interface Program<I, O> {
   run(inputs: I, options?: RunOptions): Promise<O>
   /** Number of ONNX nodes, over all sessions. */
   readonly nodes: number
-}
-
-/** The bytes of `stream` at (seed, step), from Philox. */
-export const randomSource = ({ seed = 0, step = 0 }: RunOptions): RandomSource => {
-  const key = keyOf(`${seed}/${step}`)
-  return (count, stream) => {
-    const out = new Uint8Array(count)
-    fillBytes(out, key, { tensor: stream })
-    return out
-  }
 }
 
 /** The shape and dtype of a value or tensor. */
@@ -140,6 +128,18 @@ const levelsOf = (outputs: readonly Tensor[]): Map<Node, number> => {
   return levels
 }
 
+/** Lowers as the processor multiplies integers exactly: it is asked only where the graph holds such products. */
+const lowerFor = async (
+  outputs: readonly Tensor[],
+  known: ReadonlySet<Tensor>,
+  device: Device,
+  { openSession: open = openSession }: CompileOptions,
+): Promise<Lowered> => {
+  const lowered = lower(outputs, known, device, { mapsFiles })
+  if (!lowered.signedProducts || !(await saturatesSignedProducts(open, device))) return lowered
+  return lower(outputs, known, device, { mapsFiles, saturates: true })
+}
+
 /** Splits the graph at its host operations and opens a session for each part. */
 const stagesOf = async (
   outputs: readonly Tensor[],
@@ -162,7 +162,7 @@ const stagesOf = async (
       ...outputs,
     ])
     const produces = [...wanted].filter((t) => levels.get(t.node) === level && !isHost(t) && !known.has(t))
-    const lowered = lower(produces, known, device, { mapsFiles })
+    const lowered = await lowerFor(produces, known, device, options)
     stages.push({
       lowered,
       produces,

@@ -31,6 +31,22 @@ type Extra = {
   readonly outputs?: number
 }
 
+/** What is known of the machine that a graph is lowered for. */
+export interface Target {
+  /** Whether sessions read bound files themselves. */
+  readonly mapsFiles: boolean
+  /** Whether products of uint8 and int8 saturate there. Default false. */
+  readonly saturates?: boolean
+}
+
+/** What a graph and the branches inside it have in common. */
+interface Shared {
+  next: number
+  opset: number
+  signedProducts: boolean
+  readonly target: Target
+}
+
 /** How what lies in memory is named in every program, so that equal programs have equal bytes. */
 const memoryNames = new WeakMap<Source | Value, string>()
 let memoryCount = 0
@@ -60,22 +76,40 @@ export class Emitter {
   private readonly produced = new Set<string>()
   private readonly names = new Map<Tensor, string>()
   private readonly constants = new Map<string, string>()
-  private readonly shared: { next: number; opset: number; readonly mapsFiles: boolean }
+  private readonly shared: Shared
 
   constructor(
     readonly device: Device,
     private readonly rules: Rules,
     private readonly given: ReadonlySet<Tensor>,
-    parent: Emitter | { readonly mapsFiles: boolean },
+    parent: Emitter | Target,
   ) {
     const inner = parent instanceof Emitter
-    this.shared = inner ? parent.shared : { next: 0, opset: 21, mapsFiles: parent.mapsFiles }
+    this.shared = inner ? parent.shared : { next: 0, opset: 21, signedProducts: false, target: parent }
     this.memory = inner ? parent.memory : new Map()
     this.outermost = inner ? parent.outermost : this.initializers
   }
 
   get opset(): number {
     return this.shared.opset
+  }
+
+  /** Whether the graph holds products of uint8 and int8, which saturate on some processors. */
+  get signedProducts(): boolean {
+    return this.shared.signedProducts
+  }
+
+  /**
+   * The inputs of a kernel that multiplies uint8 with int8, such as the processor multiplies exactly: signed ones become
+   * unsigned, 128 higher, where signed ones saturate.
+   */
+  exactProducts(inputs: Inputs, dtypes: readonly DType[]): Inputs {
+    this.shared.signedProducts = true
+    if (!this.shared.target.saturates) return inputs
+    const high = this.constant(value(Uint8Array.of(128), [], 'uint8'))
+    return inputs.map((x, i) =>
+      dtypes[i] === 'int8' ? this.op('BitwiseXor', [this.cast(x, 'uint8'), high]) : x,
+    )
   }
 
   fresh(): string {
@@ -164,7 +198,7 @@ export class Emitter {
     const name = this.fresh()
     const { dtype, shape } = source
     const external =
-      source.kind === 'file' && this.shared.mapsFiles
+      source.kind === 'file' && this.shared.target.mapsFiles
         ? {
             location: source.path.replace(/^([A-Za-z]:)?[\\/]+/, ''),
             offset: source.offset,

@@ -1,7 +1,12 @@
 /** @file The interpreter's products: matrices and convolutions, as their definitions read. */
-import type { Numbers } from './interpreter.js'
 import type { ConvAttributes } from './primitives.js'
 import { type Shape, sizeOf, stridesOf } from './shape.js'
+
+/** Numbers in row-major order. */
+export interface Numbers {
+  readonly shape: Shape
+  readonly data: Float64Array
+}
 
 /** Where the matrix of `x` that batch entry `b` of a broadcast batch `shape` uses begins. */
 const matrixAt = (x: Numbers, shape: Shape, b: number): number => {

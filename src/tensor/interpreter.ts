@@ -2,20 +2,14 @@
  * @file The reference interpreter: any graph in float64, a few lines a primitive, without ONNX Runtime. It is the oracle of
  * every lowering and of every gradient, and favours being evidently right over being fast. Integers are exact to 2^53.
  */
-import type { RandomSource } from './compile.js'
 import { reachable } from './control.js'
 import { isFloat } from './dtype.js'
-import { convolve, convolveTransposed, matrixProduct } from './interpreter-products.js'
+import { convolve, convolveTransposed, matrixProduct, type Numbers } from './interpreter-products.js'
 import type { FusedAttributes, Primitive, Subgraph } from './primitives.js'
+import type { RandomSource } from './random-source.js'
 import { sizeOf, type Shape, stridesOf } from './shape.js'
 import type { Node, Tensor } from './tensor.js'
 import { toNumbers, type Value, value, valueOf } from './value.js'
-
-/** Numbers in row-major order. */
-export interface Numbers {
-  readonly shape: Shape
-  readonly data: Float64Array
-}
 
 type Kernel<P extends Primitive> = (
   inputs: readonly Numbers[],

@@ -12,6 +12,11 @@ export interface Kernel {
   readonly dtypes?: readonly string[]
   /** A hundred times slower unless bound inputs are packed anew, into copies, when the session opens. */
   readonly packs?: boolean
+  /**
+   * Its products of uint8 and int8 saturate on some processors (runtime/processor.ts). There its signed inputs are given as uint8 with
+   * 128 added, zero points among them, which leaves the result as it is.
+   */
+  readonly signed?: boolean
 }
 
 const everywhere: readonly Device[] = ['cpu', 'cuda', 'wasm', 'webgpu']
@@ -24,7 +29,7 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   // On WebGPU its second output, which the gradient needs, is never written.
   SimplifiedLayerNormalization: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
   BatchNormalization: { domain: '', devices: everywhere },
-  MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'], packs: true },
+  MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'], packs: true, signed: true },
   MatMulNBits: { domain: 'com.microsoft', devices: everywhere, packs: true },
   MatMulBnb4: { domain: 'com.microsoft', devices: ['cpu', 'wasm'] },
   MaxPool: { domain: '', devices: everywhere },

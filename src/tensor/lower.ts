@@ -1,7 +1,7 @@
 /** @file Lowers a graph to ONNX: one rule a primitive, each a node or a few. */
 import { type Device, heldAs } from './device.js'
 import { isFloat } from './dtype.js'
-import { bytesOf, Emitter, type Inputs, type Rule, type Rules } from './emitter.js'
+import { bytesOf, Emitter, type Inputs, type Rule, type Rules, type Target } from './emitter.js'
 import { kernels } from './kernels.js'
 import { encodeGraph, type OnnxAttribute, type OnnxGraph, type OnnxTensor } from './onnx.js'
 import type { Primitive, Subgraph } from './primitives.js'
@@ -19,6 +19,8 @@ export interface Lowered {
   /** Arrays bound by reference, by the name that stands for their file. */
   readonly memory: ReadonlyMap<string, Source>
   readonly opset: number
+  /** Whether it holds products of uint8 and int8, so that the processor must be asked what it makes of them. */
+  readonly signedProducts: boolean
 }
 
 const simple =
@@ -142,8 +144,15 @@ const cond: Rule<'cond'> = (
 const fused: Rule<'fused'> = (e, inputs, node) => {
   if (!e.hasKernel(node)) return inputs
   const { kernel, options: attributes } = node.attributes
-  return e.add(kernel, inputs, {
-    domain: kernels[kernel].domain,
+  const { domain, signed } = kernels[kernel]
+  const given = signed
+    ? e.exactProducts(
+        inputs,
+        node.inputs.map(({ dtype }) => dtype),
+      )
+    : inputs
+  return e.add(kernel, given, {
+    domain,
     attributes,
     outputs: node.outputs.length,
   })
@@ -262,13 +271,13 @@ export const lower = (
   outputs: readonly Tensor[],
   given: ReadonlySet<Tensor>,
   device: Device,
-  { mapsFiles }: { readonly mapsFiles: boolean },
+  target: Target,
 ): Lowered => {
-  const e = new Emitter(device, rules, given, { mapsFiles })
+  const e = new Emitter(device, rules, given, target)
   e.emit(outputs)
   const names = e.finish(outputs)
   const graph = e.graph(outputs, names)
-  const found = { inputs: e.inputs, outputs: names, opset: e.opset }
+  const found = { inputs: e.inputs, outputs: names, opset: e.opset, signedProducts: e.signedProducts }
   const isHeld = ({ external }: OnnxTensor): boolean =>
     external !== undefined && e.memory.has(external.location)
   const maps = graph.initializers.some((t) => t.external !== undefined && !isHeld(t))

@@ -88,6 +88,43 @@ export const products: readonly Operation[] = [
     differentiable: false,
   },
   {
+    name: 'matmulInteger, extreme values',
+    make: (d) => {
+      const k = 16 * d.int(1, 9)
+      const m = d.int(1, 33)
+      const rows = d.rows(k)
+      return {
+        inputs: [
+          d.extremes([0, 255], [rows, k], 'uint8'),
+          d.extremes([-128, 127], [k, m], 'int8'),
+          d.extremes([0, 255], [], 'uint8'),
+          d.extremes([-128, 127], d.bool() ? [m] : [], 'int8'),
+        ],
+        f: (a, b, aZero, bZero) => [
+          matmulInteger(a, b),
+          matmulInteger(a, b, { aZero }),
+          matmulInteger(a, b, { aZero, bZero }),
+        ],
+      }
+    },
+    dtypes: ['int32'],
+    differentiable: false,
+  },
+  {
+    name: 'matmulDynamic, extreme values',
+    make: (d) => {
+      const k = 16 * d.int(1, 9)
+      const m = d.int(1, 33)
+      // Ranges whose zero point is a whole number, so that no code depends on rounding.
+      const range = d.pick([[0, 2] as const, [-2, 0] as const, [-1, 254] as const])
+      return {
+        inputs: [d.extremes(range, [d.rows(k), k]), d.extremes([-128, 127], [k, m], 'int8'), d.positive([m])],
+        f: matmulDynamic,
+      }
+    },
+    differentiable: false,
+  },
+  {
     name: 'matmulDynamic',
     make: (d) => {
       const [k, m] = [d.width(1, 5), d.int(1, 4)]
@@ -109,6 +146,43 @@ export const products: readonly Operation[] = [
       return {
         inputs: [d.values([d.rows(k), k]), ...packed],
         f: (x, b, s, z) => matmulNBits(x, { blocks: b, scales: s, zeroPoints: z }, { bits, blockSize }),
+      }
+    },
+  })),
+  ...([4, 8] as const).map((bits): Operation => ({
+    name: `matmulNBits, ${bits} bits, extreme values`,
+    make: (d) => {
+      const blockSize = d.pick([16, 32, 64])
+      const k = blockSize * d.int(1, 5)
+      const n = d.int(1, 33)
+      const codes = [n, k / blockSize, (blockSize * bits) / 8]
+      const blocks = d.extremes([0, 255], codes, 'uint8')
+      const zeroPoints = d.extremes([0, 255], [n, Math.ceil(((k / blockSize) * bits) / 8)], 'uint8')
+      const hasZeros = d.bool()
+      return {
+        inputs: [
+          d.extremes([-2, 2], [d.rows(k), k]),
+          blocks,
+          d.extremes([0.5, 2], [n, k / blockSize]),
+          ...(hasZeros ? [zeroPoints] : []),
+        ],
+        f: (x, b, s, z) => matmulNBits(x, { blocks: b, scales: s, zeroPoints: z }, { bits, blockSize }),
+      }
+    },
+  })),
+  ...(['nf4', 'fp4'] as const).map((type): Operation => ({
+    name: `matmulBnb4, ${type}, extreme values`,
+    make: (d) => {
+      const blockSize = d.pick([16, 64])
+      const k = blockSize * d.int(1, 3)
+      const n = d.int(1, 33)
+      return {
+        inputs: [
+          d.extremes([-2, 2], [d.rows(k), k]),
+          d.extremes([0, 255], [(n * k) / 2], 'uint8'),
+          d.extremes([0.5, 2], [(n * k) / blockSize]),
+        ],
+        f: (x, p, a) => matmulBnb4(x, { packed: p, absmax: a }, n, { type, blockSize }),
       }
     },
   })),

@@ -160,7 +160,15 @@ export const matmulNBits = (x: Tensor, weights: BlockWeights, format: BlockForma
   const body = ([t, b, s, z]: readonly Tensor[]): Tensor =>
     t.matmul(dequantizeBlockWeights({ blocks: b, scales: s, zeroPoints: z }, k, format).t())
   const inputs = [x, blocks, scales, ...(zeroPoints ? [zeroPoints] : [])]
-  return packedProduct('MatMulNBits', inputs, body, { K: k, N: blocks.shape[0], bits, block_size: blockSize })
+  // Level 1 keeps x in float32: unset, WebGPU rounds it to 8 bits.
+  const exact = { accuracy_level: 1 }
+  return packedProduct('MatMulNBits', inputs, body, {
+    K: k,
+    N: blocks.shape[0],
+    bits,
+    block_size: blockSize,
+    ...exact,
+  })
 }
 
 /** Weights [n, k] in 4-bit codes of bitsandbytes, row after row: see `quantizeBnb4`. */
