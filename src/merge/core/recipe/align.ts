@@ -200,14 +200,35 @@ export interface AlignOptions {
   readonly reorder?: (aligned: Aligned) => Aligned
 }
 
+/** A layer of the output, and the source's that it takes its place in config.json from. */
+export interface OutputLayer {
+  readonly checkpoint: Checkpoint
+  /** Its number in that checkpoint. */
+  readonly layer: number
+  /** How many layers there are. */
+  readonly count: number
+}
+
+/** The layers that a slice gives: as many as its first source has, each described by the slice's base or first source. */
+const layersFrom = (slice: Slice, all: readonly Layers[], stack: string): OutputLayer[] => {
+  const described = Math.max(
+    0,
+    slice.sources.findIndex(({ model }) => model === slice.base),
+  )
+  const { checkpoint, range } = slice.sources[described]
+  const count = all[described].stacks.get(stack)?.length ?? 0
+  const [start, end] = range ?? [0, count]
+  return Array.from({ length: end - start }, (_, i) => ({ checkpoint, layer: start + i, count }))
+}
+
 /**
- * Aligns the sources' tensors by name and layer. Returns them with the number of layers in the output. Throws
+ * Aligns the sources' tensors by name and layer. Returns them with the layers of the output. Throws
  * CheckpointError for a tensor that a source lacks, and shapes that differ.
  */
 export const align = (
   slices: readonly Slice[],
   { within = () => true, reorder = (aligned) => aligned }: AlignOptions = {},
-): { tensors: Aligned[]; layers: number } => {
+): { tensors: Aligned[]; layers: readonly OutputLayer[] } => {
   const all = slices.map(({ sources }) => sources.map(({ checkpoint }) => layersOf(checkpoint, within)))
   const stacks = [...new Set(all.flat().flatMap((layers) => [...layers.stacks.keys()]))].sort()
   if (slices.some(({ sources }) => sources[0].range) && stacks.length !== 1)
@@ -217,19 +238,16 @@ export const align = (
       { hint: 'Where the architecture has several modules, each can have its own slices: modules.' },
     )
   const tensors = alignOthers(slices[0], all[0], isInput)
-  let layers = 0
+  let layers: OutputLayer[] = []
   for (const stack of stacks) {
-    let offset = 0
+    layers = []
     for (const [s, slice] of slices.entries()) {
-      const part = alignStack(slice, all[s], stack, offset)
-      tensors.push(...part)
-      const [start, end] = slice.sources[0].range ?? [0, all[s][0].stacks.get(stack)?.length ?? 0]
-      offset += end - start
+      for (const aligned of alignStack(slice, all[s], stack, layers.length)) tensors.push(aligned)
+      layers = [...layers, ...layersFrom(slice, all[s], stack)]
     }
-    layers = offset
   }
-  tensors.push(...alignOthers(slices.at(-1)!, all.at(-1)!, (name) => !isInput(name)))
-  const ordered = tensors.map(reorder)
+  const others = alignOthers(slices.at(-1)!, all.at(-1)!, (name) => !isInput(name))
+  const ordered = [...tensors, ...others].map(reorder)
   ordered.forEach(checkShapes)
   return { tensors: ordered, layers }
 }

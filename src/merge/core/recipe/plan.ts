@@ -1,8 +1,18 @@
 /** @file What a merge will do to every tensor, found from headers and the recipe before anything is computed. */
 import type { Checkpoint, JsonObject, SafetensorsDType } from '../../../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../../../errors.js'
+import { withLayers } from '../../../models/layer-lists.js'
 import { sizeOf } from '../../../tensor/index.js'
-import { align, type Aligned, checkArchitectures, type Slice, slicesOf, type SourceTensor } from './align.js'
+import {
+  align,
+  type Aligned,
+  checkArchitectures,
+  type OutputLayer,
+  type Slice,
+  slicesOf,
+  type SourceTensor,
+} from './align.js'
+
 import { type Companions, companionsOf } from './companions.js'
 import { type MergeMethod, methodNamed, type ParameterValues } from '../method.js'
 import type { PlannedTensor } from '../planned.js'
@@ -122,15 +132,15 @@ const planTensor = (method: MergeMethod, aligned: Aligned, recipe: Recipe): Plan
   return { ...plan, action: 'merge', base, models, parameters: parametersOf(method, aligned, models, recipe) }
 }
 
-/** What of a module a plan knows: the module, its slices, how many layers it gets. */
+/** What of a module a plan knows: the module, its slices, the layers that it gets. */
 interface PlannedPart extends RecipePart {
   readonly slices: readonly Slice[]
   readonly tensors: readonly Aligned[]
-  readonly layers: number
+  readonly layers: readonly OutputLayer[]
 }
 
 const outputConfig = (donor: Checkpoint, recipe: Recipe, parts: readonly PlannedPart[]): JsonObject => {
-  const config = { ...donor.config }
+  let config: JsonObject = { ...donor.config }
   const dtype = recipe.out_dtype ?? recipe.dtype
   if (dtype) config['torch_dtype' in config ? 'torch_dtype' : 'dtype'] = dtype
   for (const { part, recipe: own, layers } of parts) {
@@ -141,7 +151,13 @@ const outputConfig = (donor: Checkpoint, recipe: Recipe, parts: readonly Planned
         'NoLayerCount',
         `${donor.folder}/config.json: none of ${part.layerKeys.join(', ')}`,
       )
-    config[key] = layers
+    const origins = layers.map(({ checkpoint, layer, count }) => ({
+      config: checkpoint.config,
+      folder: checkpoint.folder,
+      layer,
+      count,
+    }))
+    config = { ...withLayers(config, origins), [key]: layers.length }
   }
   return config
 }
