@@ -1,91 +1,24 @@
 /**
- * @file Heads and hidden channels left out of a checkpoint: which there are, the config.json of the model without some of
- * them, and its tensors. The axis groups of the table of weights say what goes together.
+ * @file Heads and hidden channels left out of a checkpoint: shapes, config.json and bytes of its tensors without them. The
+ * axis groups of the table of weights say what goes together.
  */
 import type { Bytes, JsonObject } from '../checkpoint/index.js'
-import { UsageError } from '../errors.js'
 import type { Model, WeightSpec } from '../models/index.js'
-import { sameShape, type Shape } from '../tensor/index.js'
-import { entriesOf } from '../adapt/s2ft/selection.js'
-import { type Site, sitesOf } from '../models/sites.js'
+import { type Shape, sizeOf } from '../tensor/index.js'
+import { outputAxis } from './permutation/groups.js'
+import { entriesOf } from './units.js'
+import { requireShapes, resizedConfig } from './widths.js'
 
 /** Units that stay, ascending, by the name of their axis group. */
 export type Kept = ReadonlyMap<string, readonly number[]>
-
-/** The units that a linear module reads. */
-export interface UnitGroup {
-  readonly group: string
-  readonly kind: 'heads' | 'hidden'
-  /** How many there are: key heads with the query heads that share them, or hidden channels. */
-  readonly count: number
-  /** Consecutive entries of the module's inputs that are one. */
-  readonly unit: number
-  /** Query heads in one; 1 for a hidden channel. */
-  readonly heads: number
-}
-
-/** The units that enter the module `site`; undefined where its inputs are none. */
-export const unitsInto = (
-  { architecture, config }: Model,
-  { name, in: width, inputUnits }: Site,
-): UnitGroup | undefined => {
-  if (!inputUnits) return undefined
-  const { group, unit } = inputUnits
-  const attention = architecture.attention?.(config) ?? architecture.cache?.(config) ?? []
-  const size = attention.find(({ module }) => name.startsWith(`${module}.`))?.size ?? unit
-  const kind = unit === 1 ? 'hidden' : 'heads'
-  return { group, kind, count: width / unit, unit, heads: unit / size }
-}
-
-interface SizeKeys {
-  /** All query heads, key heads, and the size of one: a config.json without the last ties heads to the width. */
-  readonly heads?: { readonly all: string; readonly keys?: string; readonly size: string }
-  readonly hidden: string
-}
-
-/** What config.json calls these sizes. */
-const sizeKeys: Readonly<Record<string, SizeKeys>> = {
-  llama: {
-    heads: { all: 'num_attention_heads', keys: 'num_key_value_heads', size: 'head_dim' },
-    hidden: 'intermediate_size',
-  },
-  t5: { heads: { all: 'num_heads', size: 'd_kv' }, hidden: 'd_ff' },
-  gpt2: { hidden: 'n_inner' },
-  bert: { hidden: 'intermediate_size' },
-  vit: { hidden: 'intermediate_size' },
-}
-
-const sized = (model: Model, { kind, unit, heads }: UnitGroup, count: number): JsonObject => {
-  const { name } = model.architecture
-  const keys = (sizeKeys as Partial<typeof sizeKeys>)[name]
-  if (keys && kind === 'hidden') return { [keys.hidden]: count }
-  if (keys?.heads) {
-    const { all, keys: keyHeads, size } = keys.heads
-    return { [all]: count * heads, [size]: unit / heads, ...(keyHeads && { [keyHeads]: count }) }
-  }
-  const what =
-    kind === 'heads'
-      ? 'no size of a head: fewer heads would mean larger ones'
-      : 'no one width of its hidden channels'
-  throw new UsageError('CannotExpress', `config.json of ${name} has ${what}`, {
-    hint:
-      kind === 'heads'
-        ? 'Leave out hidden channels instead (units), as many in every layer.'
-        : 'Prune single entries instead (sparsity).',
-  })
-}
-
-/** The axis along which the parts of a fused tensor lie. */
-const fusedAxis = ({ layout }: WeightSpec): number => (layout === 'in-out' ? 1 : 0)
 
 /** The entries of each axis that stay; undefined for an axis that stays whole. */
 const entriesKept = (spec: WeightSpec, kept: Kept): (readonly number[] | undefined)[] =>
   spec.axes.map((axis, i) => {
     const units = axis && kept.get(axis.group)
     if (!units) return undefined
-    const parts = i === fusedAxis(spec) ? (spec.parts?.length ?? 1) : 1
-    const { group, unit } = axis
-    return entriesOf({ axis: 'in', group, unit, parts, count: spec.shape[i] / parts / unit }, units)
+    const parts = i === outputAxis(spec) ? (spec.parts?.length ?? 1) : 1
+    return entriesOf({ unit: axis.unit, parts, count: spec.shape[i] / parts / axis.unit }, units)
   })
 
 /** The shape of a tensor without the units that go. */
@@ -95,48 +28,61 @@ export const cutShape = (spec: WeightSpec, kept: Kept): Shape => {
 }
 
 /**
- * What config.json of `model` says otherwise when it has the units `kept` alone. Throws UsageError where it cannot say so: heads whose size is the
- * width divided by their number, and layers that differ.
+ * `config`, by default the model's, when it has the units `kept` alone. Throws UsageError where config.json cannot say so:
+ * layers that differ, in an architecture that has one size for all.
  */
-export const cutConfig = (model: Model, kept: Kept): JsonObject => {
-  const { architecture, config, checkpoint } = model
-  const sizes = sitesOf(model, ['linear']).flatMap((site) => {
-    const units = unitsInto(model, site)
-    const own = units && kept.get(units.group)
-    return own ? [sized(model, units, own.length)] : []
-  })
-  const changes = Object.assign({}, ...sizes) as JsonObject
-  const json = { ...checkpoint.config, ...changes }
-  const wanted = new Map(architecture.table(config).map((spec) => [spec.name, cutShape(spec, kept)]))
-  const differs = architecture
-    .table(architecture.readConfig(json))
-    .find(({ name, shape }) => !sameShape(shape, wanted.get(name) ?? []))
-  if (!differs) return changes
-  throw new UsageError(
-    'CannotExpress',
-    `config.json of ${architecture.name} has one ${Object.keys(changes).join(', one ')} for all layers, and ${differs.name} would be [${wanted.get(differs.name) ?? []}] where it says [${differs.shape}]`,
-    { hint: 'Leave as many out of every layer: without exclude and layers.' },
+export const cutConfig = (
+  model: Model,
+  kept: Kept,
+  config: JsonObject = model.checkpoint.config,
+): JsonObject => {
+  const widths = new Map([...kept].map(([group, units]) => [group, units.length]))
+  const { architecture } = model
+  const shapes = architecture.table(model.config).map((spec) => [spec.name, cutShape(spec, kept)] as const)
+  requireShapes(
+    architecture,
+    resizedConfig(model, widths),
+    new Map(shapes),
+    'Leave as many out of every layer: without exclude and layers.',
   )
+  return resizedConfig(model, widths, config)
 }
 
-/** The slices `entries` of one axis. */
+/** The widest words of which `bytes`, at this step, are whole numbers. */
+const wordsOf = (bytes: Uint8Array, step: number): Uint8Array | Uint16Array | Uint32Array => {
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  const { buffer, byteOffset, byteLength } = aligned
+  if (step % 4 === 0) return new Uint32Array(buffer, byteOffset, byteLength / 4)
+  if (step % 2 === 0) return new Uint16Array(buffer, byteOffset, byteLength / 2)
+  return aligned
+}
+
+/** Rows of a tensor shorter than this many words are copied word by word. */
+const short = 32
+
+/** The slices `entries` of one axis of a tensor's bytes. */
 const takenAlong = (
   bytes: Uint8Array,
   shape: Shape,
   axis: number,
   entries: readonly number[],
 ): Uint8Array => {
-  const outer = shape.slice(0, axis).reduce((n, d) => n * d, 1)
-  const inner = bytes.length / outer / shape[axis]
-  const out = new Uint8Array(outer * entries.length * inner)
-  for (let o = 0; o < outer; o++)
-    entries.forEach((entry, i) => {
-      const from = (o * shape[axis] + entry) * inner
-      out.set(bytes.subarray(from, from + inner), (o * entries.length + i) * inner)
-    })
+  const outer = sizeOf(shape.slice(0, axis))
+  const step = bytes.length / outer / shape[axis]
+  const from = wordsOf(bytes, step)
+  const inner = from.length / outer / shape[axis]
+  const out = new Uint8Array(outer * entries.length * step)
+  const to = wordsOf(out, step)
+  for (let o = 0, next = 0; o < outer; o++)
+    for (let i = 0; i < entries.length; i++, next += inner) {
+      const start = (o * shape[axis] + entries[i]) * inner
+      if (inner >= short) to.set(from.subarray(start, start + inner), next)
+      else for (let j = 0; j < inner; j++) to[next + j] = from[start + j]
+    }
   return out
 }
 
+/** All bytes of a tensor that comes in blocks. */
 const gathered = async (bytes: Bytes): Promise<Uint8Array> => {
   if (bytes instanceof Uint8Array) return bytes
   const blocks: Uint8Array[] = []
@@ -150,7 +96,8 @@ const gathered = async (bytes: Bytes): Promise<Uint8Array> => {
 export const cutBytes = async (bytes: Bytes, spec: WeightSpec, kept: Kept): Promise<Bytes> => {
   const entries = entriesKept(spec, kept)
   if (entries.every((own) => !own)) return bytes
-  let [left, shape]: [Uint8Array, Shape] = [await gathered(bytes), spec.shape]
+  let left = await gathered(bytes)
+  let { shape } = spec
   for (const [axis, own] of entries.entries()) {
     if (!own) continue
     left = takenAlong(left, shape, axis, own)

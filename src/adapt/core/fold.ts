@@ -18,7 +18,7 @@ import { sizeOf, value, valueOf } from '../../tensor/index.js'
 import { byShape } from '../../train/index.js'
 import type { FoldOptions, Named, Plan, PlannedSite } from './spec.js'
 import { inMemory, isFoldable, replacements, valuesAt } from './plan.js'
-import { cutBytes, cutConfig, cutShape, type Kept } from '../../units/cut.js'
+import { cutBytes, cutConfig, cutShape, type Kept, sizesForWeftAlone } from '../../units/index.js'
 import { baseTensor, ownerOf, ownTensor, storedName } from '../../models/stored.js'
 
 interface Stored {
@@ -204,8 +204,10 @@ export const foldInto = async (
     })
   await checkLosses(plan, parameters, options)
   const kept: Kept = (await method.cut?.(plan, parameters)) ?? new Map()
-  const cut = cutConfig(base, kept)
-  const { written, added, config } = layoutOf(plan)
+  const { written, added, config: whole } = layoutOf(plan)
+  const config = cutConfig(base, kept, whole)
+  const unread = kept.size > 0 ? sizesForWeftAlone(base.architecture, config) : undefined
+  if (unread !== undefined) (options.onWarning ?? console.warn)(unread)
   const stored = (name: string): Stored => added.get(name) ?? infoOf(base, name)
   const replaced = replacements(plan)
   const planned = new Map(method.fold && sites.map((at) => [`${at.site.name}.weight`, at]))
@@ -234,7 +236,7 @@ export const foldInto = async (
     await writer.write(spec.name, async () => cutBytes(await bytesOf(spec.name), spec, kept))
     onProgress?.({ status: 'progress', name: 'fold', done: i + 1, total: written.length, unit: 'tensors' })
   }
-  await writer.finish({ 'config.json': { ...config, ...cut } })
+  await writer.finish({ 'config.json': config })
   const source = await stat(base.checkpoint.folder).catch(() => undefined)
   if (source?.isDirectory()) await copyCompanions(base.checkpoint.folder, folder)
 }

@@ -15,7 +15,7 @@ import type { Paper } from '../../papers/card.js'
 import type { OnProgress } from '../../progress.js'
 import type { Batch, SelfTrained, Training } from '../../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../../tensor/index.js'
-import type { Kept } from '../../units/cut.js'
+import type { Kept } from '../../units/index.js'
 import type { Initial, SharedInitial } from './initial.js'
 import type { Site, Targets } from '../../models/sites.js'
 

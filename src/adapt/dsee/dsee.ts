@@ -11,7 +11,7 @@ import type { Model } from '../../models/index.js'
 import { concat, oneHot, tensor, type Tensor, value, zeros as zerosTensor } from '../../tensor/index.js'
 import type { Training } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
-import { cutConfig, type UnitGroup } from '../../units/cut.js'
+import { cutConfig, type UnitGroup } from '../../units/index.js'
 import { card } from './card.js'
 import {
   foundMasks,

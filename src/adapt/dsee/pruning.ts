@@ -4,10 +4,9 @@
  */
 import { UsageError } from '../../errors.js'
 import { Stream } from '../../random/index.js'
-import type { UnitGroup } from '../../units/cut.js'
+import { entriesOf, type UnitGroup } from '../../units/index.js'
 import { largestOfPool, packBits } from '../../sparse/index.js'
 import { largestIndices } from '../../linalg/index.js'
-import { entriesOf } from '../s2ft/selection.js'
 import type { Site } from '../../models/sites.js'
 
 /** |W|; |s (U V + S₂)| (the paper's ABS); |W + s (U V + S₂)| (its WABS); |s U V|; chance. */

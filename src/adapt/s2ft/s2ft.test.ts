@@ -11,7 +11,8 @@ import { type Batch, fit, modelLoss, movedParameters, sgd } from '../../train/in
 import { sitesOf } from '../../models/index.js'
 import { baseTensor } from '../../models/stored.js'
 import { type AdaptedModel, s2ft, toLora } from '../index.js'
-import { entriesOf, sideOf } from './selection.js'
+import { entriesOf } from '../../units/index.js'
+import { requireUnits } from './selection.js'
 
 let base: Checkpoint
 let scratch: string
@@ -56,7 +57,7 @@ describe('what trains', () => {
     expect(countOf(await s2ft(base, { ratio: 0.1, per: 'layer' }))).toBe(3 * 7 * 32)
     const heads = await s2ft(base, { ratio: 0.5, targets: ['o_proj'] })
     const groups = sitesOf(heads.plan.base, ['linear']).find(({ name }) => name.endsWith('o_proj'))!
-    const { count, unit } = sideOf(groups)
+    const { count, unit } = requireUnits(groups)
     expect(countOf(heads)).toBe(Math.floor(0.5 * 3 * count) * unit * 32)
   })
 
@@ -267,5 +268,7 @@ it('is saved as indices and blocks', async () => {
   }
   expect(config.units).toEqual(unitsOf(model))
   const [site] = model.plan.sites
-  expect(entriesOf(sideOf(site.site), config.units[site.site.name])).toEqual(config.units[site.site.name])
+  expect(entriesOf(requireUnits(site.site), config.units[site.site.name])).toEqual(
+    config.units[site.site.name],
+  )
 })

@@ -15,7 +15,8 @@ import { adapter } from '../core/adapter.js'
 import { zeros } from '../core/initial.js'
 import { byPattern } from '../core/patterns.js'
 import { card } from './card.js'
-import { chooseUnits, entriesOf, type Selection, selections, type Side, sideOf } from './selection.js'
+import { chooseUnits, requireUnits, type Selection, selections } from './selection.js'
+import { entriesOf, type UnitAxis } from '../../units/index.js'
 import { heads, type Site, sitesOf, targetSites } from '../../models/sites.js'
 import {
   type AdapterMethod,
@@ -44,7 +45,7 @@ export interface S2ftOptions extends CommonOptions {
 
 /** What trains in one module. */
 export interface S2ftSettings {
-  readonly side: Side
+  readonly side: UnitAxis
   readonly units: readonly number[]
   /** Of the side's axis: ascending, each once. */
   readonly entries: readonly number[]
@@ -70,7 +71,7 @@ const readers = (base: Model): string[] =>
     .map(({ name }) => name)
 
 const settings = ({ units }: S2ftOptions, site: Site): S2ftSettings => {
-  const side = sideOf(site)
+  const side = requireUnits(site)
   const own = units?.[site.name] ?? []
   if (own.length === 0) throw new UsageError('BadUnits', `s2ft: no units of ${site.name} are given to train`)
   const wrong = own.find((u, i) => u >= side.count || (i > 0 && u <= own[i - 1]))

@@ -6,47 +6,24 @@ import type { Batch } from '../../train/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { meanActivations, requireBatches, weightGradients } from '../../observe/calibration.js'
 import { type Site, sitesOf } from '../../models/sites.js'
+import { type UnitAxis, unitsAlong } from '../../units/index.js'
 
 /** By what units are ranked: S2FT-R, -W, -A, -S (weight times activation) and -G of the paper. */
 export const selections = ['random', 'weight', 'activation', 'score', 'gradient'] as const
 export type Selection = (typeof selections)[number]
 
-/** The side of a matrix whose entries are chosen, and how they lie there. */
-export interface Side {
-  readonly axis: 'in' | 'out'
-  /** Of the coupled structure: the modules that share it are permuted together. */
-  readonly group: string
-  /** Consecutive entries that belong together. */
-  readonly unit: number
-  readonly parts: number
-  /** How many units there are. */
-  readonly count: number
-}
-
-/**
- * The side of a module that is made of heads or channels: its inputs (down, o), else its outputs (up, gate, q, k, v).
- * Query heads that share a key head are one unit. Throws UsageError where neither is.
- */
-export const sideOf = ({ name, in: width, out, inputUnits, outputUnits }: Site): Side => {
-  if (inputUnits) return { axis: 'in', ...inputUnits, parts: 1, count: width / inputUnits.unit }
-  if (outputUnits) {
-    const { parts, unit } = outputUnits
-    return { axis: 'out', ...outputUnits, count: out / parts / unit }
-  }
+/** The units of a target. Throws UsageError for a module neither of whose sides is made of heads or channels. */
+export const requireUnits = (site: Site): UnitAxis => {
+  const units = unitsAlong(site)
+  if (units) return units
   throw new UsageError(
     'NoUnits',
-    `s2ft: neither the inputs nor the outputs of ${name} are heads or channels that other matrices share`,
+    `s2ft: neither the inputs nor the outputs of ${site.name} are heads or channels that other matrices share`,
     {
       hint: 'Choose among the matrices of attention and MLPs: down_proj, up_proj, o_proj, v_proj and the like.',
     },
   )
 }
-
-/** The entries of these units along their axis, ascending in each part. */
-export const entriesOf = ({ unit, parts, count }: Side, units: readonly number[]): number[] =>
-  Array.from({ length: parts }, (_, part) =>
-    units.flatMap((u) => Array.from({ length: unit }, (_, i) => (part * count + u) * unit + i)),
-  ).flat()
 
 export interface SelectionOptions {
   readonly select: Selection
@@ -61,7 +38,7 @@ export interface SelectionOptions {
 
 interface Placed {
   readonly site: Site
-  readonly side: Side
+  readonly side: UnitAxis
 }
 
 /** Sums of squares of the units' entries in W: [out, in] as stored. */
@@ -111,7 +88,7 @@ const activity = async (
   )
   return new Map(
     readers.map((site) => {
-      const side = sideOf(site)
+      const side = requireUnits(site)
       const sums = new Float64Array(side.count)
       means.get(site.name)!.forEach((x, i) => (sums[Math.floor(i / side.unit)] += x / side.unit))
       return [side.group, sums]
@@ -187,7 +164,7 @@ export const chooseUnits = async (
   sites: readonly Site[],
   options: SelectionOptions,
 ): Promise<Record<string, readonly number[]>> => {
-  const placed = sites.map((site) => ({ site, side: sideOf(site) }))
+  const placed = sites.map((site) => ({ site, side: requireUnits(site) }))
   const scores = await scoresOf(base, placed, options)
   const sign = options.order === 'largest' ? -1 : 1
   const chosen: Record<string, number[]> = Object.fromEntries(sites.map(({ name }) => [name, []]))

@@ -11,7 +11,7 @@ import { batchesOf } from '../../train/data.js'
 import type { Batch } from '../../train/loss.js'
 import { card } from './card.js'
 import { options, type PleasOptions } from './options.js'
-import { stepsOf, widenedConfig } from '../../units/widen.js'
+import { requireShapes, resizedConfig, sizesForWeftAlone, stepsOf } from '../../units/index.js'
 import { type GroupMatch, matchActivations } from './match.js'
 import type { Batches } from '../../observe/passing.js'
 import { solveLayer } from './solve.js'
@@ -260,10 +260,8 @@ const notesOf = (
     notes.push(
       "The batch norms keep averages of the models' statistics: without data they cannot be found anew.",
     )
-  if (widened && ['vit', 'bert'].includes(owner.architecture.name))
-    notes.push(
-      'config.json says head_dim: Weft reads it; Transformers derives it from hidden_size for this architecture.',
-    )
+  const unread = widened ? sizesForWeftAlone(owner.architecture, merged.checkpoint.config) : undefined
+  if (unread !== undefined) notes.push(unread)
   return notes
 }
 
@@ -295,7 +293,10 @@ export const pleasMerge = async (
   const widths = new Map(
     [...splits].map(([name, { merged, apart }]) => [name, merged.length + 2 * apart.length]),
   )
-  const config = widenedConfig(owner.architecture, owner.checkpoint.config, widths, wide)
+  const config = resizedConfig(owner, widths)
+  const shapes = new Map([...wide].map(([name, axes]) => [name, axes.map(({ from }) => from.length)]))
+  const hint = 'Merge at budget = 1, or with one ratio for all groups (no gains).'
+  requireShapes(owner.architecture, config, shapes, hint)
 
   const start = blockTensors(table, wide, [a, aligned])
   const second = await modelOf(checkpoints[1].config, aligned, {})

@@ -1,17 +1,5 @@
 /** @file The tensors of a model in memory, in another order, and as a model again. */
-import { stat } from 'node:fs/promises'
-import {
-  type Checkpoint,
-  CheckpointWriter,
-  convertValue,
-  copyCompanions,
-  encode,
-  formatJson,
-  type JsonObject,
-  layOut,
-  openBytes,
-  type SafetensorsDType,
-} from '../../checkpoint/index.js'
+import type { Checkpoint, JsonObject, SafetensorsDType } from '../../checkpoint/index.js'
 import { CheckpointError } from '../../errors.js'
 import { type Model, openModel, type OpenModelOptions } from '../../models/index.js'
 import { sameShape, sizeOf, value, type Value } from '../../tensor/index.js'
@@ -105,6 +93,7 @@ export const modelOf = async (
   tensors: Tensors,
   options: OpenModelOptions = { trainable: true, buffers: true },
 ): Promise<Model> => {
+  const { encode, formatJson, layOut, openBytes } = await import('../../checkpoint/index.js')
   const stored = Object.entries(tensors).map(([name, v]) => ({ name, ...encode(v) }))
   const { header, tensors: infos, size } = layOut(stored, { format: 'pt' }, 'model.safetensors')
   const file = new Uint8Array(size)
@@ -139,6 +128,7 @@ export const saveTensors = async (
   specs: readonly { readonly name: string; readonly shape: readonly number[]; readonly integer: boolean }[],
   tensorOf: (name: string) => Value | Promise<Value>,
 ): Promise<void> => {
+  const { CheckpointWriter, convertValue, copyCompanions } = await import('../../checkpoint/index.js')
   const dtype = storedDType(source)
   const plans = specs.map(({ name, shape, integer }) => ({
     name,
@@ -152,6 +142,7 @@ export const saveTensors = async (
     await writer.writeValue(plan.name, plan.dtype in narrow ? convertValue(host, narrow[plan.dtype]) : host)
   }
   await writer.finish({ 'config.json': config })
+  const { stat } = await import('node:fs/promises')
   const onDisk = await stat(source.folder).catch(() => undefined)
   if (onDisk?.isDirectory()) await copyCompanions(source.folder, folder)
 }
