@@ -349,9 +349,21 @@ it('of transformers whose widths only a list could say, Weft’s list is written
   expect((config.weft as JsonObject).intermediate_size).toHaveLength(2)
   const batch = batchFor('llama', 'test')
   expect(largestDifference(await logitsOf(model, batch), await checkpointLogits(a, batch))).toBeLessThan(1e-5)
-  const gpt2 = { model_type: 'gpt2', vocab_size: 16, n_embd: 8, n_layer: 1, n_head: 2, n_positions: 8 }
-  const b = (await createModel(gpt2, { seed: 1 })).checkpoint
-  await expect(pleasMerge([b, b], { ratio: 0.5 })).rejects.toThrow(/config\.json can only say/)
+  const sizes = { vocab_size: 16, d_model: 8, d_kv: 4, d_ff: 8, num_layers: 2, num_heads: 2 }
+  const b = (await createModel({ model_type: 't5', ...sizes }, { seed: 1 })).checkpoint
+  const first = { 'encoder.layers.0.hidden': 1 }
+  const unequal = pleasMerge([b, b], { match: 'none', budget: 1.05, gains: first })
+  await expect(unequal).rejects.toThrow(/config\.json can only say/)
+})
+
+it('widens heads and channels of GPT-2, whose config.json says head_dim from then on', async () => {
+  const gpt2 = { model_type: 'gpt2', vocab_size: 32, n_embd: 8, n_layer: 1, n_head: 2, n_positions: 8 }
+  const c = (await createModel(gpt2, { seed: 1 })).checkpoint
+  const { model, config, notes } = await pleasMerge([c, c], { match: 'none', ratio: 0.5 })
+  expect(config).toMatchObject({ n_head: 3, head_dim: 4, n_inner: 48 })
+  expect(notes.join()).toMatch(/Weft reads it/)
+  const batch = batchFor('llama', 'test')
+  expect(largestDifference(await logitsOf(model, batch), await checkpointLogits(c, batch))).toBeLessThan(1e-5)
 })
 
 it('a residual stream that a norm spans is widened only when asked, and then loads', async () => {
