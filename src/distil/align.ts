@@ -45,7 +45,10 @@ export const alignTokens = (source: readonly string[], target: readonly string[]
   }
 }
 
-/** For each target position the one source position that lies on it and on no other; undefined where there is none. */
+/**
+ * For each target position the source position that lies on it and on no other, and is the same text whatever its mark of a
+ * space; undefined where there is none. source, target: tokens as they are written.
+ */
 export const onlyPartners = (
   source: readonly string[],
   target: readonly string[],
@@ -58,7 +61,15 @@ export const onlyPartners = (
   }
   const [ofSource, ofTarget] = [count(0), count(1)]
   const partners: (number | undefined)[] = target.map(() => undefined)
-  for (const [i, j] of path) if (ofSource.get(i) === 1 && ofTarget.get(j) === 1) partners[j] = i
+  for (const [i, j] of path) {
+    const alone = ofSource.get(i) === 1 && ofTarget.get(j) === 1
+    // Some tokenizers put a space before the text, which is none of it.
+    const same =
+      i + j === 0
+        ? plain(source[i]).trimStart() === plain(target[j]).trimStart()
+        : plain(source[i]) === plain(target[j])
+    if (alone && same) partners[j] = i
+  }
   return partners
 }
 

@@ -31,7 +31,9 @@ export interface Teaching {
   readonly probabilities: Float32Array
   /** The probability of the token that came. */
   readonly gold: Float32Array
-  /** Mean of -ln gold over the tokens that count (where it has something to say). */
+  /** 1 where it says something itself; 0 where something stands in its place, which is no opinion of its own. */
+  readonly spoken: Uint8Array
+  /** Mean of -ln gold over the tokens that count and that it says something about. */
   readonly loss: number
 }
 
@@ -89,7 +91,8 @@ export const batchOf = (
 const rounded = (longest: number, most: number): number => Math.min(most, Math.ceil(longest / 64) * 64)
 
 /** At least 2: a shorter row has nothing to predict. */
-const longestOf = (rows: readonly Example[]): number => Math.max(2, ...rows.map(({ ids }) => ids.length))
+const longestOf = (rows: readonly Example[]): number =>
+  rows.reduce((longest, { ids }) => Math.max(longest, ids.length), 2)
 
 interface Reading<T> {
   readonly parameters: Readonly<Record<string, T>>
@@ -141,7 +144,9 @@ const teachingOf = (
   const probabilities = cut(values, top).map(Math.exp)
   for (let t = 0; t < count; t++) normalise(probabilities.subarray(t * top, (t + 1) * top))
   const own = cut(gold, 1).map(Math.exp)
-  return { ids: Int32Array.from(cut(indices, top)), probabilities, gold: own, loss: lossOf(own, labels) }
+  const spoken = new Uint8Array(count).fill(1)
+  const loss = lossOf(own, labels, spoken)
+  return { ids: Int32Array.from(cut(indices, top)), probabilities, gold: own, spoken, loss }
 }
 
 const normalise = (row: Float32Array): void => {
@@ -154,73 +159,97 @@ const noLoss = 1e4
 /** The least probability that a logarithm is taken of. */
 const least = 1e-6
 
-/** Mean of -ln gold where labels count and `has`; infinite where nothing does. */
-const lossOf = (
-  gold: Float32Array,
-  labels: readonly number[],
-  has: (t: number) => boolean = () => true,
-): number => {
+/** Mean of -ln gold where labels count and the source has spoken; infinite where nothing does. */
+const lossOf = (gold: Float32Array, labels: readonly number[], spoken: Uint8Array): number => {
   let [sum, count] = [0, 0]
   gold.forEach((p, t) => {
-    if (labels[t + 1] === ignored || !has(t)) return
+    if (labels[t + 1] === ignored || !spoken[t]) return
     sum -= Math.log(p > least ? p : p >= 0 ? least : NaN)
     count++
   })
   return count ? sum / count : Infinity
 }
 
+/** Options of a source with another tokenizer. */
+export interface TranslationOptions extends TeachingOptions {
+  /** Tokens are renamed only where they are spelled the same; the others are left out. Default false. */
+  readonly exact?: boolean
+  /** Source 0's teachings of the same rows: they stand where nothing is left of a distribution. Default: the label. */
+  readonly first?: readonly Teaching[]
+}
+
 /**
- * What a model with another tokenizer says about rows of `target` tokens. A position takes the source's distribution
- * where just one token of each side lies on the other; elsewhere all its probability is on the token that came. Tokens are
- * renamed by `vocabularyMap`; those that become one add up.
+ * What a model with another tokenizer says about rows of `target` tokens (Fusion-X, step 2). A position takes the source's
+ * distribution where one token of each side lies on the other and both are the same text; elsewhere all probability is on
+ * the token that came. Tokens are renamed by `vocabularyMap`; those that become one add up; where none is left, source 0's
+ * distribution stands. Only the first of these counts as spoken. Throws as `teachings` does.
  */
 export const translatedTeachings = async (
   model: Model,
   source: Tokenizer,
   target: Tokenizer,
   rows: readonly Example[],
-  options: TeachingOptions & { readonly exact?: boolean } = {},
+  options: TranslationOptions = {},
 ): Promise<Teaching[]> => {
-  const own = rows.map(({ ids }): Example => {
+  const sourceRows = rows.map(({ ids }): Example => {
     const tokens = source.encode(target.decode(ids)).slice(0, rowLength(model))
     return { ids: tokens, labels: tokens }
   })
-  const said = await teachings(model, own, options)
+  const said = await teachings(model, sourceRows, options)
   const rename = vocabularyMap(source, target, options)
   const words = (tokenizer: Tokenizer, ids: readonly number[]): string[] =>
     ids.map((id) => tokenizer.token(id) ?? '')
-  return rows.map((row, r) =>
-    translated(said[r], row, onlyPartners(words(source, own[r].ids), words(target, row.ids)), rename),
-  )
+  return rows.map((row, r) => {
+    const partners = onlyPartners(words(source, sourceRows[r].ids), words(target, row.ids))
+    return translated(said[r], row, { partners, rename, first: options.first?.[r] })
+  })
+}
+
+/** How a source's rows become the target's. */
+interface Translation {
+  /** For each target position the source position that lies on it and is the same text. */
+  readonly partners: readonly (number | undefined)[]
+  rename(id: number): number | undefined
+  /** Source 0's teaching of the row. */
+  readonly first?: Teaching
 }
 
 const translated = (
   said: Teaching,
   { ids: row, labels }: Example,
-  partners: readonly (number | undefined)[],
-  rename: (id: number) => number | undefined,
+  { partners, rename, first }: Translation,
 ): Teaching => {
   const top = said.gold.length ? said.ids.length / said.gold.length : 1
   const count = row.length - 1
   const ids = new Int32Array(count * top)
   const probabilities = new Float32Array(count * top)
   const gold = new Float32Array(count)
-  const has = new Uint8Array(count)
+  const spoken = new Uint8Array(count)
   for (let t = 0; t < count; t++) {
     const from = (partners[t + 1] ?? 0) - 1
     const mine = probabilities.subarray(t * top, (t + 1) * top)
+    const mineIds = ids.subarray(t * top, (t + 1) * top)
     for (let i = 0; from >= 0 && i < top; i++) {
       const id = rename(said.ids[from * top + i])
       if (id === undefined) continue
-      ids[t * top + i] = id
+      mineIds[i] = id
       mine[i] = said.probabilities[from * top + i]
-      if (id === row[t + 1]) gold[t] += mine[i]
     }
-    has[t] = Number(mine.some((p) => p > 0))
-    if (has[t]) normalise(mine)
-    else [ids[t * top], mine[0], gold[t]] = [row[t + 1], 1, 1]
+    spoken[t] = Number(mine.some((p) => p > 0))
+    if (!spoken[t] && from >= 0 && first) copyPosition(first, t, mineIds, mine)
+    else if (!spoken[t]) [mineIds[0], mine[0]] = [row[t + 1], 1]
+    normalise(mine)
+    mineIds.forEach((id, i) => (gold[t] += id === row[t + 1] ? mine[i] : 0))
   }
-  return { ids, probabilities, gold, loss: lossOf(gold, labels, (t) => has[t] === 1) }
+  return { ids, probabilities, gold, spoken, loss: lossOf(gold, labels, spoken) }
+}
+
+/** Writes the likeliest tokens that `from` has at position `t` into `ids` and `probabilities`, as many as there is room for. */
+const copyPosition = (from: Teaching, t: number, ids: Int32Array, probabilities: Float32Array): void => {
+  const top = from.ids.length / from.gold.length
+  const end = t * top + Math.min(top, ids.length)
+  ids.set(from.ids.subarray(t * top, end))
+  probabilities.set(from.probabilities.subarray(t * top, end))
 }
 
 /** The tokenizer in a model's folder; undefined where it has none. */
@@ -237,7 +266,7 @@ export const teachingsFor = async (
   source: Model,
   target: Model,
   rows: readonly Example[],
-  options: TeachingOptions & { readonly tokenizer?: Tokenizer; readonly exact?: boolean } = {},
+  options: TranslationOptions & { readonly tokenizer?: Tokenizer } = {},
 ): Promise<Teaching[]> => {
   const [own, its] = [
     await tokenizerIn(source.checkpoint),
@@ -257,10 +286,11 @@ export const teachingsFor = async (
 /** A batch of taught rows: names as `fusedCrossEntropy` reads them. */
 export const taughtBatch = (rows: readonly TaughtExample[], time: number): Batch => {
   const [count, sources, steps] = [rows.length, rows[0].sources.length, time - 1]
-  const top = Math.max(...rows[0].sources.map(({ ids, gold }) => ids.length / gold.length))
+  const top = rows[0].sources.reduce((most, { ids, gold }) => Math.max(most, ids.length / gold.length), 1)
   const ids = new Int32Array(count * steps * sources * top)
   const probabilities = new Float32Array(ids.length)
   const gold = new Float32Array(count * steps * sources)
+  const spoken = new Float32Array(gold.length)
   const losses = new Float32Array(count * sources)
   rows.forEach((row, r) =>
     row.sources.forEach((source, k) => {
@@ -269,6 +299,7 @@ export const taughtBatch = (rows: readonly TaughtExample[], time: number): Batch
       source.gold.forEach((p, t) => {
         const place = (r * steps + t) * sources + k
         gold[place] = p
+        spoken[place] = source.spoken[t]
         ids.set(source.ids.subarray(t * own, (t + 1) * own), place * top)
         probabilities.set(source.probabilities.subarray(t * own, (t + 1) * own), place * top)
       })
@@ -279,6 +310,7 @@ export const taughtBatch = (rows: readonly TaughtExample[], time: number): Batch
     teacherIds: valueOf(ids, [count, steps, sources * top], 'int32'),
     teacherProbabilities: valueOf(probabilities, [count, steps, sources, top], 'float32'),
     teacherGold: valueOf(gold, [count, steps, sources], 'float32'),
+    teacherSpoken: valueOf(spoken, [count, steps, sources], 'float32'),
     teacherLosses: valueOf(losses, [count, sources], 'float32'),
   }
 }
@@ -322,6 +354,21 @@ export const fusedCrossEntropy = (logits: Tensor, batch: Batch<Tensor>, weights:
   return byRow.mul(weights).sum().neg().div(counted.sum().maximum(1))
 }
 
+/**
+ * Entropy of each row's fused target, the mean of its sources' distributions weighted by `weights` ([batch, sources]): the
+ * mean over the tokens that count, []. Entries of the same token add up, so that each is held against all that P has there.
+ */
+export const fusedEntropy = (batch: Batch<Tensor>, weights: Tensor): Tensor => {
+  const { teacherIds: ids, teacherProbabilities: p } = batch
+  const [count, steps, sources, top] = p.shape
+  const shares = p.mul(weights.reshape([count, 1, sources, 1])).reshape([count, steps, sources * top, 1])
+  const same = ids.unsqueeze(3).equal(ids.unsqueeze(2)).cast('float32')
+  const logs = same.matmul(shares).maximum(1e-12).log()
+  const counted = countedOf(batch)
+  const each = shares.mul(logs).sum(3).sum(2).neg()
+  return each.mul(counted).sum().div(counted.sum().maximum(1))
+}
+
 /** How much each source counts in each row of a batch: [batch, sources], rows sum to 1. */
 export type SourceWeights = (batch: Batch<Tensor>, parameters: Parameters<Tensor>) => Tensor
 
@@ -334,16 +381,26 @@ export const byLikelihood: SourceWeights = ({ teacherLosses: losses }) => softma
 /** All alike. */
 export const uniformly: SourceWeights = ({ teacherLosses: { shape } }) => full(shape, 1 / shape[1])
 
+/** How a student is held against the fused target P: CE(f, P), or KL(P || f), which is the same less P's entropy. */
+export type Divergence = 'cross-entropy' | 'kl'
+
 /**
- * A student's loss: λ CE(labels) + (1 - λ) CE(fused), over the labels that count. `labels` is λ; at 1 it is the loss of
- * ordinary training.
+ * A student's loss: λ CE(labels) + (1 - λ) D(fused), over the labels that count. `labels` is λ; at 1 it is the loss of
+ * ordinary training. The two divergences have one gradient for the student, and different ones for what weighs the sources.
  */
 export const fusionLoss =
-  (model: Model, labels: number, weights: SourceWeights): LossFunction =>
+  (
+    model: Model,
+    labels: number,
+    weights: SourceWeights,
+    divergence: Divergence = 'cross-entropy',
+  ): LossFunction =>
   (parameters, batch, trace) => {
     const outputs = forward(model, parameters, batch, trace)
     const { loss: own, weight } = causalLoss(outputs, batch)
     if (labels === 1) return { loss: own, weight }
-    const fused = fusedCrossEntropy(outputs.logits, batch, weights(batch, parameters))
+    const w = weights(batch, parameters)
+    const cross = fusedCrossEntropy(outputs.logits, batch, w)
+    const fused = divergence === 'kl' ? cross.sub(fusedEntropy(batch, w)) : cross
     return { loss: own.mul(labels).add(fused.mul(1 - labels)), weight }
   }

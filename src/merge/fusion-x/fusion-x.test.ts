@@ -3,19 +3,23 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder, writeTinyLlama } from '../../../test/tiny.js'
 import { open } from '../../checkpoint/index.js'
 import { createModel, type Model, type Parameters } from '../../models/index.js'
-import { compile, grad, type Tensor, type Value, valueOf } from '../../tensor/index.js'
+import type { Example, Tokenizer } from '../../text/index.js'
+import { compile, constant, grad, type Tensor, type Value, valueOf } from '../../tensor/index.js'
 import { causalLoss, forward, modelLoss } from '../../train/index.js'
 import {
   fusedCrossEntropy,
+  fusedEntropy,
   fusionLoss,
   taughtBatch,
   type TaughtExample,
+  type Teaching,
   teachings,
+  translatedTeachings,
   uniformly,
 } from '../../distil/teachings.js'
 import { fusionX } from './fusion-x.js'
 import { gate, gateParameters, imbalance, kept } from './gate.js'
-import { trainFusionX } from './train.js'
+import { surprise, trainFusionX } from './train.js'
 
 const numbers = async (v: Value): Promise<number[]> => Array.from(await v.read(), Number)
 
@@ -139,6 +143,41 @@ describe('the fused target', () => {
     expect(await fused(taught)).toBeCloseTo(alone.reduce((a, b) => a + b) / 3, 5)
   })
 
+  it('as a divergence is 0 for what the student says itself, with the gradient of the cross-entropy', async () => {
+    const own = await teachings(target, rows, { top: 12 })
+    const itself = taughtBatch(
+      rows.map((row, r) => ({ ...row, sources: [own[r], own[r]] })),
+      5,
+    )
+    const loss = (divergence: 'cross-entropy' | 'kl') => fusionLoss(target, 0, uniformly, divergence)
+    const f = ({ parameters, batch }: Inputs): Tensor => loss('kl')(parameters, batch, {}).loss
+    expect((await numbers(await run(f, itself)))[0]).toBeCloseTo(0, 5)
+    const gradient = (divergence: 'cross-entropy' | 'kl') =>
+      async function () {
+        const g = ({ parameters, batch }: Inputs): Tensor =>
+          grad((p: Record<string, Tensor>) => loss(divergence)(p, batch, {}).loss)({ ...parameters })[
+            'transformer.wte.weight'
+          ]
+        return numbers(await run(g, taughtBatch(taught, 5)))
+      }
+    close(await gradient('kl')(), await gradient('cross-entropy')())
+  })
+
+  it('has the entropy of the mean of distributions, entries of one token together', async () => {
+    const point = (ids: number[], p: number[]): Teaching => ({
+      ids: Int32Array.from(ids),
+      probabilities: Float32Array.from(p),
+      gold: Float32Array.of(0.5),
+      spoken: Uint8Array.of(1),
+      loss: 1,
+    })
+    const sources = [point([3, 4], [0.5, 0.5]), point([4, 5], [0.5, 0.5])]
+    const batch = taughtBatch([{ ids: [1, 2], labels: [1, 2], sources }], 2)
+    const f = ({ batch }: Inputs): Tensor => fusedEntropy(batch, uniformly(batch, {}))
+    const wanted = -(0.25 * Math.log(0.25) * 2 + 0.5 * Math.log(0.5))
+    expect((await numbers(await run(f, batch)))[0]).toBeCloseTo(wanted, 5)
+  })
+
   it('with labels alone is the ordinary loss, bit for bit', async () => {
     const batch = taughtBatch(taught, 5)
     const f = ({ parameters, batch }: Inputs) => ({
@@ -147,6 +186,70 @@ describe('the fused target', () => {
     })
     const { own, plain } = (await run(f, batch)) as { own: Value; plain: Value }
     expect(await numbers(own)).toEqual(await numbers(plain))
+  })
+})
+
+describe('a source with another tokenizer', () => {
+  const words = (tokens: readonly string[]): Tokenizer =>
+    ({
+      vocabularySize: tokens.length,
+      token: (id: number) => tokens[id],
+      decode: (ids: readonly number[]) => ids.map((id) => tokens[id]).join(' '),
+      // Numbers are ours, whatever a token is called.
+      encode: (text: string) => text.split(' ').map((word) => ours.indexOf(word)),
+    }) as unknown as Tokenizer
+  const ours = ['the', 'cat', 'sat', 'on', 'in', 'at', 'to', 'it', 'up', 'by', 'we', 'go']
+  const speak = async (theirs: readonly string[], row: Example, more: object = {}): Promise<Teaching> => {
+    const model = await createModel(gpt2(8), { seed: 1 })
+    return (await translatedTeachings(model, words(theirs), words(ours), [row], { top: 3, ...more }))[0]
+  }
+
+  it('says nothing where its token is another text: the label stands, and counts in no loss', async () => {
+    const said = await speak(ours.with(1, 'dog'), { ids: [0, 1, 2], labels: [0, 1, 2] })
+    expect([said.ids[0], said.probabilities[0], said.gold[0], said.spoken[0]]).toEqual([1, 1, 1, 0])
+    expect(said.spoken[1]).toBe(1)
+    expect(said.loss).toBeCloseTo(-Math.log(said.gold[1]), 5)
+  })
+
+  it("has source 0's distribution where exact spelling leaves nothing of its own", async () => {
+    // Of the row it spells only the second token as ours, and thinks another the likeliest to come.
+    const theirs = ours.map((word, id) => (id === 1 ? word : `${word}${word}`))
+    const row = { ids: [0, 1], labels: [0, 1] }
+    const first: Teaching = {
+      ids: Int32Array.of(4, 1),
+      probabilities: Float32Array.of(0.75, 0.25),
+      gold: Float32Array.of(0.25),
+      spoken: Uint8Array.of(1),
+      loss: Math.log(4),
+    }
+    const nearest = await speak(theirs, row, { top: 1 })
+    expect(nearest.spoken[0]).toBe(1)
+    const said = await speak(theirs, row, { exact: true, first: [first], top: 1 })
+    expect([said.ids[0], said.probabilities[0], said.gold[0], said.spoken[0]]).toEqual([4, 1, 0, 0])
+    const withoutFirst = await speak(theirs, row, { exact: true, top: 1 })
+    expect([withoutFirst.ids[0], withoutFirst.gold[0], withoutFirst.spoken[0]]).toEqual([1, 1, 0])
+  })
+
+  it('is no certainty to the gate where something stands in its place', async () => {
+    // Source 0 is unsure and says so; sources 1 and 2 say nothing, so that the label stands for them.
+    const silent = taught.map(({ sources, ...row }) => ({
+      ...row,
+      sources: sources.map((s, k) =>
+        k === 0
+          ? { ...s, gold: s.gold.map(() => 0.4) }
+          : { ...s, gold: s.gold.map(() => 1), spoken: s.spoken.map(() => 0) },
+      ),
+    }))
+    const batch = taughtBatch(silent, 5)
+    const of = (weights: number[]) => async (): Promise<number> => {
+      const f = ({ batch }: Inputs): Tensor =>
+        surprise(batch, constant(valueOf(weights, [1, 3], 'float32')).expand([3, 3]))
+      return (await numbers(await run(f, batch)))[0]
+    }
+    expect(await of([0.2, 0.4, 0.4])()).toBeCloseTo(-Math.log(0.4), 5)
+    expect(await of([0.9, 0.1, 0])()).toBeCloseTo(-Math.log(0.4), 5)
+    // Where nobody has spoken nothing counts.
+    expect(await of([0, 0.5, 0.5])()).toBeCloseTo(-Math.log(1e-9), 3)
   })
 })
 

@@ -27,6 +27,10 @@ const options = z.strictObject({
     .describe(
       'what teaches the gate: the labels, with all sources or those that are heard; or the student, as published',
     ),
+  divergence: z
+    .enum(['cross-entropy', 'kl'])
+    .default('cross-entropy')
+    .describe('how the target is held against the fused distribution'),
   gateRate: z.number().positive().default(1e-2).describe('learning rate of the gate'),
   standardise: z.boolean().default(false).describe('the gate sees standardised log-likelihoods'),
   top: whole.default(10).describe('tokens kept of each distribution'),
@@ -49,6 +53,8 @@ export interface FusionXOptions {
   readonly balance: number
   /** What teaches the gate: the labels, with all sources or those that are heard; or the student, as published. Default 'gold'. */
   readonly gateLoss: 'gold' | 'gold-masked' | 'paper'
+  /** How the target is held against the fused distribution. Default 'cross-entropy'. */
+  readonly divergence: 'cross-entropy' | 'kl'
   /** Learning rate of the gate. Default 1e-2. */
   readonly gateRate: number
   /** The gate sees standardised log-likelihoods. Default false. */
@@ -97,7 +103,7 @@ export const fusionX: Procedure<FusionXOptions> = procedure<FusionXOptions>({
     const reading = { top: given.top, batch: given.batch, exact: given.exact, tokenizer, signal, onProgress }
     const said = given.self ? [await teachings(target, rows, reading)] : []
     for (const checkpoint of others)
-      said.push(await teachingsFor(await openModel(checkpoint), target, rows, reading))
+      said.push(await teachingsFor(await openModel(checkpoint), target, rows, { ...reading, first: said[0] }))
     const taught = rows.map((row, r) => ({ ...row, sources: said.map((one) => one[r]) }))
     const { model, selection, loss } = await trainFusionX(target, taught, {
       ...given,

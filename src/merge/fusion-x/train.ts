@@ -6,6 +6,7 @@ import { adamW, type Batch, fit, type LossFunction, type Objective } from '../..
 import { byShape } from '../../train/by-shape.js'
 import {
   countedOf,
+  type Divergence,
   fusionLoss,
   type SourceWeights,
   taughtBatch,
@@ -27,6 +28,8 @@ export interface FusionXSettings {
    * agreement of the student with the fused target, as published.
    */
   readonly gateLoss?: 'gold' | 'gold-masked' | 'paper'
+  /** How the target is held against the fused distribution. Default 'cross-entropy'. */
+  readonly divergence?: Divergence
   /** Learning rate of the gate. Default 1e-2. */
   readonly gateRate?: number
   /**
@@ -85,6 +88,20 @@ const beside = (model: Model, extra: Parameters<Value>): Model => ({
   },
 })
 
+/**
+ * Mean of -ln P[y], the fused target's surprise at the labels, over the tokens that count and that a source has spoken
+ * about. What stands in a source's place is no certainty of its own: the others' weights share what it leaves.
+ * weights: [batch, sources] -> [].
+ */
+export const surprise = (batch: Batch<Tensor>, weights: Tensor): Tensor => {
+  const { teacherGold: gold, teacherSpoken: spoken } = batch
+  const speaking = spoken.mul(weights.unsqueeze(1))
+  const said = speaking.sum(2)
+  const likelihood = gold.mul(speaking).sum(2).div(said.maximum(1e-9)).maximum(1e-9)
+  const counted = countedOf(batch).mul(spoken.max(2))
+  return likelihood.log().mul(counted).sum().neg().div(counted.sum().maximum(1))
+}
+
 /** What the gate follows: see `gateLoss`. */
 const gateLossOf = (
   target: Model,
@@ -94,7 +111,8 @@ const gateLossOf = (
     balance,
     threshold,
     gateLoss,
-  }: Required<Pick<FusionXSettings, 'labels' | 'balance' | 'threshold' | 'gateLoss'>>,
+    divergence,
+  }: Required<Pick<FusionXSettings, 'labels' | 'balance' | 'threshold' | 'gateLoss' | 'divergence'>>,
 ): LossFunction => {
   const heard: SourceWeights = (batch, parameters) => kept(gate(parameters, scores(batch)), threshold)
   return (parameters, batch, trace) => {
@@ -102,13 +120,10 @@ const gateLossOf = (
     const weights = gateLoss === 'gold' ? g : kept(g, threshold)
     const balanced = imbalance(weights).mul(balance)
     if (gateLoss === 'paper') {
-      const { loss } = fusionLoss(target, labels, heard)(parameters, batch, trace)
+      const { loss } = fusionLoss(target, labels, heard, divergence)(parameters, batch, trace)
       return { loss: loss.add(balanced) }
     }
-    const counted = countedOf(batch)
-    const likelihood = batch.teacherGold.mul(weights.unsqueeze(1)).sum(2).maximum(1e-9)
-    const surprise = likelihood.log().mul(counted).sum().neg().div(counted.sum().maximum(1))
-    return { loss: surprise.add(balanced) }
+    return { loss: surprise(batch, weights).add(balanced) }
   }
 }
 
@@ -123,14 +138,15 @@ export const trainFusionX = async (
 ): Promise<{ model: Model; selection: Selection; loss: number }> => {
   const sources = rows[0].sources.length
   const { labels = 0.5, balance = 0.05, threshold = 0.75 / sources, gateLoss = 'gold' } = settings
+  const { divergence = 'cross-entropy' } = settings
   const { gateRate = 1e-2, learningRate = 1e-5, batch = 8, seed = 0, signal, onProgress } = settings
   const scores = scoresOf(rows, settings.standardise ?? false)
   const weights: SourceWeights = (b, parameters) => kept(gate(parameters, scores(b)), threshold)
   const optimizer = adamW({ betas: [0.9, 0.99] })
   const objectives: Objective[] = [
-    { loss: fusionLoss(target, labels, weights), optimizer, moves: (name) => !isGate(name) },
+    { loss: fusionLoss(target, labels, weights, divergence), optimizer, moves: (name) => !isGate(name) },
     {
-      loss: gateLossOf(target, scores, { labels, balance, threshold, gateLoss }),
+      loss: gateLossOf(target, scores, { labels, balance, threshold, gateLoss, divergence }),
       ...{ optimizer, moves: isGate, rateScale: gateRate / learningRate },
     },
   ]
@@ -166,7 +182,13 @@ const selectionOf = async (
   // Distributions are not needed here, and would be large.
   const short = rows.map((row): TaughtExample => ({
     ...{ ids: [0, 0], labels: [0, 0] },
-    sources: row.sources.map(({ loss }) => ({ ids: none, probabilities: zero, gold: zero, loss })),
+    sources: row.sources.map(({ loss }) => ({
+      ids: none,
+      probabilities: zero,
+      gold: zero,
+      spoken: one,
+      loss,
+    })),
   }))
   const { teacherLosses } = taughtBatch(short, 2)
   const { usage, heard, hit } = await program({ parameters, teacherLosses })
@@ -178,3 +200,4 @@ const selectionOf = async (
 
 const none = new Int32Array(1)
 const zero = new Float32Array(1)
+const one = new Uint8Array(1).fill(1)
