@@ -61,6 +61,12 @@ export class Checkpoint implements AsyncDisposable {
     this.warnings = parts.warnings ?? []
   }
 
+  /** The same checkpoint with another config.json. Its files are this one's: only one of the two is to be closed. */
+  withConfig(config: JsonObject): Checkpoint {
+    const { folder, generationConfig, metadata, tensors, files } = this
+    return new Checkpoint({ folder, config, generationConfig, metadata, tensors, files })
+  }
+
   /** Every tensor's name, sorted. */
   names(): string[] {
     return [...this.tensors.keys()].sort()

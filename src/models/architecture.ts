@@ -79,6 +79,14 @@ export interface CacheSpec {
   readonly size: number
 }
 
+/** A parameter of Transformers' own that holds the matrices of several modules. */
+export interface FusedParameter {
+  /** Its name there, a module and what the module calls it: 'model.layers.0.mlp.experts.gate_up_proj'. */
+  readonly name: string
+  /** For each expert the modules whose outputs it holds, one behind the other. */
+  readonly experts: readonly (readonly string[])[]
+}
+
 /** What stands before the first token of every sequence, put there by `forward`. */
 export interface VirtualTokens {
   /** How many positions it takes. */
@@ -115,6 +123,8 @@ export interface Architecture<C = unknown> {
   cache?(c: C): readonly CacheSpec[]
   /** Every attention module, in the order in which they run. Default: those of `cache`. */
   attention?(c: C): readonly CacheSpec[]
+  /** Parameters in which Transformers holds matrices of several modules, in its order. Default: none. */
+  fused?(c: C): readonly FusedParameter[]
   /** Default: nothing. */
   readonly virtual?: VirtualTokens
 }

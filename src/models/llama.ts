@@ -8,7 +8,7 @@ import type { Architecture, ModelInputs, ModelOutputs } from './architecture.js'
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
 import { type ConfigReader, reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
-import { llamaTable } from './llama-table.js'
+import { fusedExperts, llamaTable } from './llama-table.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { readRope, type Rope, rotation } from './rope.js'
 import type { Weights } from './weights.js'
@@ -340,6 +340,7 @@ export const llama: Architecture<LlamaConfig> = {
   positions: (c) => c.positions,
   table: llamaTable,
   forward,
+  fused: fusedExperts,
   withBiases: (json) => ({ ...json, attention_bias: true, mlp_bias: true }),
   prefix: 'model',
   cache: (c) =>

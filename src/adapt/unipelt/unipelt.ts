@@ -19,7 +19,7 @@ import {
 } from '../prefix/prefix.js'
 import {
   lacksModules,
-  tokensFrom,
+  requireTokens,
   type VirtualTokenOptions,
   virtualTokenOptions,
 } from '../core/virtual-tokens.js'
@@ -129,19 +129,10 @@ const spec: AdapterSpec<UnipeltOptions, Settings> = {
   forward: (inputs, run, _p, { base, options: { tokens } }) => run(laterBy(inputs, tokens, base)),
   virtual: ({ tokens }) => ({ positions: tokens, cached: 0 }),
   startsChanged: true,
-  toPeft: ({ tokens, rank, alpha, bottleneck }) => ({
-    num_virtual_tokens: tokens,
-    r: rank,
-    lora_alpha: alpha,
-    bottleneck,
-  }),
-  fromPeft: (json) => ({
-    tokens: tokensFrom(json),
-    rank: json.r as number,
-    alpha: json.lora_alpha as number,
-    bottleneck: json.bottleneck as number,
-  }),
-  ignoredKeys: [],
+  peft: {
+    keys: { bottleneck: 'bottleneck', lora_alpha: 'alpha', num_virtual_tokens: 'tokens', r: 'rank' },
+    check: requireTokens,
+  },
   lacks: lacksModules,
 }
 
