@@ -76,6 +76,23 @@ export class Checkpoint implements AsyncDisposable {
     return this.tensors.has(name)
   }
 
+  /**
+   * The same files with other names for their tensors: `names` gives the stored name of each. What it does not name is left
+   * out. The files are shared: closing one closes both. Throws CheckpointError for a stored name that there is not.
+   */
+  renamed(names: ReadonlyMap<string, string>): Checkpoint {
+    const tensors = [...names].map(([name, stored]) => [name, { ...this.info(stored), name }] as const)
+    return new Checkpoint({
+      folder: this.folder,
+      config: this.config,
+      generationConfig: this.generationConfig,
+      metadata: this.metadata,
+      tensors: new Map(tensors),
+      files: this.files,
+      warnings: this.warnings,
+    })
+  }
+
   /** Where and what the tensor `name` is. Throws CheckpointError with the nearest names when there is none. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name)

@@ -27,15 +27,23 @@ const whole: ArchitecturePart = {
   layerKeys: ['num_hidden_layers', 'n_layer', 'num_layers'],
 }
 
-const isEncoder = (tensor: string): boolean => tensor.startsWith('encoder.')
+const isEncoder = (tensor: string): boolean => /(^|\.)encoder\./.test(tensor)
 
 const encoderAndDecoder: readonly ArchitecturePart[] = [
-  { name: 'encoder', aliases: [], holds: isEncoder, layerKeys: ['num_layers'] },
-  { name: 'decoder', aliases: [], holds: (name) => !isEncoder(name), layerKeys: ['num_decoder_layers'] },
+  { name: 'encoder', aliases: [], holds: isEncoder, layerKeys: ['num_layers', 'encoder_layers'] },
+  {
+    name: 'decoder',
+    aliases: [],
+    holds: (name) => !isEncoder(name),
+    layerKeys: ['num_decoder_layers', 'decoder_layers'],
+  },
 ]
 
-const partsOf = ({ model_type: type }: JsonObject): readonly ArchitecturePart[] =>
-  ['t5', 'mt5', 'umt5'].includes(String(type)) ? encoderAndDecoder : [whole]
+/** A config.json that counts the layers of a decoder by themselves has an encoder beside it. */
+const partsOf = (config: JsonObject): readonly ArchitecturePart[] =>
+  config.is_encoder_decoder === true || encoderAndDecoder[1].layerKeys.some((key) => key in config)
+    ? encoderAndDecoder
+    : [whole]
 
 /**
  * The recipe of each part of the architecture that `config` (config.json) describes; of the whole where the recipe has
