@@ -61,12 +61,6 @@ export class Checkpoint implements AsyncDisposable {
     this.warnings = parts.warnings ?? []
   }
 
-  /** The same checkpoint with another config.json. Its files are this one's: only one of the two is to be closed. */
-  withConfig(config: JsonObject): Checkpoint {
-    const { folder, generationConfig, metadata, tensors, files } = this
-    return new Checkpoint({ folder, config, generationConfig, metadata, tensors, files })
-  }
-
   /** Every tensor's name, sorted. */
   names(): string[] {
     return [...this.tensors.keys()].sort()
@@ -74,23 +68,6 @@ export class Checkpoint implements AsyncDisposable {
 
   has(name: string): boolean {
     return this.tensors.has(name)
-  }
-
-  /**
-   * The same files with other names for their tensors: `names` gives the stored name of each. What it does not name is left
-   * out. The files are shared: closing one closes both. Throws CheckpointError for a stored name that there is not.
-   */
-  renamed(names: ReadonlyMap<string, string>): Checkpoint {
-    const tensors = [...names].map(([name, stored]) => [name, { ...this.info(stored), name }] as const)
-    return new Checkpoint({
-      folder: this.folder,
-      config: this.config,
-      generationConfig: this.generationConfig,
-      metadata: this.metadata,
-      tensors: new Map(tensors),
-      files: this.files,
-      warnings: this.warnings,
-    })
   }
 
   /** Where and what the tensor `name` is. Throws CheckpointError with the nearest names when there is none. */

@@ -3,11 +3,10 @@ import { MatrixShapeError, NotSquareError, SingularError } from './errors.js'
 import { checkFinite, type Matrix, matrix } from './matrix.js'
 import { addRows } from './vector.js'
 
-/** Options of `solveTriangular`. */
 export interface TriangularOptions {
-  /** Triangle of the matrix that is read. */
+  /** Which triangle of the matrix is read. */
   readonly triangle: 'lower' | 'upper'
-  /** Whether the system is that of the transpose of that triangle. Default false. */
+  /** Solve with the transpose of that triangle. Default false. */
   readonly transpose?: boolean
 }
 

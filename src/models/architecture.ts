@@ -1,6 +1,7 @@
 /** @file What a model file exports, and the table of its weights that loading, merging, alignment and pruning read. */
 import type { JsonObject } from '../checkpoint/web.js'
 import type { Shape, Tensor } from '../tensor/index.js'
+import type { AdapterTargets, LayerStack, SizeKeys, Sublayer, Widths } from './declarations.js'
 import type { Positions } from './positions.js'
 import type { Layout, Weights } from './weights.js'
 
@@ -9,12 +10,18 @@ export interface AxisGroup {
   /** As 'residual', 'layers.0.heads', 'layers.0.hidden'. */
   readonly group: string
   readonly unit: number
+  /** Of heads: the dimensions inside one, which queries share with keys, or values with the output projection. */
+  readonly inside?: HeadInside
 }
+
+export type HeadInside = 'queries' | 'values'
 
 /** A logical part of a fused matrix, along its output axis. */
 export interface FusedPart {
   readonly name: string
   readonly size: number
+  /** Of heads: as an axis group has it. */
+  readonly inside?: HeadInside
 }
 
 /** One tensor of a checkpoint. */
@@ -68,7 +75,8 @@ export interface ModelOutputs {
   readonly hidden: readonly Tensor[]
 }
 
-export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image'
+/** What the logits are: of the next token, of masked tokens, of classes, of a decoder's tokens; or hidden states ('features'). */
+export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image' | 'features'
 
 /** Keys and values of one attention module: those that cached generation keeps, or that a method adds to. */
 export interface CacheSpec {
@@ -77,14 +85,6 @@ export interface CacheSpec {
   /** Of keys and values. */
   readonly heads: number
   readonly size: number
-}
-
-/** A parameter of Transformers' own that holds the matrices of several modules. */
-export interface FusedParameter {
-  /** Its name there, a module and what the module calls it: 'model.layers.0.mlp.experts.gate_up_proj'. */
-  readonly name: string
-  /** For each expert the modules whose outputs it holds, one behind the other. */
-  readonly experts: readonly (readonly string[])[]
 }
 
 /** What stands before the first token of every sequence, put there by `forward`. */
@@ -123,10 +123,28 @@ export interface Architecture<C = unknown> {
   cache?(c: C): readonly CacheSpec[]
   /** Every attention module, in the order in which they run. Default: those of `cache`. */
   attention?(c: C): readonly CacheSpec[]
-  /** Parameters in which Transformers holds matrices of several modules, in its order. Default: none. */
-  fused?(c: C): readonly FusedParameter[]
   /** Default: nothing. */
   readonly virtual?: VirtualTokens
+  /** Other values of `model_type` whose tensors have the same names and parts: what merges may know of them. */
+  readonly kin?: readonly string[]
+  /** The model without its head: its logits are its last hidden states. Absent where nobody needs it. */
+  readonly body?: Architecture<C>
+  /** Linear modules that make the outputs: 'all-linear' leaves them out. Default none. */
+  readonly heads?: readonly string[]
+  /** Default: every linear module but the heads. */
+  readonly targets?: AdapterTargets
+  /** The parts of a block. Default: none that adapters can follow. */
+  readonly sublayers?: readonly Sublayer[]
+  /** What its sizes are called, where it has blocks of attention and a feed-forward part. */
+  readonly sizeKeys?: SizeKeys
+  /** Its stacks of layers, in the order in which they run. Default: none that can be sliced. */
+  readonly stacks?: readonly LayerStack[]
+  /** config.json of the model whose groups have these widths, all of them. Default: by `sizeKeys`. */
+  resized?(json: JsonObject, widths: Widths): JsonObject
+  /** In which multiples a group may widen. Default 1. */
+  widthStep?(json: JsonObject, group: string): number
+  /** Whether Transformers derives the size of a head from the width: `head_dim` is Weft's own key. Default false. */
+  readonly derivesHeadSize?: boolean
 }
 
 /** How each linear module's weight is stored, by the table. */

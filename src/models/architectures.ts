@@ -28,3 +28,7 @@ export const architectureFor = (config: Readonly<Record<string, unknown>>): Arch
     },
   )
 }
+
+/** The architecture of a `model_type`, or of one whose tensors have the same names; undefined where there is none. */
+export const relativeOf = (type: string): Architecture | undefined =>
+  architectures.find(({ modelTypes, kin = [] }) => modelTypes.includes(type) || kin.includes(type))

@@ -1,13 +1,21 @@
 /** @file BERT: an encoder with learned positions and a layer norm after each part, to fill in masked tokens or to classify. */
 import { layerNorm, type Tensor, zeros } from '../tensor/index.js'
 import { WeftError } from '../errors.js'
-import type { Architecture, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import type {
+  Architecture,
+  AxisGroup,
+  HeadInside,
+  ModelInputs,
+  ModelOutputs,
+  WeightSpec,
+} from './architecture.js'
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
 import { type ConfigReader, reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { embeddingSpec, layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
+import { encoderLayerSizes, encoderSizes } from './widths.js'
 
 /** Of one block. */
 export interface BertLayer {
@@ -19,7 +27,7 @@ export interface BertLayer {
 }
 
 export interface BertConfig {
-  readonly task: 'masked' | 'classify'
+  readonly task: 'masked' | 'classify' | 'features'
   readonly vocabulary: number
   readonly width: number
   readonly positions: number
@@ -39,6 +47,7 @@ const tasks: Readonly<Record<string, BertConfig['task']>> = {
   BertForMaskedLM: 'masked',
   BertForPreTraining: 'masked',
   BertForSequenceClassification: 'classify',
+  BertModel: 'features',
 }
 
 const readTask = (config: ConfigReader): BertConfig['task'] => {
@@ -148,21 +157,26 @@ const forward = (w: Weights, inputs: ModelInputs, c: BertConfig): ModelOutputs =
     x = w.module(name, x, at, (x, at) => block(w.in(name), x, c, layer, at))
     hidden.push(x)
   }
+  if (c.task === 'features') return { logits: inputs.logitsAt ? rowsAt(x, inputs.logitsAt) : x, hidden }
   if (c.task === 'classify') return { logits: classHead(w, x, c), hidden }
   const wanted = inputs.logitsAt ? rowsAt(x, inputs.logitsAt) : x
   return { logits: maskedHead(w.in('cls.predictions'), wanted, c, at), hidden }
 }
 
-const blockSpecs = (c: BertConfig, { heads, size, hidden }: BertLayer, i: number): WeightSpec[] => {
+const blockSpecs = (c: BertConfig, { heads: count, size, hidden }: BertLayer, i: number): WeightSpec[] => {
   const name = `bert.encoder.layer.${i}`
-  const inner = heads * size
-  const headAxis = { group: `layers.${i}.heads`, unit: size }
+  const heads = (inside: HeadInside): AxisGroup => ({ group: `layers.${i}.heads`, unit: size, inside })
+  const inner = count * size
   const units = { group: `layers.${i}.hidden`, unit: 1 }
   return [
     ...['query', 'key', 'value'].flatMap((part) =>
-      linearSpecs(`${name}.attention.self.${part}`, [inner, c.width], [headAxis, residual]),
+      linearSpecs(
+        `${name}.attention.self.${part}`,
+        [inner, c.width],
+        [heads(part === 'value' ? 'values' : 'queries'), residual],
+      ),
     ),
-    ...linearSpecs(`${name}.attention.output.dense`, [c.width, inner], [residual, headAxis]),
+    ...linearSpecs(`${name}.attention.output.dense`, [c.width, inner], [residual, heads('values')]),
     ...layerNormSpecs(`${name}.attention.output.LayerNorm`, c.width, residual),
     ...linearSpecs(`${name}.intermediate.dense`, [hidden, c.width], [units, residual]),
     ...linearSpecs(`${name}.output.dense`, [c.width, hidden], [residual, units]),
@@ -196,16 +210,22 @@ const classSpecs = (c: BertConfig): WeightSpec[] => {
   ]
 }
 
+const headSpecs: Readonly<Record<BertConfig['task'], (c: BertConfig) => WeightSpec[]>> = {
+  masked: maskedSpecs,
+  classify: classSpecs,
+  features: () => [],
+}
+
 const table = (c: BertConfig): readonly WeightSpec[] => [
   embeddingSpec('bert.embeddings.word_embeddings', c.vocabulary, c.width),
   embeddingSpec('bert.embeddings.position_embeddings', c.positions, c.width),
   embeddingSpec('bert.embeddings.token_type_embeddings', c.types, c.width),
   ...layerNormSpecs('bert.embeddings.LayerNorm', c.width, residual),
   ...c.layers.flatMap((layer, i) => blockSpecs(c, layer, i)),
-  ...(c.task === 'masked' ? maskedSpecs(c) : classSpecs(c)),
+  ...headSpecs[c.task](c),
 ]
 
-export const bert: Architecture<BertConfig> = {
+const whole: Architecture<BertConfig> = {
   name: 'bert',
   modelTypes: ['bert'],
   readConfig,
@@ -225,5 +245,34 @@ export const bert: Architecture<BertConfig> = {
   ],
   // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.
   prefix: 'bert',
+  heads: ['cls.predictions.decoder', 'classifier'],
+  targets: {
+    usual: ['query', 'value'],
+    keysAndValues: ['key', 'value'],
+    hiddenInputs: ['output.dense'],
+  },
+  sublayers: [
+    { part: 'attention', first: ['attention.self.query'], last: 'attention.output.dense' },
+    { part: 'feed-forward', first: ['intermediate.dense'], last: 'output.dense' },
+  ],
+  sizeKeys: encoderSizes,
+  stacks: [
+    {
+      name: '',
+      path: 'bert.encoder.layer',
+      count: 'num_hidden_layers',
+      sizes: encoderLayerSizes,
+    },
+  ],
+  derivesHeadSize: true,
   harmless: [/^cls\.seq_relationship\./, /^bert\.pooler\./, /^cls\.predictions\.bias$/],
 }
+
+/** BERT without a head, whichever a checkpoint has. */
+const body: Architecture<BertConfig> = {
+  ...whole,
+  readConfig: (json) => readConfig({ ...json, architectures: ['BertModel'] }),
+  harmless: [...whole.harmless!, /^cls\./, /^classifier\./],
+}
+
+export const bert: Architecture<BertConfig> = { ...whole, body }

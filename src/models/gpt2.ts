@@ -1,7 +1,14 @@
 /** @file GPT-2: a decoder with learned positions, layer norms before each part, and fused matrices stored [in, out]. */
 import { layerNorm, type Tensor } from '../tensor/index.js'
 import { WeftError } from '../errors.js'
-import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import type {
+  Architecture,
+  AxisGroup,
+  FusedPart,
+  ModelInputs,
+  ModelOutputs,
+  WeightSpec,
+} from './architecture.js'
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
 import { reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
@@ -164,11 +171,15 @@ const blockSpecs = (c: Gpt2Config, { heads, size, hidden }: Gpt2Layer, i: number
   const headAxis = { group: `layers.${i}.heads`, unit: size }
   const units = { group: `layers.${i}.hidden`, unit: 1 }
   const inner = heads * size
-  const parts = ['q', 'k', 'v'].map((part) => ({ name: part, size: inner }))
+  const parts = ['q', 'k', 'v'].map((part): FusedPart => ({
+    name: part,
+    size: inner,
+    inside: part === 'v' ? 'values' : 'queries',
+  }))
   return [
     ...normSpecs(`${name}.ln_1`, c.width),
     ...conv1d(`${name}.attn.c_attn`, [c.width, 3 * inner], [residual, headAxis], parts),
-    ...conv1d(`${name}.attn.c_proj`, [inner, c.width], [headAxis, residual]),
+    ...conv1d(`${name}.attn.c_proj`, [inner, c.width], [{ ...headAxis, inside: 'values' }, residual]),
     ...normSpecs(`${name}.ln_2`, c.width),
     ...conv1d(`${name}.mlp.c_fc`, [c.width, hidden], [residual, units]),
     ...conv1d(`${name}.mlp.c_proj`, [hidden, c.width], [units, residual]),
@@ -202,6 +213,32 @@ export const gpt2: Architecture<Gpt2Config> = {
   table,
   forward,
   prefix: 'transformer',
+  heads: ['lm_head'],
+  targets: { usual: ['c_attn'], keysAndValues: ['c_attn'], hiddenInputs: ['mlp.c_proj'] },
+  sublayers: [
+    { part: 'attention', first: ['attn.c_attn'], last: 'attn.c_proj' },
+    { part: 'feed-forward', first: ['mlp.c_fc'], last: 'mlp.c_proj' },
+  ],
+  sizeKeys: {
+    heads: { all: 'n_head', size: 'head_dim' },
+    hidden: 'n_inner',
+    width: 'n_embd',
+    perLayer: true,
+  },
+  derivesHeadSize: true,
+  stacks: [
+    {
+      name: '',
+      path: 'transformer.h',
+      count: 'n_layer',
+      sizes: {
+        n_head: () => 12,
+        head_dim: ({ n_embd = 768, n_head = 12 }) => Math.floor(Number(n_embd) / Number(n_head)),
+        n_inner: ({ n_embd = 768 }) => 4 * Number(n_embd),
+      },
+      byNumber: { scale_attn_by_inverse_layer_idx: false },
+    },
+  ],
   harmless: [/\.attn\.(masked_)?bias$/],
   cache: (c) => c.layers.map(({ heads, size }, i) => ({ module: `transformer.h.${i}.attn`, heads, size })),
 }

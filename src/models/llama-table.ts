@@ -1,6 +1,6 @@
 /** @file The weights of the llama family: names, shapes, ties, and which axes belong together. */
-import type { AxisGroup, FusedParameter, WeightSpec } from './architecture.js'
-import type { LlamaConfig, LlamaLayer } from './llama.js'
+import type { AxisGroup, WeightSpec } from './architecture.js'
+import type { LlamaConfig, LlamaLayer } from './llama-config.js'
 import { embeddingSpec, linearSpecs, residual } from './specs.js'
 
 const norm = (name: string, size: number, axis?: AxisGroup, initial = 1): WeightSpec => ({
@@ -15,14 +15,16 @@ const norm = (name: string, size: number, axis?: AxisGroup, initial = 1): Weight
 const attention = (name: string, at: string, c: LlamaConfig, l: LlamaLayer): WeightSpec[] => {
   const { qkv, output } = c.biases
   const group = `${at}.heads`
-  const queries = { group, unit: (l.heads / l.keyHeads) * l.size }
-  const keys = { group, unit: l.size }
+  const queries: AxisGroup = { group, unit: (l.heads / l.keyHeads) * l.size, inside: 'queries' }
+  const keys: AxisGroup = { group, unit: l.size, inside: 'queries' }
+  const values: AxisGroup = { ...keys, inside: 'values' }
+  const outputs: AxisGroup = { ...queries, inside: 'values' }
   const [q, k] = [l.heads * l.size, l.keyHeads * l.size]
   return [
     ...linearSpecs(`${name}.q_proj`, [q, c.width], [queries, residual], qkv),
     ...linearSpecs(`${name}.k_proj`, [k, c.width], [keys, residual], qkv),
-    ...linearSpecs(`${name}.v_proj`, [k, c.width], [keys, residual], qkv),
-    ...linearSpecs(`${name}.o_proj`, [c.width, q], [residual, queries], output),
+    ...linearSpecs(`${name}.v_proj`, [k, c.width], [values, residual], qkv),
+    ...linearSpecs(`${name}.o_proj`, [c.width, q], [residual, outputs], output),
     ...(c.headNorms ? [norm(`${name}.q_norm`, l.size), norm(`${name}.k_norm`, l.size)] : []),
   ]
 }
@@ -56,20 +58,6 @@ const feedForward = (name: string, at: string, c: LlamaConfig, l: LlamaLayer): W
     ...each.flat(),
   ]
 }
-
-/** The parameters in which Transformers holds what all experts of a layer have, and its router. */
-export const fusedExperts = ({ layers, experts }: LlamaConfig): FusedParameter[] =>
-  layers.flatMap((_, i) => {
-    if (!experts) return []
-    const moe = `model.layers.${i}.block_sparse_moe`
-    const each = (...parts: readonly string[]): string[][] =>
-      Array.from({ length: experts.count }, (_, e) => parts.map((part) => `${moe}.experts.${e}.${part}`))
-    return [
-      { name: `model.layers.${i}.mlp.gate.weight`, experts: [[`${moe}.gate`]] },
-      { name: `model.layers.${i}.mlp.experts.gate_up_proj`, experts: each('w1', 'w3') },
-      { name: `model.layers.${i}.mlp.experts.down_proj`, experts: each('w2') },
-    ]
-  })
 
 const plainNorms = ['input_layernorm', 'post_attention_layernorm']
 const gemmaNorms = [...plainNorms, 'pre_feedforward_layernorm', 'post_feedforward_layernorm']

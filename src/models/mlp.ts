@@ -155,4 +155,9 @@ export const mlp: Architecture<MlpConfig> = {
   task: () => 'classify',
   table: (c) => (c.width === undefined ? plainTable(c) : residualTable(c, c.width)),
   forward,
+  resized: (json, widths) => ({
+    ...json,
+    sizes: (json.sizes as number[]).map((size, i) => widths.get(`layers.${i - 1}.hidden`) ?? size),
+    ...(widths.has('residual') ? { width: widths.get('residual') } : {}),
+  }),
 }

@@ -7,10 +7,12 @@ import {
   relu,
   type Tensor,
 } from '../tensor/index.js'
+import type { JsonObject } from '../checkpoint/web.js'
 import { CheckpointError } from '../errors.js'
 import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
 import { type ConfigReader, reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
+import type { Widths } from './declarations.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { linearSpecs, spread } from './specs.js'
 import type { Weights } from './weights.js'
@@ -247,6 +249,15 @@ const table = (c: ResnetConfig): readonly WeightSpec[] => {
   return [...specs, ...spread(c.width ** -0.5, classifier)]
 }
 
+/** A stage's channels are those of its shortcut's group, or else what enters it. */
+const resized = (json: JsonObject, widths: Widths): JsonObject => {
+  const stem = widths.get('stem')!
+  const depths = (json.depths as number[] | undefined) ?? [3, 4, 6, 3]
+  let channels = stem
+  const hidden = depths.map((_, s) => (channels = widths.get(`stages.${s}.layers.0`) ?? channels))
+  return { ...json, embedding_size: stem, hidden_sizes: hidden }
+}
+
 export const resnet: Architecture<ResnetConfig> = {
   name: 'resnet',
   modelTypes: ['resnet'],
@@ -255,4 +266,9 @@ export const resnet: Architecture<ResnetConfig> = {
   table,
   forward,
   prefix: 'resnet',
+  heads: ['classifier.1'],
+  resized,
+  // A bottleneck's channels are four times those inside it.
+  widthStep: (json, group) =>
+    (json.layer_type ?? 'bottleneck') === 'bottleneck' && !group.includes('.inner.') ? 4 : 1,
 }

@@ -1,43 +1,48 @@
 /** @file The two parts of a block, attention and feed-forward, as the linear modules that they begin and end with. */
-import type { Model } from './index.js'
+import { architectures } from './architectures.js'
+import type { Part, Sublayer } from './declarations.js'
+import type { Model } from './model.js'
 import { sitesOf } from './sites.js'
 
-export type Part = 'attention' | 'feed-forward'
+const escaped = (name: string): string => name.replace(/[.[\]]/g, '\\$&')
 
-interface SubLayer {
-  readonly part: Part
-  /** The name of its last linear module, whose output is the part's. */
-  readonly last: RegExp
-  /** The names of the first one, whose input is the part's; those after the first are of variants. */
-  readonly first: readonly string[]
+/** The block and the numbers within it, where `name` is the module that a part ends with. */
+const match = ({ last }: Sublayer, name: string): RegExpExecArray | null =>
+  new RegExp(`^(.*?\\.\\d+)\\.${escaped(last).replaceAll('*', '(\\d+)')}$`).exec(name)
+
+/** The name of the module `first` in the block, and with the numbers, that were matched. */
+const named = (first: string, [, block, ...numbers]: RegExpExecArray): string => {
+  let used = 0
+  return `${block}.${first.replace(/\*/g, () => numbers[used++])}`
 }
 
-const subLayers: readonly SubLayer[] = [
-  { part: 'attention', last: /(self_attn)\.o_proj$/, first: ['$1.q_proj'] },
-  { part: 'feed-forward', last: /(mlp)\.down_proj$/, first: ['$1.gate_proj'] },
-  { part: 'feed-forward', last: /(experts\.\d+)\.w2$/, first: ['$1.w1'] },
-  { part: 'attention', last: /(\.attn)\.c_proj$/, first: ['$1.c_attn'] },
-  { part: 'feed-forward', last: /(\.mlp)\.c_proj$/, first: ['$1.c_fc'] },
-  {
-    part: 'attention',
-    last: /(\.attention)\.output\.dense$/,
-    first: ['$1.self.query', '$1.attention.query'],
-  },
-  { part: 'feed-forward', last: /(\.\d+)\.output\.dense$/, first: ['$1.intermediate.dense'] },
-  { part: 'attention', last: /(Attention)\.o$/, first: ['$1.q'] },
-  { part: 'feed-forward', last: /(DenseReluDense)\.wo$/, first: ['$1.wi', '$1.wi_0'] },
-]
-
-const find = (name: string): SubLayer | undefined => subLayers.find(({ last }) => last.test(name))
+const all: readonly Sublayer[] = architectures.flatMap(({ sublayers = [] }) => sublayers)
 
 /** The last linear modules of these parts of every block. */
-export const endsOfParts = (model: Model, parts: readonly Part[]): string[] =>
-  sitesOf(model, ['linear'])
+export const endsOfParts = (model: Model, parts: readonly Part[]): string[] => {
+  const wanted = (model.architecture.sublayers ?? []).filter(({ part }) => parts.includes(part))
+  return sitesOf(model, ['linear'])
     .map(({ name }) => name)
-    .filter((name) => parts.includes(find(name)?.part as Part))
+    .filter((name) => wanted.some((sublayer) => match(sublayer, name)))
+}
 
-/** Names of the linear module that what ends with `name` begins with; `name` itself where that ends no part of a block. */
+/** The part of a block that the linear module `name` ends; undefined where it ends none. */
+export const partEndedBy = (name: string): Part | undefined => all.find((s) => match(s, name))?.part
+
+/**
+ * Names of the linear module that what ends with `name` begins with, of which the model has one; `name` itself where that
+ * ends no part of a block.
+ */
 export const beginOfPart = (name: string): readonly string[] => {
-  const part = find(name)
-  return part ? part.first.map((first) => name.replace(part.last, first)) : [name]
+  const found = all.flatMap((sublayer) => {
+    const matched = match(sublayer, name)
+    return matched ? sublayer.first.map((first) => named(first, matched)) : []
+  })
+  return found.length ? [...new Set(found)] : [name]
+}
+
+/** Names of the linear module whose input is that of the attention module `attention`, of which the model has one. */
+export const entrancesOf = (attention: string): readonly string[] => {
+  const firsts = all.filter(({ part }) => part === 'attention').flatMap(({ first }) => first)
+  return [...new Set(firsts.map((name) => `${attention}.${name.slice(name.lastIndexOf('.') + 1)}`))]
 }

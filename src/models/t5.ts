@@ -3,7 +3,14 @@
  * position embeddings. Version 1.1 gates its feed-forward part and has a head of its own.
  */
 import { activations, concat, full, rmsNorm, tensor, type Tensor, where } from '../tensor/index.js'
-import type { Architecture, AxisGroup, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import type {
+  Architecture,
+  AxisGroup,
+  HeadInside,
+  ModelInputs,
+  ModelOutputs,
+  WeightSpec,
+} from './architecture.js'
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
 import { type ConfigReader, reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
@@ -257,14 +264,19 @@ const normSpec = (name: string, width: number): WeightSpec => ({
 
 /** New weights are as small as their inputs are many, and queries smaller still in place of scaling the scores. */
 const attentionSpecs = (name: string, group: string, c: T5Config): WeightSpec[] => {
-  const heads: AxisGroup = { group, unit: c.size }
+  const heads = (inside: HeadInside): AxisGroup => ({ group, unit: c.size, inside })
   const inner = c.heads * c.size
   const inward = (part: string): WeightSpec[] =>
-    linearSpecs(`${name}.${part}`, [inner, c.width], [heads, residual], false)
+    linearSpecs(
+      `${name}.${part}`,
+      [inner, c.width],
+      [heads(part === 'v' ? 'values' : 'queries'), residual],
+      false,
+    )
   return [
     ...spread((c.width * c.size) ** -0.5, inward('q')),
     ...spread(c.width ** -0.5, [...inward('k'), ...inward('v')]),
-    ...spread(inner ** -0.5, linearSpecs(`${name}.o`, [c.width, inner], [residual, heads], false)),
+    ...spread(inner ** -0.5, linearSpecs(`${name}.o`, [c.width, inner], [residual, heads('values')], false)),
   ]
 }
 
@@ -315,6 +327,7 @@ const table = (c: T5Config): readonly WeightSpec[] => {
 export const t5: Architecture<T5Config> = {
   name: 't5',
   modelTypes: ['t5'],
+  kin: ['mt5', 'umt5'],
   readConfig,
   task: () => 'sequence',
   table,
@@ -327,6 +340,27 @@ export const t5: Architecture<T5Config> = {
     ])
     return [...own, ...both.flat()].map((module) => ({ module, heads, size }))
   },
+  heads: ['lm_head'],
+  targets: { usual: ['q', 'v'], keysAndValues: ['k', 'v'], hiddenInputs: ['wo'] },
+  sublayers: [
+    { part: 'attention', first: ['layer.*.SelfAttention.q'], last: 'layer.*.SelfAttention.o' },
+    { part: 'attention', first: ['layer.*.EncDecAttention.q'], last: 'layer.*.EncDecAttention.o' },
+    {
+      part: 'feed-forward',
+      first: ['layer.*.DenseReluDense.wi', 'layer.*.DenseReluDense.wi_0'],
+      last: 'layer.*.DenseReluDense.wo',
+    },
+  ],
+  sizeKeys: {
+    heads: { all: 'num_heads', size: 'd_kv' },
+    hidden: 'd_ff',
+    width: 'd_model',
+    perLayer: false,
+  },
+  stacks: [
+    { name: 'encoder', path: 'encoder.block', count: 'num_layers', sizes: {} },
+    { name: 'decoder', path: 'decoder.block', count: 'num_decoder_layers', sizes: {} },
+  ],
   // Version 1.1 says that its head is not tied, by which Transformers means that it is not scaled.
   tiesAbsentHead: true,
   retied: (json, tied) => ({

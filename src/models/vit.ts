@@ -1,13 +1,21 @@
 /** @file ViT: an image cut into patches that an encoder reads as tokens, behind one more token that is classified. */
 import { concat, layerNorm, type Tensor } from '../tensor/index.js'
 import { WeftError } from '../errors.js'
-import type { Architecture, ModelInputs, ModelOutputs, WeightSpec } from './architecture.js'
+import type {
+  Architecture,
+  AxisGroup,
+  HeadInside,
+  ModelInputs,
+  ModelOutputs,
+  WeightSpec,
+} from './architecture.js'
 import { attentionCore, mergeHeads, splitHeads } from './attention.js'
 import { reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
+import { encoderLayerSizes, encoderSizes } from './widths.js'
 
 /** Of one block. */
 export interface VitLayer {
@@ -148,16 +156,21 @@ const embeddingSpecs = (c: VitConfig): WeightSpec[] => {
   ]
 }
 
-const blockSpecs = (c: VitConfig, { heads, size, hidden }: VitLayer, i: number): WeightSpec[] => {
+const blockSpecs = (c: VitConfig, { heads: count, size, hidden }: VitLayer, i: number): WeightSpec[] => {
   const name = `vit.encoder.layer.${i}`
-  const inner = heads * size
-  const headAxis = { group: `layers.${i}.heads`, unit: size }
+  const heads = (inside: HeadInside): AxisGroup => ({ group: `layers.${i}.heads`, unit: size, inside })
+  const inner = count * size
   const units = { group: `layers.${i}.hidden`, unit: 1 }
   return [
     ...['query', 'key', 'value'].flatMap((part) =>
-      linearSpecs(`${name}.attention.attention.${part}`, [inner, c.width], [headAxis, residual], c.biases),
+      linearSpecs(
+        `${name}.attention.attention.${part}`,
+        [inner, c.width],
+        [heads(part === 'value' ? 'values' : 'queries'), residual],
+        c.biases,
+      ),
     ),
-    ...linearSpecs(`${name}.attention.output.dense`, [c.width, inner], [residual, headAxis]),
+    ...linearSpecs(`${name}.attention.output.dense`, [c.width, inner], [residual, heads('values')]),
     ...linearSpecs(`${name}.intermediate.dense`, [hidden, c.width], [units, residual]),
     ...linearSpecs(`${name}.output.dense`, [c.width, hidden], [residual, units]),
     ...layerNormSpecs(`${name}.layernorm_before`, c.width, residual),
@@ -186,5 +199,25 @@ export const vit: Architecture<VitConfig> = {
       size,
     })),
   prefix: 'vit',
+  heads: ['classifier'],
+  targets: {
+    usual: ['query', 'value'],
+    keysAndValues: ['key', 'value'],
+    hiddenInputs: ['output.dense'],
+  },
+  sublayers: [
+    { part: 'attention', first: ['attention.attention.query'], last: 'attention.output.dense' },
+    { part: 'feed-forward', first: ['intermediate.dense'], last: 'output.dense' },
+  ],
+  sizeKeys: encoderSizes,
+  stacks: [
+    {
+      name: '',
+      path: 'vit.encoder.layer',
+      count: 'num_hidden_layers',
+      sizes: encoderLayerSizes,
+    },
+  ],
+  derivesHeadSize: true,
   harmless: [/^vit\.pooler\./],
 }

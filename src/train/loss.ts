@@ -1,7 +1,7 @@
 /** @file What a training step minimises: the losses of the tasks, and the loss of a model on a batch. */
 import type { Model, ModelInputs, ModelOutputs, Parameters, Task, Trace } from '../models/index.js'
 import { concat, crossEntropy, full, type Tensor, type Value, where } from '../tensor/index.js'
-import { WeftError } from '../errors.js'
+import { UsageError, WeftError } from '../errors.js'
 
 /**
  * One batch: `ids`, `attentionMask`, `labels`, `types`, `decoderIds`: [batch, time]; `embeddings`: [batch, time, width];
@@ -61,8 +61,17 @@ export const classLoss: TaskLoss = ({ logits }, batch) => {
   return { loss, weight, metrics: { accuracy: right.div(weight.maximum(1)) } }
 }
 
+/** A body without a head has nothing to learn from. */
+const noHead: TaskLoss = () => {
+  throw new UsageError(
+    'NoHead',
+    'this model has no head: its outputs are hidden states, for which there is no loss',
+  )
+}
+
 const taskLosses: Readonly<Record<Task, TaskLoss>> = {
   causal: causalLoss,
+  features: noHead,
   masked: tokenLoss,
   sequence: tokenLoss,
   classify: classLoss,

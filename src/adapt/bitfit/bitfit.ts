@@ -42,7 +42,9 @@ const spec: AdapterSpec<BitfitOptions, undefined> = {
   parameters: ({ out }) => ({
     b: { key: 'bias', shape: [out], initial: ownBias, replaces: 'bias' },
   }),
-  peft: { keys: { add: 'add' } },
+  toPeft: ({ add }) => ({ add: add ?? true }),
+  fromPeft: ({ add }) => ({ add: add !== false }),
+  ignoredKeys: [],
   lacks: ['bias'],
 }
 

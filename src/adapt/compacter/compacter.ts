@@ -6,6 +6,7 @@
  * is no A, the low-rank adapter, and with a full B besides the dense one.
  */
 import { z } from 'zod'
+import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import { einsum, type Tensor, type Value } from '../../tensor/index.js'
@@ -197,7 +198,9 @@ const spec: AdapterSpec<CompacterOptions, Settings> = {
     options,
     arrangement: 'serial',
     projections,
-    keys: { divisions: 'divisions', rank: 'rank', slow: 'slow' },
+    toPeft: ({ divisions, rank, slow }) => ({ divisions, rank, slow }),
+    fromPeft: ({ divisions, rank, slow }: JsonObject) =>
+      ({ divisions, rank, slow }) as Partial<CompacterOptions>,
   }),
   size: {
     option: 'bottleneck',

@@ -1,22 +1,19 @@
 /** @file Ranks and scales that differ by module: PEFT's rank_pattern and alpha_pattern. */
 import { z } from 'zod'
-import { pythonPattern } from '../../text/python-pattern.js'
+import { fullMatch } from '../../models/sites.js'
 
-/** Options that give some modules another rank or scale, for a method's schema. */
-export const patterns = {
+/** The schema of both, for a method's options. */
+export const patterns: { readonly rankPattern: z.ZodType; readonly alphaPattern: z.ZodType } = {
   rankPattern: z
     .record(z.string(), z.number().int().positive())
     .default({})
     .describe('other ranks: module=rank'),
   alphaPattern: z
-    .record(z.string(), z.number())
+    .record(z.string(), z.number().positive())
     .default({})
-    .describe('other alphas: module=alpha; 0 switches a module off'),
-} satisfies Record<string, z.ZodType>
+    .describe('other alphas: module=alpha'),
+}
 
-/**
- * The value of the first pattern (an expression of Python's) that matches the end of the name, from a dot on. Throws
- * UsageError `BadPattern` for what is no expression.
- */
+/** The value of the first pattern that matches the end of the name. */
 export const byPattern = (patterns: Readonly<Record<string, number>>, name: string): number | undefined =>
-  Object.entries(patterns).find(([pattern]) => pythonPattern(`(.*\\.)?(${pattern})$`, 'start')(name))?.[1]
+  Object.entries(patterns).find(([pattern]) => fullMatch(`(?:.*\\.)?(?:${pattern})`)(name))?.[1]

@@ -5,6 +5,7 @@
  * the program from the start, so nothing is compiled again; folded, a model without heads and channels is smaller.
  */
 import { z } from 'zod'
+import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import { concat, oneHot, tensor, type Tensor, value, zeros as zerosTensor } from '../../tensor/index.js'
@@ -25,8 +26,7 @@ import {
 import { omegaKinds, omegaOf, type OmegaKind, type OmegaOptions } from './omega.js'
 import { scoreKinds, type ScoreKind } from './pruning.js'
 import { normalWith, ones, zeros } from '../core/initial.js'
-import { requireRank, type Site, sitesOf } from '../../models/sites.js'
-import { targetSites } from '../../models/targets.js'
+import { requireRank, type Site, sitesOf, targetSites } from '../../models/sites.js'
 import {
   type AdaptedModel,
   type AdapterMethod,
@@ -325,28 +325,36 @@ const spec: AdapterSpec<DseeOptions, DseeSettings> = {
   loses: zerosLost,
   asLora,
   training,
-  peft: {
-    keys: {
-      r: 'rank',
-      lora_alpha: 'alpha',
-      lora_dropout: 'dropout',
-      entries: 'entries',
-      omega: 'omega',
-      omega_threshold: 'omegaThreshold',
-      omega_rounds: 'omegaRounds',
-      omega_growth: 'omegaGrowth',
-      sparsity: 'sparsity',
-      prune: 'prune',
-      threshold: 'threshold',
-      heads: 'heads',
-      hidden: 'hidden',
-      score: 'score',
-      prune_at: 'pruneAt',
-      // None is not the same as not said.
-      updated: { option: 'updated', read: (names) => names as string[] },
-      masked: { option: 'masked', read: (names) => names as string[] },
-    },
+  toPeft: (o) => ({
+    r: o.rank,
+    lora_alpha: o.alpha,
+    lora_dropout: o.dropout,
+    entries: o.entries,
+    omega: o.omega,
+    omega_threshold: o.omegaThreshold,
+    omega_rounds: o.omegaRounds,
+    omega_growth: o.omegaGrowth,
+    sparsity: o.sparsity,
+    prune: typeof o.prune === 'object' ? [...o.prune] : o.prune,
+    threshold: o.threshold,
+    heads: o.heads,
+    hidden: o.hidden,
+    score: o.score,
+    prune_at: o.pruneAt,
+    updated: o.updated ? [...o.updated] : null,
+    masked: o.masked ? [...o.masked] : null,
+  }),
+  fromPeft({ r, lora_alpha: alpha, lora_dropout: dropout, prune_at: pruneAt, ...json }: JsonObject) {
+    const { omega_threshold: omegaThreshold, omega_rounds: omegaRounds, omega_growth: omegaGrowth } = json
+    const { entries, omega, sparsity, prune, threshold, heads, hidden, score, updated, masked } = json
+    const given = { rank: r, alpha, dropout, pruneAt, entries, omega, sparsity, prune, threshold, heads }
+    const rest = { hidden, score, updated: updated ?? undefined, masked: masked ?? undefined }
+    return { ...given, ...rest, omegaThreshold, omegaRounds, omegaGrowth } as unknown as Omit<
+      DseeOptions,
+      keyof CommonOptions
+    >
   },
+  ignoredKeys: [],
 }
 
 /**

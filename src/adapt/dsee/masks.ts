@@ -6,8 +6,7 @@ import { type Value, value } from '../../tensor/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { type Kept, type UnitGroup, unitsInto } from '../../units/index.js'
 import { keptUnits, masksOf, type Scored, type ScoreKind } from './pruning.js'
-import { type Site, sitesOf } from '../../models/sites.js'
-import { type Targets, targetSites } from '../../models/targets.js'
+import { type Site, sitesOf, type Targets, targetSites } from '../../models/sites.js'
 import type { Plan } from '../core/spec.js'
 
 /** Names of what a site has. U and V are called as LoRA's. */

@@ -3,12 +3,11 @@
  * of the feed-forward part. As PEFT has it: l ⊙ (W x + b) at attention modules, and W (l ⊙ x) + b at feed-forward ones.
  */
 import type { z } from 'zod'
-import type { Model } from '../../models/index.js'
+import { architectures, type Model } from '../../models/index.js'
 import { adapter } from '../core/adapter.js'
 import { card } from './card.js'
 import { ones } from '../core/initial.js'
-import { sitesOf } from '../../models/sites.js'
-import { listed, matcher } from '../../models/targets.js'
+import { listed, matcher, sitesOf } from '../../models/sites.js'
 import {
   type AdapterMethod,
   type AdapterSpec,
@@ -27,10 +26,8 @@ interface Settings {
   readonly scalesInput: boolean
 }
 
-/** The last module of the feed-forward part, in each architecture: its input are the hidden units. */
-const feedforward = ['down_proj', 'w2', 'mlp.c_proj', 'output.dense', 'wo']
-
-const keysAndValues = ['k_proj', 'v_proj', 'c_attn', 'key', 'value', 'k', 'v']
+/** Modules that read the hidden units of a feed-forward part, in whichever architecture. */
+const feedforward = [...new Set(architectures.flatMap(({ targets }) => targets?.hiddenInputs ?? []))]
 
 /** Those of `names` that name a linear module. */
 const present = (base: Model, names: readonly string[]): string[] => {
@@ -49,7 +46,8 @@ const spec: AdapterSpec<Ia3Options, Settings> = {
   peftType: 'IA3',
   options,
   kinds: ['linear'],
-  defaultTargets: (base) => present(base, [...keysAndValues, ...feedforward]),
+  defaultTargets: (base) =>
+    present(base, [...(base.architecture.targets?.keysAndValues ?? []), ...feedforward]),
   settings: (o, { name }) => ({ scalesInput: matcher(o.feedforward)(name) }),
   parameters: ({ in: width, out }, { scalesInput }) => ({
     l: scalesInput
@@ -61,21 +59,19 @@ const spec: AdapterSpec<Ia3Options, Settings> = {
   fold: (W, { l }) => W.mul(l),
   foldBias: (b, { l }, { scalesInput }) => (scalesInput ? b : b.mul(l.reshape([-1]))),
   blocks: () => ['in', 'out'],
-  peft: {
-    keys: {
-      feedforward_modules: {
-        option: 'feedforward',
-        write: (feedforward, _, { sites }) =>
-          written(
-            feedforward,
+  toPeft: ({ feedforward: given }, sites) => ({
+    fan_in_fan_out: sites.some(({ transposed }) => transposed),
+    feedforward_modules:
+      given === undefined
+        ? []
+        : written(
+            given,
             sites.map(({ name }) => name),
           ),
-        read: (json) => json as string | string[],
-      },
-    },
-    derived: ({ sites }) => ({ fan_in_fan_out: sites.some(({ transposed }) => transposed) }),
-    harmless: { init_ia3_weights: true },
-  },
+    init_ia3_weights: true,
+  }),
+  fromPeft: ({ feedforward_modules: given }) => ({ feedforward: given as string | string[] }),
+  ignoredKeys: [],
   lacks: ['bias', 'layers_pattern', 'layers_to_transform'],
 }
 

@@ -23,7 +23,9 @@ const spec: AdapterSpec<LnTuningOptions, undefined> = {
       bias: { key: 'ln_tuning_layers.bias', shape: [width], initial: ownBias, replaces: 'bias' },
     }),
   }),
-  peft: {},
+  toPeft: () => ({}),
+  fromPeft: () => ({}),
+  ignoredKeys: [],
   lacks: ['bias', 'layers_pattern', 'layers_to_transform'],
 }
 

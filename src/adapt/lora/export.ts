@@ -5,7 +5,7 @@ import { type Tensor, value, type Value } from '../../tensor/index.js'
 import { byShape } from '../../train/index.js'
 import { inMemory, valuesAt } from '../core/plan.js'
 import { lora } from './lora.js'
-import { shortest } from '../core/peft-config.js'
+import { shortest } from '../core/peft.js'
 import type { AdaptedModel, LoraFactors, Named, Plan, PlannedSite } from '../core/spec.js'
 
 type Factors = Omit<LoraFactors, 'A' | 'B'> & Record<'A' | 'B', Value>

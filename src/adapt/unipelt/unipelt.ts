@@ -19,13 +19,13 @@ import {
 } from '../prefix/prefix.js'
 import {
   lacksModules,
-  requireTokens,
+  tokensFrom,
   type VirtualTokenOptions,
   virtualTokenOptions,
 } from '../core/virtual-tokens.js'
-import { requireRank, type Site, sitesOf } from '../../models/sites.js'
+import { matcher, requireRank, type Site, sitesOf } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec, Named, ParameterSpec } from '../core/spec.js'
-import { beginOfPart, endsOfParts } from '../../models/sublayers.js'
+import { beginOfPart, endsOfParts, entrancesOf, partEndedBy } from '../../models/sublayers.js'
 import { card } from './card.js'
 
 export interface UnipeltOptions extends VirtualTokenOptions {
@@ -52,23 +52,16 @@ const options: z.ZodObject = virtualTokenOptions.extend({
   bottleneck: size.default(16).describe('inner width of the adapter'),
 })
 
-/** Queries and values, or the fused matrix that holds them. */
-const isQueryOrValue = /\.(q_proj|v_proj|c_attn|query|value|q|v)$/
-
 const atAttention = (sites: readonly Site[]): Site[] => sites.filter(({ kind }) => kind === 'attention')
-
-/** Where the input of an attention module enters. */
-const entrances = (attention: string): string[] =>
-  ['q_proj', 'c_attn', 'query', 'q'].map((name) => `${attention}.${name}`)
 
 const settings = (o: UnipeltOptions, site: Site, sites: readonly Site[]): Settings => {
   const { name, in: width, out, kind } = site
   if (kind === 'attention') {
-    const inputs = entrances(name)
+    const inputs = entrancesOf(name)
     const gate = sites.find((other) => inputs.includes(other.name))?.in ?? out
     return { part: 'prefix', prefix: prefixSettings(o, site, atAttention(sites)), inputs, gate }
   }
-  if (isQueryOrValue.test(name)) {
+  if (partEndedBy(name) !== 'feed-forward') {
     requireRank('unipelt', o.rank, site)
     return { part: 'lora', rank: o.rank, scale: o.alpha / o.rank, gate: width }
   }
@@ -103,9 +96,11 @@ const spec: AdapterSpec<UnipeltOptions, Settings> = {
   defaultTargets(base) {
     const attention = prefixSites('unipelt', base).map(({ name }) => name)
     const within = (name: string): boolean => attention.some((module) => name.startsWith(`${module}.`))
+    // Queries and values, or the fused matrix that holds them.
+    const isAdapted = matcher(base.architecture.targets?.usual ?? [])
     const names = sitesOf(base, ['linear']).map(({ name }) => name)
     const ends = endsOfParts(base, ['feed-forward'])
-    return [...attention, ...names.filter((name) => within(name) && isQueryOrValue.test(name)), ...ends]
+    return [...attention, ...names.filter((name) => within(name) && isAdapted(name)), ...ends]
   },
   settings,
   parameters: (site, s) => ({ ...partSpecs(site, s), ...gateSpecs(s.gate) }),
@@ -129,10 +124,19 @@ const spec: AdapterSpec<UnipeltOptions, Settings> = {
   forward: (inputs, run, _p, { base, options: { tokens } }) => run(laterBy(inputs, tokens, base)),
   virtual: ({ tokens }) => ({ positions: tokens, cached: 0 }),
   startsChanged: true,
-  peft: {
-    keys: { bottleneck: 'bottleneck', lora_alpha: 'alpha', num_virtual_tokens: 'tokens', r: 'rank' },
-    check: requireTokens,
-  },
+  toPeft: ({ tokens, rank, alpha, bottleneck }) => ({
+    num_virtual_tokens: tokens,
+    r: rank,
+    lora_alpha: alpha,
+    bottleneck,
+  }),
+  fromPeft: (json) => ({
+    tokens: tokensFrom(json),
+    rank: json.r as number,
+    alpha: json.lora_alpha as number,
+    bottleneck: json.bottleneck as number,
+  }),
+  ignoredKeys: [],
   lacks: lacksModules,
 }
 

@@ -175,7 +175,8 @@ const usual = bottleneckSpec<VlAdapterOptions, Settings>({
   options,
   arrangement: 'serial',
   projections,
-  keys: { sharing: 'sharing', tasks: 'tasks' },
+  toPeft: ({ tasks, sharing }) => ({ sharing, tasks }),
+  fromPeft: ({ sharing, tasks }) => ({ sharing, tasks }) as Partial<VlAdapterOptions>,
 })
 
 const spec: AdapterSpec<VlAdapterOptions, Settings> = {

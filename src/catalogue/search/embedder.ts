@@ -4,31 +4,11 @@
  */
 import { open } from '../../checkpoint/index.js'
 import { CheckpointError } from '../../errors.js'
-import { type Architecture, bert, type Model, openModel, positionsFrom } from '../../models/index.js'
+import { type Model, openModel, relativeOf } from '../../models/index.js'
 import { type Tensor, type Value, value } from '../../tensor/index.js'
 import { openTokenizer, type Tokenizer } from '../../text/index.js'
 import { byShape } from '../../train/index.js'
 import type { Embedder } from './index.js'
-
-type Config = bert.BertConfig
-
-const { bert: full } = bert
-
-/** BERT without a head: its logits are its last hidden states. */
-const encoder: Architecture<Config> = {
-  ...full,
-  prefix: 'bert',
-  readConfig: (json) => full.readConfig({ ...json, architectures: ['BertForMaskedLM'] }),
-  table: (c) => full.table(c).filter(({ name }) => name.startsWith('bert.')),
-  harmless: [...(full.harmless ?? []), /^cls\./, /^classifier\./, /^pooler\./, /^embeddings\.position_ids$/],
-  forward: (w, inputs, c) => {
-    const at = positionsFrom(inputs.ids!.shape[1], { causal: false, mask: inputs.mask })
-    const embedded = bert.embed(w.in('bert.embeddings'), inputs, c, at)
-    const block = (x: Tensor, layer: Config['layers'][number], i: number): Tensor =>
-      bert.block(w.in(`bert.encoder.layer.${i}`), x, c, layer, at)
-    return { logits: c.layers.reduce(block, embedded), hidden: [] }
-  },
-}
 
 interface Rows<T> {
   /** [batch, time] int32. */
@@ -78,17 +58,18 @@ export interface BertEmbedder extends AsyncDisposable {
  */
 export const bertEmbedder = async (folder: string): Promise<BertEmbedder> => {
   const checkpoint = await open(folder)
-  if (checkpoint.config.model_type !== 'bert') {
+  const body = relativeOf(String(checkpoint.config.model_type))?.body
+  if (!body) {
     await checkpoint.close()
     throw new CheckpointError(
       'NoEmbedder',
-      `${folder}: model_type is ${JSON.stringify(checkpoint.config.model_type)}; an embedder is a BERT model`,
+      `${folder}: model_type is ${JSON.stringify(checkpoint.config.model_type)}; an embedder is an encoder such as BERT`,
     )
   }
-  const model = await openModel(checkpoint, { architecture: encoder as Architecture })
+  const model = await openModel(checkpoint, { architecture: body })
   const tokenizer = await openTokenizer(checkpoint.folder)
   const program = byShape((rows: Rows<Tensor>) => meanPooled(model, rows))
-  const most = Math.min(longest, (model.config as Config).positions)
+  const most = Math.min(longest, body.positions?.(model.config) ?? longest)
   const embed: Embedder = async (texts) => {
     const ids = texts.map((text) => idsOf(tokenizer, text, most))
     // Texts of one length together: padding is work for nothing.

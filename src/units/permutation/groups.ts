@@ -4,7 +4,7 @@
  * may move head by head: those of queries with keys, those of values with the output projection.
  */
 import { UsageError } from '../../errors.js'
-import type { Model, WeightSpec } from '../../models/index.js'
+import type { HeadInside, Model, WeightSpec } from '../../models/index.js'
 
 /** Where the units of a group lie along one axis of one tensor. */
 export interface GroupAxis {
@@ -54,17 +54,11 @@ export interface Segment {
 /** The axis of what a linear module or convolution puts out. */
 export const outputAxis = ({ layout }: Pick<WeightSpec, 'layout'>): number => (layout === 'in-out' ? 1 : 0)
 
-const isHeads = (group: string): boolean => /heads$/i.test(group)
-
-/** What a module's last name, or the name of a part of a fused one, says that it makes. */
-const roleOf = (name: string): 'queries' | 'values' =>
-  /^(q|k|query|key|q_proj|k_proj)$/.test(name) ? 'queries' : 'values'
-
 /** The inside of a head that a tensor belongs to: those of one block and role are one. */
-const insideOf = (spec: WeightSpec, part: string | undefined, unit: number): string | undefined => {
-  if (unit === 1) return undefined
+const insideOf = (spec: WeightSpec, role: HeadInside | undefined, unit: number): string | undefined => {
+  if (unit === 1 || role === undefined) return undefined
   const block = /^.*\.\d+\./.exec(spec.name)?.[0] ?? ''
-  return `${block}${roleOf(part ?? spec.name.split('.').at(-2) ?? '')}`
+  return `${block}${role}`
 }
 
 /** The segments of each group of a table, groups in the order of their first tensor. */
@@ -74,10 +68,10 @@ export const segmentsOf = (table: readonly WeightSpec[]): ReadonlyMap<string, re
     for (const [axis, of] of spec.axes.entries()) {
       if (!of) continue
       const fused = spec.parts && axis === spec.axes.length - 1 ? spec.parts : undefined
-      const parts = fused ?? [{ name: undefined, size: spec.shape[axis] }]
+      const parts = fused ?? [{ inside: of.inside, size: spec.shape[axis] }]
       let offset = 0
-      for (const { name, size } of parts) {
-        const inside = isHeads(of.group) ? insideOf(spec, name, of.unit) : undefined
+      for (const { inside: role, size } of parts) {
+        const inside = insideOf(spec, role, of.unit)
         const units = size / of.unit
         const segment = { tensor: spec.name, axis, offset, unit: of.unit, units, kind: spec.kind, inside }
         found.set(of.group, [...(found.get(of.group) ?? []), segment])

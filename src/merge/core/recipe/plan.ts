@@ -1,7 +1,7 @@
 /** @file What a merge will do to every tensor, found from headers and the recipe before anything is computed. */
 import type { Checkpoint, JsonObject, SafetensorsDType } from '../../../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../../../errors.js'
-import { withLayers } from '../../../models/layer-lists.js'
+import { stackedConfig } from '../../../models/index.js'
 import { sizeOf } from '../../../tensor/index.js'
 import {
   align,
@@ -19,7 +19,6 @@ import type { PlannedTensor } from '../planned.js'
 import { type RecipePart, recipeParts } from './modules.js'
 import { evaluate, idleIn, type Recipe, type RecipeDType, type Settings } from './recipe.js'
 import { namedModels, originsOf } from './sources.js'
-import { underTableNames } from './table-names.js'
 import { withChatTemplate } from './tokenizer/files.js'
 import { type Member, planVocabulary } from './tokenizer/plan.js'
 
@@ -158,7 +157,7 @@ const outputConfig = (donor: Checkpoint, recipe: Recipe, parts: readonly Planned
       layer,
       count,
     }))
-    config = { ...withLayers(config, origins), [key]: layers.length }
+    config = stackedConfig(config, origins, key)
   }
   return config
 }
@@ -225,14 +224,12 @@ export const planMerge = async (
   { methods, allowCrimes, companions: beside, tokenizer }: PlanOptions,
 ): Promise<MergePlan> => {
   const method = methodNamed(recipe.merge_method, methods)
-  const { views, untied, notes: idle } = underTableNames(opened)
-  const donorName = recipe.base_model ?? namedModels(recipe)[0]
-  const donor = views.get(donorName)!
-  const members = await membersOf(views, beside)
+  const donor = opened.get(recipe.base_model ?? namedModels(recipe)[0])!
+  const members = await membersOf(opened, beside)
   const known = recipeParts(recipe, donor.config)
   const sliced = known.map((part) => ({
     ...part,
-    slices: slicesOf(part.recipe, recipe.base_model, method, views),
+    slices: slicesOf(part.recipe, recipe.base_model, method, opened),
   }))
   if (!allowCrimes) checkArchitectures(sliced.flatMap(({ slices }) => slices))
   const vocabulary = await planVocabulary(recipe, members, { allowCrimes, tokenizer })
@@ -250,20 +247,10 @@ export const planMerge = async (
   return {
     method,
     tensors: planned,
-    config: untied(
-      vocabulary.configured(outputConfig(donor, recipe, parts)),
-      donorName,
-      parts.flatMap(({ tensors }) => tensors),
-    ),
+    config: vocabulary.configured(outputConfig(donor, recipe, parts)),
     donor,
     companions,
     inputs: [...vocabulary.inputs, ...[...opened.values()].flatMap(originsOf)],
-    notes: [
-      ...notesOf(recipe, method, slices),
-      ...remarksOf(method, planned),
-      ...idle,
-      ...vocabulary.notes,
-      ...notes,
-    ],
+    notes: [...notesOf(recipe, method, slices), ...remarksOf(method, planned), ...vocabulary.notes, ...notes],
   }
 }

@@ -78,8 +78,19 @@ describe('a list of the layers', () => {
     expect((await merged(recipe)).layer_types).toEqual([full, full])
   })
 
-  it('is refused where one model has it and another does not say', async () => {
-    const attempt = explainMerge(stacked(['typed', 0, 1], ['untyped', 0, 1]), { folder: scratch.path })
+  it('is what the architecture means by leaving it out, where one model has it and another has not', async () => {
+    expect((await merged(stacked(['typed', 0, 1], ['untyped', 0, 1]))).layer_types).toEqual([sliding, full])
+  })
+
+  it('is refused where one model has it, another has not, and Weft knows no rule', async () => {
+    for (const name of ['typed', 'untyped']) {
+      await writeRandom(at(`odd-${name}`), { ...(await configOf(name)) })
+      const config = { ...(await configOf(name)), model_type: 'some_other' }
+      await writeFile(join(at(`odd-${name}`), 'config.json'), JSON.stringify(config))
+    }
+    const attempt = explainMerge(stacked(['odd-typed', 0, 1], ['odd-untyped', 0, 1]), {
+      folder: scratch.path,
+    })
     await expect(attempt).rejects.toMatchObject({ code: 'NoLayerList' })
     await expect(attempt).rejects.toThrow(/untyped\/config.json: layer_types/)
   })
