@@ -14,6 +14,23 @@ export default tseslint.config(
           selector: "MemberExpression[object.name='Math'][property.name='random']",
           message: 'Use weft-ml/random: every draw has a seed.',
         },
+        {
+          selector:
+            "CallExpression[callee.object.name='Math'][callee.property.name=/^(max|min|hypot)$/] > SpreadElement",
+          message:
+            'A call takes about a hundred thousand arguments: use maxOf, minOf or normOf of src/tensor/numbers.ts.',
+        },
+        {
+          selector:
+            'CallExpression[callee.property.name=/^(push|unshift|splice|concat|of|fromCharCode|fromCodePoint)$/] > SpreadElement',
+          message:
+            'A call takes about a hundred thousand arguments: use append of src/tensor/numbers.ts, or `from`.',
+        },
+        {
+          selector:
+            "CallExpression[callee.type='MemberExpression'][callee.property.name='apply'][arguments.length=2]",
+          message: 'A call takes about a hundred thousand arguments, by apply too.',
+        },
       ],
       'max-lines': ['error', { max: 420, skipBlankLines: true }],
       'max-lines-per-function': ['warn', { max: 70, skipBlankLines: true, skipComments: true }],

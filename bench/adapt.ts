@@ -9,6 +9,7 @@ import { methods } from '../src/adapt/index.js'
 import { Peer, pythonWithTorch, threads } from './_peers.js'
 import { median, row } from './row.js'
 import type { Row } from './row.js'
+import { append } from '../src/tensor/numbers.js'
 
 const [warmup, rounds, steps] = [3, 8, 2]
 
@@ -28,7 +29,7 @@ const race = async (a: Peer, b: Peer): Promise<Race> => {
   for (let round = 0; round < rounds; round++)
     for (const [i, peer] of [a, b].entries()) {
       const { times: taken, peak } = await peer.steps(steps)
-      times[i].push(...taken)
+      append(times[i], taken)
       peaks[i] = peak
     }
   return {
@@ -92,7 +93,7 @@ export const bench = async (): Promise<Row[]> => {
   const full = await Peer.own('_adapt.ts', folder)
   try {
     const rows: Row[] = []
-    for (const id of wanted()) rows.push(...(await rowsOf(id, folder, full)))
+    for (const id of wanted()) append(rows, await rowsOf(id, folder, full))
     return [...rows, ...(await besidePeft(folder))]
   } finally {
     full.stop()

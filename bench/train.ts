@@ -5,6 +5,7 @@ import { compileRow, overheadRows } from './_overhead.js'
 import { installPeers, Peer, pythonWithTorch, threads } from './_peers.js'
 import { median, row } from './row.js'
 import type { Row } from './row.js'
+import { append } from '../src/tensor/numbers.js'
 
 interface Racer {
   readonly peer: Peer
@@ -69,8 +70,8 @@ const race = async (): Promise<Row[]> => {
     const times: number[] = []
     for (let round = 0; round < rounds; round++)
       for (const racer of racers) {
-        times.push(...(await timed(step, ours.steps)))
-        racer.times.push(...(await racer.peer.steps(racer.steps)).times)
+        append(times, await timed(step, ours.steps))
+        append(racer.times, (await racer.peer.steps(racer.steps)).times)
       }
     return racers.map((r) =>
       row(`GPT training step (threads: ${threads})`, median(times), r.peer.label, median(r.times), 'ms'),

@@ -3,6 +3,13 @@ import type { JSX } from 'preact'
 import type { Axis, Plot, PlotSeries } from '../src/lab/api.js'
 import { number } from './format.js'
 
+/** The least and the greatest of values, however many. */
+const rangeOf = (values: readonly number[]): readonly [least: number, greatest: number] =>
+  values.reduce(
+    ([least, greatest], value) => [Math.min(least, value), Math.max(greatest, value)],
+    [Infinity, -Infinity],
+  )
+
 const width = 640
 const height = 300
 const edge = { left: 64, right: 16, top: 12, bottom: 44 }
@@ -39,7 +46,7 @@ const scale = (
 ): Scale => {
   const of = (v: number): number => (log ? Math.log10(v) : v)
   const all = values.filter((v) => Number.isFinite(v) && (!log || v > 0)).map(of)
-  let [low, high] = [Math.min(...all), Math.max(...all)]
+  let [low, high] = rangeOf(all)
   if (zero && !log) [low, high] = [Math.min(0, low), Math.max(0, high)]
   if (low === high) [low, high] = [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2]
   const margin = zero ? 0 : (high - low) * 0.06
@@ -178,7 +185,7 @@ const rowHeight = 20
 const Cells = ({ plot }: { plot: Plot }): JSX.Element => {
   const columns = [...new Set(plot.series.flatMap(({ points }) => points.map(({ x }) => String(x))))]
   const values = plot.series.flatMap(({ points }) => points.map(({ y }) => y))
-  const [least, most] = [Math.min(...values), Math.max(...values)]
+  const [least, most] = rangeOf(values)
   const left = 112
   const room = (width - left - edge.right) / columns.length
   const shade = (y: number): number => 0.04 + (0.76 * (y - least)) / (most - least || 1)

@@ -50,19 +50,24 @@ const installPackages = () => {
 
 /** When a file or folder of `folder` last changed, in milliseconds; a folder changes when a file is removed. */
 const lastChange = (folder) =>
-  Math.max(
-    statSync(folder).mtimeMs,
-    ...readdirSync(folder, { withFileTypes: true }).map((entry) =>
-      entry.isDirectory() ? lastChange(join(folder, entry.name)) : statSync(join(folder, entry.name)).mtimeMs,
-    ),
-  )
+  readdirSync(folder, { withFileTypes: true })
+    .map(({ name }) => join(folder, name))
+    .reduce((last, path) => Math.max(last, changeOf(path)), statSync(folder).mtimeMs)
+
+const changeOf = (path) => {
+  const facts = statSync(path)
+  return facts.isDirectory() ? lastChange(path) : facts.mtimeMs
+}
 
 const build = () => {
   const mark = inRoot('dist', '.built')
   const sources = ['tsconfig.json', 'tsconfig.build.json', 'package.json'].map(
     (file) => statSync(inRoot(file)).mtimeMs,
   )
-  const newest = Math.max(lastChange(inRoot('src')), lastChange(inRoot('lab')), ...sources)
+  const newest = sources.reduce(
+    (a, b) => Math.max(a, b),
+    Math.max(lastChange(inRoot('src')), lastChange(inRoot('lab'))),
+  )
   if (existsSync(mark) && statSync(mark).mtimeMs >= newest) return
   console.error('Building ...')
   const started = new Date()

@@ -14,6 +14,7 @@ import {
   valueAndGrad,
   valueOf,
 } from '../src/tensor/index.js'
+import { normOf } from '../src/tensor/numbers.js'
 
 /** The inputs and labels of the reference run. */
 export interface Batch {
@@ -114,7 +115,7 @@ export const train = async (
 export const numbersOf = async (v: Value): Promise<Float64Array> =>
   toNumbers(value(await v.read(), v.shape, v.dtype))
 
-export const norm = (x: Float64Array): number => Math.hypot(...x)
+export const norm = (x: Float64Array): number => normOf(x)
 
 /** Greatest absolute difference. */
 export const distance = (a: Float64Array, b: Float64Array): number => {

@@ -1,3 +1,4 @@
+import { maxOf } from '../tensor/numbers.js'
 /** @file Text laid out for a terminal's width. */
 
 /** Lines of at most `width` characters, broken between words; a word that is longer is cut. */
@@ -23,7 +24,7 @@ export const clip = (text: string, width: number): string =>
 const fit = (natural: readonly number[], total: number): number[] => {
   const widths = [...natural]
   const room = Math.max(total - 2 * (widths.length - 1), 4 * widths.length)
-  for (let over = sum(widths) - room; over > 0; over--) widths[widths.indexOf(Math.max(...widths))]--
+  for (let over = sum(widths) - room; over > 0; over--) widths[widths.indexOf(maxOf(widths))]--
   return widths
 }
 
@@ -36,12 +37,17 @@ export const wrappedTable = (
   width: number,
 ): string => {
   const widths = fit(
-    head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length))),
+    head.map((title, i) =>
+      maxOf(
+        rows.map((row) => row[i].length),
+        title.length,
+      ),
+    ),
     width,
   )
   const lines = (cells: readonly string[]): string[] => {
     const wrappedCells = cells.map((cell, i) => wrap(cell, widths[i]))
-    const height = Math.max(...wrappedCells.map((cell) => cell.length))
+    const height = maxOf(wrappedCells.map((cell) => cell.length))
     return Array.from({ length: height }, (_, line) =>
       wrappedCells
         .map((cell, i) => (cell[line] ?? '').padEnd(widths[i]))

@@ -4,6 +4,7 @@ import { short, formatBytes } from './progress.js'
 import { grouped } from './table.js'
 import { action } from './verb.js'
 import type { Verb } from './verb.js'
+import { maxOf } from '../tensor/numbers.js'
 
 /** What `weft eval --json` prints. */
 export interface EvaluationReport extends Evaluation {
@@ -92,6 +93,6 @@ const page = (report: EvaluationReport): string => {
     ['speed', `${short(tokensPerSecond)} tokens/s`],
     ['peak memory', formatBytes(peakMemory)],
   ]
-  const width = Math.max(...rows.map(([name]) => name.length)) + 2
+  const width = maxOf(rows.map(([name]) => name.length)) + 2
   return rows.map(([name, value]) => name.padEnd(width) + value).join('\n')
 }

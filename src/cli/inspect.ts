@@ -4,6 +4,7 @@ import { formatBytes, short } from './progress.js'
 import { grouped, table } from './table.js'
 import { action } from './verb.js'
 import type { Verb } from './verb.js'
+import { maxOf } from '../tensor/numbers.js'
 
 /** One tensor as its file's header describes it. */
 export interface TensorRow {
@@ -187,7 +188,7 @@ const page = (inspection: Inspection, show: { modules: boolean; tensors: boolean
       .filter((key) => config[key] !== undefined && config[key] !== null)
       .map((key): [string, string] => [key, [config[key]].flat().join(', ')]),
   ]
-  const width = Math.max(...facts.map(([name]) => name.length))
+  const width = maxOf(facts.map(([name]) => name.length))
   return [
     facts.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n'),
     dtypeTable(inspection),

@@ -6,6 +6,7 @@ import { clip, widthOf, wrap, wrappedTable } from './columns.js'
 import { table } from './table.js'
 import { action } from './verb.js'
 import type { Context, Verb } from './verb.js'
+import { maxOf } from '../tensor/numbers.js'
 
 /** An entry as `--json` prints it. */
 type Shown = Omit<CataloguedPaper, 'reproduction'> & { reproducible: boolean }
@@ -117,7 +118,13 @@ const list = (entries: readonly CataloguedPaper[], { stateWords }: Library, widt
   ])
   const head = ['id', 'date', ...(wide ? ['family'] : []), 'state']
   const used = head.reduce(
-    (n, title, i) => n + 2 + Math.max(title.length, ...cells.map((row) => row[i].length)),
+    (n, title, i) =>
+      n +
+      2 +
+      maxOf(
+        cells.map((row) => row[i].length),
+        title.length,
+      ),
     0,
   )
   const rows = cells.map((row, i) => [...row, clip(entries[i].title, Math.max(width - used, 12))])

@@ -4,6 +4,7 @@
  */
 import type { OnProgress, Progress } from '../progress.js'
 import type { Environment, Output } from './verb.js'
+import { maxOf } from '../tensor/numbers.js'
 
 /** How to draw. `now` is a clock in milliseconds, given by tests. */
 export interface ProgressOptions {
@@ -126,7 +127,7 @@ const fitting = (pieces: Piece[], room: number): string[] => {
   let kept = pieces
   const width = (): number => kept.reduce((sum, { text }) => sum + text.length + 2, -2)
   for (;;) {
-    const most = Math.max(...kept.map(({ spare }) => spare))
+    const most = maxOf(kept.map(({ spare }) => spare))
     if (kept.length <= 1 || width() <= room - (most >= dispensable ? leastBar : 0)) break
     kept = kept.filter(({ spare }) => spare < most)
   }

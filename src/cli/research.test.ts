@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { createRun } from '../runs/index.js'
 import { clip, wrap, wrappedTable } from './columns.js'
 import { run } from './program.js'
+import { maxOf } from '../tensor/numbers.js'
 
 const home = mkdtempSync(join(tmpdir(), 'weft-research-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
@@ -27,7 +28,7 @@ const weft = async (
 
 /** The longest line that is not an address or a path, which a terminal should not break. */
 const widest = (text: string): number =>
-  Math.max(...text.split('\n').map((line) => (/https?:|\//.test(line) ? 0 : line.length)))
+  maxOf(text.split('\n').map((line) => (/https?:|\//.test(line) ? 0 : line.length)))
 
 describe('weft papers', () => {
   it('lists every paper within 80 columns, and within 100 with its family', async () => {
@@ -191,7 +192,7 @@ describe('columns', () => {
   it('never exceed their width, and lose no word', () => {
     const words = 'one two supercalifragilistic three'
     for (const width of [4, 9, 20, 80]) {
-      expect(Math.max(...wrap(words, width).map(({ length }) => length))).toBeLessThanOrEqual(width)
+      expect(maxOf(wrap(words, width).map(({ length }) => length))).toBeLessThanOrEqual(width)
       expect(wrap(words, width).join('').replace(/ /g, '')).toBe(words.replace(/ /g, ''))
     }
     expect(wrap('', 5)).toEqual([''])
@@ -204,6 +205,6 @@ describe('columns', () => {
       ],
       40,
     )
-    expect(Math.max(...text.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(40)
+    expect(maxOf(text.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(40)
   })
 })

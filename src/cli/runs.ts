@@ -6,6 +6,7 @@ import { formatTime, short } from './progress.js'
 import { table } from './table.js'
 import { action } from './verb.js'
 import type { Context, Verb } from './verb.js'
+import { maxOf } from '../tensor/numbers.js'
 
 const optionsOf = async () => {
   const [{ z }, { common, flag, onlyWhen }] = await Promise.all([import('zod'), import('./options.js')])
@@ -93,7 +94,14 @@ const duration = (run: StoredRun): string =>
   run.ended !== undefined || run.status === 'running' ? formatTime(seconds(run)) : ''
 
 const rows = (page: readonly StoredRun[], width: number): string => {
-  const room = width - 2 * 2 - 11 - Math.max(4, ...page.map((run) => duration(run).length))
+  const room =
+    width -
+    2 * 2 -
+    11 -
+    maxOf(
+      page.map((run) => duration(run).length),
+      4,
+    )
   return wrappedTable(
     ['run', 'status', 'time'],
     page.map((run) => [clip(run.id, room), run.status, duration(run)]),

@@ -1,8 +1,14 @@
+import { maxOf } from '../tensor/numbers.js'
 /** @file Columns of text. */
 
 /** Rows as aligned lines; columns whose cells are all numbers or amounts stand to the right. `head` is underlined. */
 export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)))
+  const widths = head.map((title, i) =>
+    maxOf(
+      rows.map((row) => row[i].length),
+      title.length,
+    ),
+  )
   const right = head.map(
     (_, i) => rows.length > 0 && rows.every((row) => /^[\d.,-]/.test(row[i]) || row[i] === ''),
   )

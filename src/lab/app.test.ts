@@ -19,6 +19,7 @@ import { describeError } from './errors.js'
 import { openLab } from './lab.js'
 import type { Lab } from './lab.js'
 import { ownHost, tokenToChange, tokenToRead } from './security.js'
+import { append, maxOf, minOf } from '../tensor/numbers.js'
 
 const reason = noPostgres()
 const indexes = [
@@ -213,7 +214,7 @@ for (const { name, skipped } of indexes)
         const [{ x, y, low, high }] = curves.series
         expect(x.length).toBeGreaterThan(3)
         expect(x.length).toBeLessThanOrEqual(10)
-        expect([Math.min(...low), Math.max(...high)]).toEqual([1, 1000])
+        expect([minOf(low), maxOf(high)]).toEqual([1, 1000])
         for (const [i, at] of x.entries()) expect(y[i]).toBeCloseTo(1000 - at, 6)
         expect(curves.rows).toBe(1000)
       })
@@ -249,7 +250,11 @@ for (const { name, skipped } of indexes)
         const response = await lab.app.request('/api/runs/live/events')
         const steps: (number | undefined)[] = []
         for await (const { event, data } of eventsOf(response)) {
-          if (event === 'metrics') steps.push(...(data as RunEvents['metrics']).rows.map(({ step }) => step))
+          if (event === 'metrics')
+            append(
+              steps,
+              (data as RunEvents['metrics']).rows.map(({ step }) => step),
+            )
           if (event !== 'run') continue
           const { status, rows } = data as RunEvents['run']
           if (status === 'finished') break

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { scratch, writeRun } from '../../test/lab.js'
 import { curvesOf } from './metrics.js'
+import { maxOf, minOf } from '../tensor/numbers.js'
 
 const { folder, remove } = scratch('metrics')
 afterAll(remove)
@@ -27,8 +28,8 @@ describe('a downsampled curve', () => {
         expect(rows).toBe(ys.length)
         expect(x.length).toBeLessThanOrEqual(points)
         expect(x.length).toBeGreaterThanOrEqual(Math.min(ys.length, Math.floor(points / 2)))
-        near(Math.min(...low), Math.min(...ys))
-        near(Math.max(...high), Math.max(...ys))
+        near(minOf(low), minOf(ys))
+        near(maxOf(high), maxOf(ys))
         expect(x).toEqual([...x].sort((a, b) => a - b))
         y.forEach((mean, i) => expect(mean >= low[i] - 1e-9 && mean <= high[i] + 1e-9).toBe(true))
         // All but the last bucket hold equally many rows.

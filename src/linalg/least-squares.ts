@@ -5,6 +5,7 @@ import { multiply } from './multiply.js'
 import { qr } from './qr.js'
 import { svd } from './svd.js'
 import { solveTriangular } from './triangular.js'
+import { maxOf, minOf } from '../tensor/numbers.js'
 
 /**
  * Whether a triangular factor is so far from singular that no singular value can be a rounding error. Its diagonal only
@@ -12,7 +13,7 @@ import { solveTriangular } from './triangular.js'
  */
 const clearlyRegular = (r: Matrix): boolean => {
   const pivots = Array.from({ length: r.rows }, (_, i) => Math.abs(r.data[i * r.cols + i]))
-  return Math.min(...pivots) > 1e-10 * Math.max(...pivots)
+  return minOf(pivots) > 1e-10 * maxOf(pivots)
 }
 
 /** The solution of least norm, by the pseudo-inverse: singular values at the level of rounding count as 0. */

@@ -22,6 +22,7 @@ import type { CacheSpec } from './architecture.js'
 import { type KeysAndValues, KeyValueCache } from './cache.js'
 import type { Model, Parameters } from './model.js'
 import { answering, type Weights } from './weights.js'
+import { maxOf } from '../tensor/numbers.js'
 
 export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
   /** How many sequences go on together. Default 1. */
@@ -169,7 +170,7 @@ class CachedDecoder implements Decoder {
 
   async extend(rows: readonly ArrayLike<number>[]): Promise<Value> {
     this.check(rows)
-    const longest = Math.max(...rows.map((row) => row.length))
+    const longest = maxOf(rows.map((row) => row.length))
     let logits: Value | undefined
     for (let from = 0; from < longest; from += this.chunk) {
       const part = rows.map((row) => Array.from(row).slice(from, from + this.chunk))
@@ -250,8 +251,8 @@ class CachedDecoder implements Decoder {
   private async pass(rows: readonly (readonly number[])[]): Promise<Value> {
     const { cache, batch } = this
     const counts = rows.map((row) => row.length)
-    const time = this.timeBucket(Math.max(...counts))
-    const slots = this.pastBucket(Math.max(...cache.lengths))
+    const time = this.timeBucket(maxOf(counts))
+    const slots = this.pastBucket(maxOf(cache.lengths))
     const ids = rows.flatMap((row) => [...row, ...new Array<number>(time - row.length).fill(0)])
     const program = await this.program(time, slots)
     const { logits, fresh } = await program.run({
@@ -264,7 +265,7 @@ class CachedDecoder implements Decoder {
     })
     // The model's own tokens come with the first of each row.
     const added = counts.map((n) => n + (slots ? 0 : this.virtual))
-    cache.reserve(this.pastBucket(Math.max(...added.map((n, i) => n + cache.lengths[i]))))
+    cache.reserve(this.pastBucket(maxOf(added.map((n, i) => n + cache.lengths[i]))))
     await cache.append(fresh, added)
     return logits
   }

@@ -16,6 +16,7 @@ import type { Widths } from './declarations.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { linearSpecs, spread } from './specs.js'
 import type { Weights } from './weights.js'
+import { append } from '../tensor/numbers.js'
 
 /** A convolution without bias, its batch norm, and the activation if it has one. */
 export interface ResnetConv {
@@ -238,9 +239,10 @@ const table = (c: ResnetConfig): readonly WeightSpec[] => {
       const between = convolutions.map((_, i) =>
         i < convolutions.length - 1 ? group(`${name}.inner.${i}`) : to,
       )
-      if (shortcut) specs.push(...convSpecs(shortcut, stream, to))
-      specs.push(
-        ...convolutions.flatMap((conv, i) => convSpecs(conv, i ? between[i - 1] : stream, between[i])),
+      if (shortcut) append(specs, convSpecs(shortcut, stream, to))
+      append(
+        specs,
+        convolutions.flatMap((conv, i) => convSpecs(conv, i ? between[i - 1] : stream, between[i])),
       )
       stream = to
     }),

@@ -27,6 +27,7 @@ import {
   recordRun,
   removeRun,
 } from './index.js'
+import { append, maxOf } from '../tensor/numbers.js'
 
 const base = mkdtempSync(join(tmpdir(), 'weft-runs-'))
 afterAll(() => rmSync(base, { recursive: true, force: true }))
@@ -139,17 +140,17 @@ describe('crashes', () => {
     let said = -1
     await new Promise<void>((done) =>
       process.stdout!.on('data', (text: Buffer) => {
-        said = Math.max(said, ...String(text).trim().split('\n').map(Number))
+        said = maxOf(String(text).trim().split('\n').map(Number), said)
         if (said >= 2000) done(void process.kill('SIGKILL'))
       }),
     )
     await ended(process)
     const [run] = await readRuns(home)
     expect(run.status).toBe('interrupted')
-    const rows = []
+    const rows: Awaited<ReturnType<typeof readMetrics>>['rows'][number][] = []
     for (let from = 0; ;) {
       const page = await readMetrics(run.folder, { from, limit: 20_000 })
-      rows.push(...page.rows)
+      append(rows, page.rows)
       from = page.next
       if (!page.more) break
     }
@@ -205,7 +206,10 @@ describe('crashes', () => {
             appendFileSync(join(folder, 'metrics.jsonl'), bytes.subarray(at, end))
             at = end
             const page = await readMetrics(folder, { from, limit })
-            rows.push(...page.rows.map(({ step }) => step))
+            append(
+              rows,
+              page.rows.map(({ step }) => step),
+            )
             from = page.next
           }
           expect(rows).toEqual(widths.map((_, step) => step))

@@ -1,6 +1,7 @@
 /** @file CMA-ES finds minima, and depends on nothing but the order of costs and the seed. */
 import { describe, expect, it } from 'vitest'
 import { CmaEs, type CmaEsOptions } from './cma-es.js'
+import { minOf } from '../tensor/numbers.js'
 
 const sphere = (x: Float64Array): number => x.reduce((sum, v) => sum + v * v, 0)
 /** In each pair of coordinates one axis counts 1,000 times the other, and they are turned by 45 degrees. */
@@ -21,7 +22,12 @@ const search = (
   for (let done = 0; done + search.population <= evaluations; done += search.population) {
     const costs = search.ask().map(cost)
     search.tell(costs)
-    best.push(Math.min(best.at(-1) ?? Infinity, ...costs.filter((c) => !Number.isNaN(c))))
+    best.push(
+      minOf(
+        costs.filter((c) => !Number.isNaN(c)),
+        best.at(-1) ?? Infinity,
+      ),
+    )
   }
   return { best, mean: search.mean }
 }

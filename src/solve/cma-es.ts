@@ -5,6 +5,7 @@
 import { identity, type Matrix, symmetricEigen } from '../linalg/index.js'
 import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
+import { normOf } from '../tensor/numbers.js'
 
 export interface CmaEsOptions {
   /** Where the search begins: [dimension]. */
@@ -47,7 +48,7 @@ const logRanks = (population: number): Float64Array => {
   return raw.map((w) => w / total)
 }
 
-const norm = (v: Float64Array): number => Math.hypot(...v)
+const norm = (v: Float64Array): number => normOf(v)
 
 /**
  * The search as a dialogue: `ask` for a generation of candidates, `tell` their costs, and so on. Only the order of the

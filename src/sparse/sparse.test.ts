@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { keyOf, normal } from '../random/index.js'
 import { compile, toNumbers, type Tensor, value } from '../tensor/index.js'
 import { largestOfPool, migrated, packBits, unpackBits } from './index.js'
+import { minOf } from '../tensor/numbers.js'
 
 const noise = (length: number, seed: string): Float32Array => {
   const data = new Float32Array(length)
@@ -23,7 +24,7 @@ describe('the largest of several arrays together', () => {
     expect(chosen[0].length + chosen[1].length).toBe(200_000)
     const least = (own: Float32Array, indices: Int32Array): number =>
       indices.reduce((low, i) => Math.min(low, own[i]), Infinity)
-    const limit = Math.min(...pool.map((own, i) => least(own, chosen[i])))
+    const limit = minOf(pool.map((own, i) => least(own, chosen[i])))
     expect(pool.map((own) => own.filter((x) => x > limit).length)).toEqual(
       chosen.map((own, i) => own.filter((j) => pool[i][j] > limit).length),
     )

@@ -1,6 +1,7 @@
 /** @file Dirichlet draws, and splits of labelled data over clients whose label mixes differ. */
 import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
+import { append } from '../tensor/numbers.js'
 
 /** A draw from Gamma(shape, 1), shape > 0. Marsaglia and Tsang 2000; below 1 by their power of a uniform. */
 const gamma = (stream: Stream, shape: number): number => {
@@ -58,7 +59,7 @@ export const dirichletSplit = (
     for (const [k, part] of dirichlet(stream, clients, alpha).entries()) {
       share += part
       const to = k === clients - 1 ? members.length : Math.round(share * members.length)
-      split[k].push(...members.slice(from, to))
+      append(split[k], members.slice(from, to))
       from = Math.max(from, to)
     }
   }

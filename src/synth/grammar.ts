@@ -2,6 +2,7 @@
 import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import { weighted } from './dirichlet.js'
+import { maxOf, minOf } from '../tensor/numbers.js'
 
 /**
  * A symbol's alternatives: words and symbols separated by spaces, or that with a weight (default 1). What is no key of
@@ -33,12 +34,12 @@ const parsed = (rules: Rules): Map<string, Alternative[]> =>
 const measure = (table: Map<string, Alternative[]>): void => {
   const height = (symbol: string): number => {
     const alternatives = table.get(symbol)
-    return alternatives ? Math.min(...alternatives.map((a) => a.height)) : 0
+    return alternatives ? minOf(alternatives.map((a) => a.height)) : 0
   }
   for (let changed = true; changed;) {
     changed = false
     for (const alternative of [...table.values()].flat()) {
-      const now = 1 + Math.max(0, ...alternative.parts.map(height))
+      const now = 1 + maxOf(alternative.parts.map(height), 0)
       changed ||= now < alternative.height
       alternative.height = Math.min(alternative.height, now)
     }
@@ -77,7 +78,7 @@ export class Grammar {
     const expand = (symbol: string, level: number): string[] => {
       const alternatives = this.#table.get(symbol)
       if (!alternatives) return [symbol]
-      const lowest = Math.min(...alternatives.map((a) => a.height))
+      const lowest = minOf(alternatives.map((a) => a.height))
       const open = alternatives.filter((a) =>
         level < this.#depth ? a.height < Infinity : a.height === lowest,
       )

@@ -3,6 +3,7 @@ import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import { type Value, value, valueOf } from '../tensor/value.js'
 import { weighted } from './dirichlet.js'
+import { minOf, normOf } from '../tensor/numbers.js'
 
 export interface MixtureOptions {
   classes: number
@@ -57,7 +58,7 @@ const orthonormalise = (rows: Float64Array[]): void => {
         const along = before.reduce((sum, b, k) => sum + b * row[k], 0)
         for (let k = 0; k < row.length; k++) row[k] -= along * before[k]
       }
-    const norm = Math.hypot(...row)
+    const norm = normOf(row)
     for (let k = 0; k < row.length; k++) row[k] /= norm
   }
 }
@@ -120,7 +121,7 @@ export class GaussianMixture {
     const stream = new Stream(seed).fork('mixture shift')
     const turn = randomRotation(stream, this.width, rotation)
     const direction = Float64Array.from({ length: this.width }, () => stream.normal())
-    const scale = offset / Math.hypot(...direction)
+    const scale = offset / normOf(direction)
     const centres = this.centres.map((centre) =>
       Float64Array.from(turn, (row, k) => {
         const turned = rotation === 0 ? centre[k] : row.reduce((sum, r, j) => sum + r * centre[j], 0)
@@ -136,7 +137,7 @@ export class GaussianMixture {
       const distances = this.centres.map((centre) =>
         centre.reduce((sum, c, k) => sum + (Number(x.data[i * this.width + k]) - c) ** 2, 0),
       )
-      return this.classOf[distances.indexOf(Math.min(...distances))]
+      return this.classOf[distances.indexOf(minOf(distances))]
     })
   }
 

@@ -5,6 +5,7 @@ import { toNumbers } from '../tensor/value.js'
 import { dirichlet, dirichletSplit, longTail, weighted } from './dirichlet.js'
 import { gaussianMixture } from './mixture.js'
 import { teacher } from './teacher.js'
+import { maxOf, minOf, normOf } from '../tensor/numbers.js'
 
 const mean = (xs: ArrayLike<number>): number => Array.from(xs).reduce((a, b) => a + b, 0) / xs.length
 const counts = (labels: ArrayLike<number>, classes: number): number[] => {
@@ -58,7 +59,7 @@ describe('a Gaussian mixture', () => {
     const pixels = toNumbers(x)
     const squares = Array.from({ length: 4000 }, (_, i) => {
       const row = pixels.subarray(i * 8, i * 8 + 8)
-      return Math.min(...task.centres.map((c) => c.reduce((sum, m, k) => sum + (row[k] - m) ** 2, 0)))
+      return minOf(task.centres.map((c) => c.reduce((sum, m, k) => sum + (row[k] - m) ** 2, 0)))
     })
     expect(mean(squares) / 8).toBeCloseTo(0.25, 2)
   })
@@ -76,7 +77,7 @@ describe('a Gaussian mixture', () => {
   test('keeps all distances when rotated and shifted by an offset of the stated norm', () => {
     const moved = task.shifted({ seed: 3, rotation: 0.5, offset: 4 })
     const plain = task.shifted({ seed: 3, offset: 4 })
-    const distance = (a: Float64Array, b: Float64Array): number => Math.hypot(...a.map((x, k) => x - b[k]))
+    const distance = (a: Float64Array, b: Float64Array): number => normOf(a.map((x, k) => x - b[k]))
     for (let i = 1; i < task.centres.length; i++)
       expect(distance(moved.centres[0], moved.centres[i])).toBeCloseTo(
         distance(task.centres[0], task.centres[i]),
@@ -134,8 +135,8 @@ describe('Dirichlet', () => {
           .filter((members) => members.length > 0)
           .map(
             (members) =>
-              Math.max(
-                ...counts(
+              maxOf(
+                counts(
                   members.map((i) => labels[i]),
                   10,
                 ),
@@ -189,7 +190,7 @@ describe('a random teacher', () => {
     for (let i = 0; i < 100; i++) {
       const outputs = task.outputs(x.subarray(i * 6, i * 6 + 6))
       outputs.forEach((o, k) => expect(y[i * 4 + k]).toBeCloseTo(o, 5))
-      expect(labels[i]).toBe(outputs.indexOf(Math.max(...outputs)))
+      expect(labels[i]).toBe(outputs.indexOf(maxOf(outputs)))
     }
   })
 
@@ -199,8 +200,8 @@ describe('a random teacher', () => {
       const x = toNumbers(task.sample(4000, { seed: 1, shift }).x)
       return Array.from({ length: 6 }, (_, k) => mean(Array.from({ length: 4000 }, (_, i) => x[i * 6 + k])))
     }
-    expect(Math.hypot(...centre(0))).toBeLessThan(0.1)
-    expect(Math.hypot(...centre(4))).toBeCloseTo(4, 0)
+    expect(normOf(centre(0))).toBeLessThan(0.1)
+    expect(normOf(centre(4))).toBeCloseTo(4, 0)
     // Noise is drawn between the inputs, so a single example keeps its input.
     const clean = Array.from({ length: 500 }, (_, seed) => toNumbers(task.sample(1, { seed }).y)[0])
     const noisy = Array.from(

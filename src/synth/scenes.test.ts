@@ -7,6 +7,7 @@ import {
   sceneTasks,
   sceneWords,
 } from './scenes.js'
+import { maxOf } from '../tensor/numbers.js'
 
 let scenes: Scenes
 beforeAll(() => void (scenes = renderedScenes({ count: 200, seed: 1, size: 8 })))
@@ -35,7 +36,7 @@ describe('rendered scenes', () => {
               sum += Number(images.data[((i * 3 + c) * 16 + y) * 16 + x])
           return sum
         })
-        expect(sums.indexOf(Math.max(...sums))).toBe(colours.indexOf(colour))
+        expect(sums.indexOf(maxOf(sums))).toBe(colours.indexOf(colour))
       }
     })
   })

@@ -3,6 +3,7 @@ import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import { type Value, valueOf } from '../tensor/value.js'
 import { weighted } from './dirichlet.js'
+import { append, maxOf } from '../tensor/numbers.js'
 
 /** Sequences over the symbols 0 to symbols - 1. */
 export interface SequenceSource {
@@ -117,7 +118,7 @@ export const copies = ({ symbols, span = 6 }: { symbols: number; span?: number }
     const out: number[] = []
     while (out.length < length) {
       const part = Array.from({ length: span }, () => stream.int(symbols - 1))
-      out.push(...part, symbols - 1, ...part, symbols - 1)
+      append(out, [...part, symbols - 1, ...part, symbols - 1])
     }
     return out.slice(0, length)
   },
@@ -166,7 +167,7 @@ export const mixed = (
     disjoint ? sources.slice(0, i).reduce((sum, s) => sum + s.symbols, 0) : 0,
   )
   const ends = sources.map((s, i) => offsets[i] + s.symbols)
-  const symbols = Math.max(...ends)
+  const symbols = maxOf(ends)
   return {
     symbols: symbols + (tagged ? sources.length : 0),
     sample(stream, length) {

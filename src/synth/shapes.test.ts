@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { toNumbers } from '../tensor/value.js'
 import { colourNames, renderedShapes, shapeNames, type ShapesOptions } from './shapes.js'
+import { maxOf, minOf } from '../tensor/numbers.js'
 
 /** One centred object of radius half the image, without noise: how much of the image it covers. */
 const area = (shape: string): number => {
@@ -34,8 +35,8 @@ describe('rendered shapes', () => {
     const data = renderedShapes(options)
     expect(data.images.shape).toEqual([30, 3, 24, 24])
     const pixels = toNumbers(data.images)
-    expect(Math.min(...pixels)).toBeGreaterThanOrEqual(0)
-    expect(Math.max(...pixels)).toBeLessThanOrEqual(1)
+    expect(minOf(pixels)).toBeGreaterThanOrEqual(0)
+    expect(maxOf(pixels)).toBeLessThanOrEqual(1)
     data.objects.forEach((objects, i) => {
       expect(objects).toHaveLength(2)
       expect(Number(data.shape.data[i])).toBe(objects[0].shape)
@@ -79,11 +80,9 @@ describe('rendered shapes', () => {
         pixels[((i * 3 + channel) * 16 + y) * 16 + x]
       const [y, x] = [o.row * 8 + 4, o.column * 8 + 4]
       const painted = [0, 1, 2].map((c) => at(c, y, x))
-      expect(Math.max(...painted)).toBeGreaterThan(0.7)
+      expect(maxOf(painted)).toBeGreaterThan(0.7)
       if (['red', 'green', 'blue'].includes(colourNames[o.colour]))
-        expect(painted.indexOf(Math.max(...painted))).toBe(
-          ['red', 'green', 'blue'].indexOf(colourNames[o.colour]),
-        )
+        expect(painted.indexOf(maxOf(painted))).toBe(['red', 'green', 'blue'].indexOf(colourNames[o.colour]))
       expect(at(0, (1 - o.row) * 8 + 4, (1 - o.column) * 8 + 4)).toBe(0)
     })
   })

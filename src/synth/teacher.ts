@@ -2,6 +2,7 @@
 import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import { type Value, value, valueOf } from '../tensor/value.js'
+import { maxOf, normOf } from '../tensor/numbers.js'
 
 const activations: Record<'tanh' | 'sin' | 'relu', (x: number) => number> = {
   tanh: Math.tanh,
@@ -116,7 +117,7 @@ export class Teacher {
   /** `count` inputs from N(0, I), shifted if asked, with the teacher's outputs. */
   sample(count: number, { seed, noise = 0, shift = 0 }: TeacherSampleOptions): TeacherData {
     const stream = new Stream(seed).fork('teacher sample')
-    const scale = shift / Math.hypot(...this.#direction)
+    const scale = shift / normOf(this.#direction)
     const x = new Float32Array(count * this.in)
     const y = new Float32Array(count * this.out)
     const labels = new Int32Array(count)
@@ -125,7 +126,7 @@ export class Teacher {
       const outputs = this.outputs(x.subarray(n * this.in, (n + 1) * this.in))
       for (let o = 0; o < this.out; o++) outputs[o] += noise === 0 ? 0 : noise * stream.normal()
       y.set(outputs, n * this.out)
-      labels[n] = outputs.indexOf(Math.max(...outputs))
+      labels[n] = outputs.indexOf(maxOf(outputs))
     }
     return {
       x: value(x, [count, this.in], 'float32'),

@@ -4,6 +4,7 @@
  */
 import { Stream } from '../random/index.js'
 import { type Value, valueOf } from '../tensor/index.js'
+import { append } from '../tensor/numbers.js'
 
 const kinds = 4
 const [openBracket, closeBracket] = [2 * kinds, 2 * kinds + 1]
@@ -35,7 +36,7 @@ const text = (stream: Stream): number[] => {
       depth++
     } else {
       const kind = stream.int(kinds)
-      out.push(kind, ...(free >= 2 ? [kinds + kind] : []))
+      append(out, [kind, ...(free >= 2 ? [kinds + kind] : [])])
     }
   }
   return out

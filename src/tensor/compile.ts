@@ -22,6 +22,7 @@ import type { Node, Tensor } from './tensor.js'
 import { leaves, refill, type Replace } from './tree.js'
 import { castValue, value, type Value } from './value.js'
 import { WeftError } from '../errors.js'
+import { maxOf } from './numbers.js'
 
 export interface CompileOptions {
   /** Default: WEFT_DEVICE, else cpu in Node and wasm in browsers. 'reference' runs the interpreter in float64. */
@@ -124,7 +125,13 @@ const isLeaf = ({ node }: Tensor): boolean =>
 const levelsOf = (outputs: readonly Tensor[]): Map<Node, number> => {
   const levels = new Map<Node, number>()
   for (const n of reachable(outputs, everything))
-    levels.set(n, Math.max(0, ...everything(n).map((t) => levels.get(t.node)! + Number(isHost(t)))))
+    levels.set(
+      n,
+      maxOf(
+        everything(n).map((t) => levels.get(t.node)! + Number(isHost(t))),
+        0,
+      ),
+    )
   return levels
 }
 
@@ -151,7 +158,7 @@ const stagesOf = async (
   const hosts = nodes.filter((n) => n.op === 'host') as unknown as Node<'host'>[]
   const crossing = (level: number): Tensor[] =>
     nodes.flatMap((n) => (levels.get(n)! > level ? everything(n) : []))
-  const last = Math.max(0, ...levels.values(), ...outputs.map((t) => levels.get(t.node)! + Number(isHost(t))))
+  const last = maxOf([0, ...levels.values(), ...outputs.map((t) => levels.get(t.node)! + Number(isHost(t)))])
   const known = new Set<Tensor>()
   const stages: Stage[] = []
   for (let level = 0; level <= last; level++) {

@@ -7,6 +7,7 @@ import { ShapeError, show } from './shape.js'
 import { apply, type Node, Tensor } from './tensor.js'
 import { leaves, mapTree, type Replace, refill } from './tree.js'
 import { WeftError } from '../errors.js'
+import { append } from './numbers.js'
 
 type Rule = (
   g: Tensor,
@@ -30,7 +31,10 @@ const active = (outputs: readonly Tensor[], wrt: readonly Tensor[]): Node[] => {
     const from = sources(node)
     const pending = from.filter((t) => !known.has(t.node))
     if (pending.length) {
-      stack.push(...pending.map((t) => t.node))
+      append(
+        stack,
+        pending.map((t) => t.node),
+      )
       continue
     }
     stack.pop()

@@ -10,6 +10,7 @@ import { interpret } from './interpreter.js'
 import { Tensor } from './tensor.js'
 import { toNumbers, type Value, value, valueOf } from './value.js'
 import { Stream } from '../random/index.js'
+import { maxOf } from './numbers.js'
 
 const runs = 60
 const choices = fc.array(fc.nat(999), { maxLength: 16 })
@@ -59,7 +60,7 @@ const checkGradient = async (inputs: readonly Value[], loss: Loss): Promise<void
       )
       return (await interpret([y], { inputs: feed(at, moved), random }))[0][0]
     }
-    const h = 1e-3 / Math.max(1, Math.max(...direction.map(Math.abs)))
+    const h = 1e-3 / Math.max(1, maxOf(direction.map(Math.abs)))
     const numeric =
       (8 * ((await along(h)) - (await along(-h))) - ((await along(2 * h)) - (await along(-2 * h)))) / (12 * h)
     expect(Math.abs(numeric - dot(analytic[i], direction)), `input ${at}`).toBeLessThanOrEqual(

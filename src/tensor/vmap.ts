@@ -9,6 +9,7 @@ import type { CustomGradient, FusedAttributes, Primitive, Subgraph } from './pri
 import { ShapeError, show } from './shape.js'
 import { apply, type Node, nodeCount, type Tensor } from './tensor.js'
 import { leaves, refill } from './tree.js'
+import { maxOf } from './numbers.js'
 
 /** An input of a node, with all rows along a leading axis where it depends on the row. */
 interface Mapped {
@@ -82,7 +83,7 @@ class Rows {
 const elementwise: Rule<Primitive> = (_, inputs, { op, attributes, outputs: [y] }) =>
   apply(
     op,
-    inputs.map((x) => aligned(x, Math.max(y.rank, ...inputs.map(rankOf)))),
+    inputs.map((x) => aligned(x, maxOf(inputs.map(rankOf), y.rank))),
     attributes,
   )
 

@@ -4,6 +4,7 @@ import { type Value, valueOf } from '../tensor/value.js'
 import { type Dataset, epochOrder } from './dataset.js'
 import { type Example, examples, type ExampleOptions, ignored } from './examples.js'
 import type { Tokenizer } from './tokenizer.js'
+import { maxOf } from '../tensor/numbers.js'
 
 /** Rows padded on the right. The first three: [batch, time], int64 unless asked otherwise. */
 export type Batch = Readonly<{
@@ -96,7 +97,7 @@ const groupings: Record<'padded' | 'packed', Grouping> = {
 
 /** The longest row, rounded up to a multiple, at most `length`. */
 const paddedTime = (rows: readonly Example[], length: number, multiple: number): number =>
-  Math.min(length, Math.ceil(Math.max(...rows.map((row) => row.ids.length)) / multiple) * multiple)
+  Math.min(length, Math.ceil(maxOf(rows.map((row) => row.ids.length)) / multiple) * multiple)
 
 /**
  * One example a row. Rows are as long as the batch's longest, rounded up to `multiple` (default 64, so that a program

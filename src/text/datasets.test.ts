@@ -11,6 +11,7 @@ import { choiceExamples, examples, ignored, toExample } from './examples.js'
 import { jsonl } from './jsonl.js'
 import { type DataRecord, toRecord } from './records.js'
 import { tokenizerFromJson } from './tokenizer.js'
+import { maxOf } from '../tensor/numbers.js'
 
 let folder: string
 beforeAll(async () => {
@@ -71,10 +72,10 @@ describe('jsonl', () => {
     }
     expect(read).toEqual([2 ** 20])
     await dataset.size()
-    expect(Math.max(...read)).toBe(2 ** 20)
+    expect(maxOf(read)).toBe(2 ** 20)
     read.length = 0
     await all(dataset.pick([3999, 17]))
-    expect(Math.max(...read)).toBeLessThan(2100)
+    expect(maxOf(read)).toBeLessThan(2100)
   })
 
   test('reads the four kinds of record, and answers as index, letter or choice', async () => {
@@ -300,7 +301,7 @@ describe('batches', () => {
 
   test('padded: one example a row, padded on the right to a multiple and masked', async () => {
     const [first, second] = await all(padded(made(), { batch: 2, length: 64, multiple: 8, pad: 0 }))
-    const longest = Math.max(...(await all(made())).map((e) => e.ids.length))
+    const longest = maxOf((await all(made())).map((e) => e.ids.length))
     const time = Math.ceil(longest / 8) * 8
     expect(first.ids).toMatchObject({ shape: [2, time], dtype: 'int64' })
     const short = [...plain('the'), eos]

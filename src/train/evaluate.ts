@@ -7,6 +7,7 @@ import { byShape } from './by-shape.js'
 import { batchesOf, type Data, type DataOptions, isDataset, rowLength, tokenizerOf } from './data.js'
 import { type Batch, forward, modelLoss } from './loss.js'
 import { checkBatch } from './method.js'
+import { maxOf, minOf } from '../tensor/numbers.js'
 
 export interface EvaluateOptions extends DataOptions, CompileOptions {
   /** At most this many batches. Default: all. */
@@ -103,7 +104,7 @@ const paddedBatch = (rows: readonly Example[], time: number, pad: number): Batch
   }
 }
 
-const argMin = (numbers: readonly number[]): number => numbers.indexOf(Math.min(...numbers))
+const argMin = (numbers: readonly number[]): number => numbers.indexOf(minOf(numbers))
 
 /** Accuracy on the multiple-choice records of `data`: which choice is the most likely after the prompt. */
 const choiceScorer = (model: Model, options: EvaluateOptions) => {
@@ -150,7 +151,7 @@ const costsOf = async (
     ids: ids.slice(-limit),
     labels: labels.slice(-limit),
   }))
-  const longest = Math.max(...rows.map(({ ids }) => ids.length))
+  const longest = maxOf(rows.map(({ ids }) => ids.length))
   const time = Math.min(limit, Math.ceil(longest / multiple) * multiple)
   const costs = await run(paddedBatch(rows, time, tokens.pad ?? tokens.eos ?? 0))
   return {

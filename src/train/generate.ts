@@ -8,6 +8,7 @@ import { byShape } from './by-shape.js'
 import { positionLimit, tokenizerOf } from './data.js'
 import { forward } from './loss.js'
 import { checkSampling, logProbabilities, ranked, sample, type SamplingOptions } from './sample.js'
+import { maxOf, minOf } from '../tensor/numbers.js'
 
 export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'device'> {
   /** The most new tokens. Default 128, or as many as the model has positions for. */
@@ -158,7 +159,10 @@ export async function* generateTokens(
 
 /** The longest end of `text` with which one of `stops` begins: it cannot be given out yet. */
 const heldBack = (text: string, stops: readonly string[]): number => {
-  const longest = Math.max(0, ...stops.map(({ length }) => length - 1))
+  const longest = maxOf(
+    stops.map(({ length }) => length - 1),
+    0,
+  )
   for (let n = Math.min(longest, text.length); n > 0; n--)
     if (stops.some((stop) => stop.startsWith(text.slice(-n)))) return n
   return 0
@@ -182,7 +186,7 @@ export async function* generate(
   const tokens = generateTokens(model, ids, { ...options, ...(eos === undefined ? {} : { eos }) })
   for await (const { id } of tokens) {
     waiting += text.push(id)
-    const stop = Math.min(...stops.map((s) => waiting.indexOf(s)).filter((at) => at >= 0))
+    const stop = minOf(stops.map((s) => waiting.indexOf(s)).filter((at) => at >= 0))
     if (Number.isFinite(stop)) {
       if (stop > 0) yield waiting.slice(0, stop)
       return

@@ -33,6 +33,7 @@ import type {
   SharedSpec,
 } from '../core/spec.js'
 import { endsOfParts } from '../../models/sublayers.js'
+import { minOf } from '../../tensor/numbers.js'
 
 export interface CompacterOptions extends BottleneckOptions {
   /** n: of how many Kronecker products a projection is the sum. Default 4. */
@@ -72,7 +73,7 @@ const options: z.ZodObject = bottleneckOptions('serial', 'both').extend({
 })
 
 const divisors = (...sizes: readonly number[]): number[] =>
-  Array.from({ length: Math.min(...sizes) }, (_, i) => i + 1).filter((n) => sizes.every((s) => s % n === 0))
+  Array.from({ length: minOf(sizes) }, (_, i) => i + 1).filter((n) => sizes.every((s) => s % n === 0))
 
 const settings = (usual: BottleneckSettings, o: CompacterOptions, site: Site): Settings => {
   const { in: width, bottleneck } = usual

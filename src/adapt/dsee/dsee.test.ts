@@ -15,6 +15,7 @@ import { baseTensor } from '../../models/stored.js'
 import { type OmegaKind, omegaOf, type OmegaOptions } from './omega.js'
 import { entryScores, masksOf, type Scored } from './pruning.js'
 import { type AdaptedModel, dsee, type DseeOptions, loadAdapter, lora, prunedNow, toLora } from '../index.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 let base: Checkpoint
 let scratch: string
@@ -213,8 +214,8 @@ describe('masks of entries', () => {
         })
         const gone = scored.filter(({ kept }) => !kept).map(({ x }) => x)
         expect(gone).toHaveLength(Math.floor(0.3 * scored.length))
-        const least = Math.min(...scored.filter(({ kept }) => kept).map(({ x }) => x))
-        expect(Math.max(...gone)).toBeLessThan(least)
+        const least = minOf(scored.filter(({ kept }) => kept).map(({ x }) => x))
+        expect(maxOf(gone)).toBeLessThan(least)
       }
     }
   })

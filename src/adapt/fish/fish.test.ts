@@ -12,6 +12,7 @@ import { toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit } from '../../train/index.js'
 import { fish, loadAdapter } from '../index.js'
 import { chosenEntries } from './fish.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 let base: Checkpoint
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
@@ -49,9 +50,9 @@ it('trains the entries whose squared gradient, summed over single rows, is large
     const places = toNumbers(model.parameters[`${name}.lift_indices`])
     return { sum: sums.get(name)!, places: new Set(places) }
   })
-  const least = Math.min(...chosen.flatMap(({ sum, places }) => [...places].map((i) => sum[i])))
+  const least = minOf(chosen.flatMap(({ sum, places }) => [...places].map((i) => sum[i])))
   const left = chosen.flatMap(({ sum, places }) => [...sum].filter((_, i) => !places.has(i)))
-  expect(Math.max(...left)).toBeLessThanOrEqual(least * (1 + 1e-4))
+  expect(maxOf(left)).toBeLessThanOrEqual(least * (1 + 1e-4))
 })
 
 describe('the choice', () => {

@@ -11,6 +11,7 @@ import { type Batch, evaluate, fit, type TrainingState } from '../../train/index
 import { ist, layerImportance, type LayerSampling, layerSampled, scaleInput } from './ist.js'
 import { lora } from '../lora/lora.js'
 import type { AdaptedModel } from '../core/spec.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 const [symbols, length] = [20, 20]
 
@@ -107,7 +108,10 @@ class Watch {
     )
     const size = (entries: typeof open): number => entries.reduce((n, [, { m }]) => n + m.data.length, 0)
     this.shares += size(open) / size(Object.entries(slots))
-    this.lowest += Math.min(layers, ...open.map(([name]) => Number(/layers\.(\d+)\./.exec(name)![1])))
+    this.lowest += minOf(
+      open.map(([name]) => Number(/layers\.(\d+)\./.exec(name)![1])),
+      layers,
+    )
     this.steps++
   }
 
@@ -139,7 +143,7 @@ const measure = async (
   const importance = sampling && layerImportance(state)
   const moved = importance !== undefined && importance.some((i) => i !== 0)
   const agreement = moved ? spearman(importance, await oracle(model, held, size.layers)) : 0
-  const spread = importance ? Math.max(...importance) - Math.min(...importance) : 0
+  const spread = importance ? maxOf(importance) - minOf(importance) : 0
   return { loss: (await evaluate(model, () => held)).loss, ...watch.means, agreement, spread }
 }
 

@@ -7,6 +7,7 @@ import { inMemory, valuesAt } from '../core/plan.js'
 import { lora } from './lora.js'
 import { shortest } from '../core/peft.js'
 import type { AdaptedModel, LoraFactors, Named, Plan, PlannedSite } from '../core/spec.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 type Factors = Omit<LoraFactors, 'A' | 'B'> & Record<'A' | 'B', Value>
 
@@ -65,7 +66,7 @@ export const toLora = async ({ plan, ...adapter }: AdaptedModel): Promise<Adapte
     alpha: alpha.usual,
     rankPattern: rank.exceptions,
     alphaPattern: alpha.exceptions,
-    dropout: Math.max(...[...found.values()].map(({ dropout = 0 }) => dropout)),
+    dropout: maxOf([...found.values()].map(({ dropout = 0 }) => dropout)),
   })
   const factors = [...found].flatMap(([name, { A, B }]) => [
     [`${name}.lora_A.weight`, A],

@@ -2,6 +2,7 @@
 import { Stream } from '../../random/index.js'
 import { valueOf } from '../../tensor/index.js'
 import type { Batch } from '../../train/index.js'
+import { append } from '../../tensor/numbers.js'
 
 /** An edit of a string of digits: [digits] -> [digits]. */
 export type Edit = (digits: readonly number[]) => number[]
@@ -44,8 +45,8 @@ export const strings = (tasks: readonly Edit[], rows: number, digits: number, se
   for (let row = 0; row < rows; row++) {
     const given = Array.from({ length: digits }, () => stream.int(10))
     const edited = tasks[row % tasks.length](given)
-    ids.push(...given, 10, ...edited)
-    labels.push(...new Array<number>(digits + 1).fill(-100), ...edited)
+    append(ids, [...given, 10, ...edited])
+    append(labels, [...new Array<number>(digits + 1).fill(-100), ...edited])
     taskIds.push(row % tasks.length)
   }
   const shape = [rows, 2 * digits + 1]

@@ -21,6 +21,7 @@ import {
   type LoraFactors,
   type Named,
 } from '../core/spec.js'
+import { minOf } from '../../tensor/numbers.js'
 
 /**
  * Four things keep modules from being alike, each with its switch: a module sees a part of its pool only (a `rank` below
@@ -100,7 +101,7 @@ const highestRank = ({ budget: e, privateRank: p }: MosOptions, modules: number)
 const rankOf = (o: MosOptions, site: Site, sites: readonly Site[]): number => {
   const highest = (group: string): number => highestRank(o, modulesOf(group, sites).length)
   if (o.rank === 'all') return highest(groupOf(site))
-  return o.rank ?? Math.min(4 * o.budget, ...new Set(sites.map((other) => highest(groupOf(other)))))
+  return o.rank ?? minOf(new Set(sites.map((other) => highest(groupOf(other)))), 4 * o.budget)
 }
 
 /** Throws UsageError unless r, e, p and l fit the module and each other. */

@@ -25,6 +25,7 @@ import {
   prompt,
   vera,
 } from '../index.js'
+import { normOf } from '../../tensor/numbers.js'
 
 const opened: Checkpoint[] = []
 const golden = async (name: string): Promise<Checkpoint> => {
@@ -143,7 +144,7 @@ describe('what reduces to what', () => {
     await model.fold(folder)
     await using folded = await open(folder)
     const W = toNumbers(await folded.read(`${name}.weight`))
-    const norms = magnitude.map((_, row) => Math.hypot(...W.slice(row * 32, (row + 1) * 32)))
+    const norms = magnitude.map((_, row) => normOf(W.slice(row * 32, (row + 1) * 32)))
     expect(gap(norms, magnitude.map(Math.abs))).toBeLessThan(1e-5)
     await scratch.remove()
   })

@@ -16,6 +16,7 @@ import {
   type Named,
 } from '../core/spec.js'
 import { card } from './card.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 export interface VeraOptions extends CommonOptions {
   /** r. Default 256. */
@@ -61,8 +62,8 @@ const spec: AdapterSpec<VeraOptions, Settings> = {
     d: { key: 'vera_lambda_d', shape: [rank], initial: filledWith(initial) },
   }),
   shared({ rank }, sites) {
-    const width = Math.max(...sites.map((site) => site.in))
-    const out = Math.max(...sites.map((site) => site.out))
+    const width = maxOf(sites.map((site) => site.in))
+    const out = maxOf(sites.map((site) => site.out))
     return {
       A: { key: 'vera_A', shape: [rank, width], initial: kaiming, frozen: true },
       B: { key: 'vera_B', shape: [out, rank], initial: kaiming, frozen: true },

@@ -1,6 +1,7 @@
 /** @file In which order tasks take their turns: every batch is of one task, and an epoch's list of them is shuffled. */
 import { UsageError } from '../../errors.js'
 import { Stream } from '../../random/index.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 /** How many batches a task has in an epoch, and the words that its texts begin with, which tell it from the others. */
 export interface TaskBatches {
@@ -26,7 +27,10 @@ export const taskOrder = (
       })
     owners.set(prefix, name)
   }
-  const most = Math.max(0, ...Object.values(tasks).map(({ batches }) => batches))
+  const most = maxOf(
+    Object.values(tasks).map(({ batches }) => batches),
+    0,
+  )
   const list = Object.entries(tasks).flatMap(([name, { batches }]) =>
     new Array<string>(balanced ? most : batches).fill(name),
   )

@@ -29,6 +29,7 @@ import { vlAdapter, type VlAdapterOptions } from './vl-adapter.js'
 import { taskOrder } from './batches.js'
 import { answers, expertsFor, type Scenery, sceneryFor, type Setting, turns } from './setting.js'
 import { visualModule } from './vision.js'
+import { minOf } from '../../tensor/numbers.js'
 
 /** What the two sizes of the experiment differ in. */
 const sizes = {
@@ -124,7 +125,7 @@ const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics
     read: experts.read,
     wholeCaption: results.caption.exact,
     score: values.reduce((sum, score) => sum + score / tasks, 0),
-    least: Math.min(...values),
+    least: minOf(values),
     parameters: moved.reduce((n, [, v]) => n + v.data.length, 0),
   }
 }

@@ -11,6 +11,7 @@ import { compile, grad, type Tensor, toNumbers, type Value, valueOf } from '../.
 import { fit, isMoved, modelLoss } from '../../train/index.js'
 import { compacter, loadAdapter, taskOrder, vlAdapter, type VlAdapterOptions, withVision } from '../index.js'
 import type { AdaptedModel } from '../core/spec.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let base: Checkpoint
@@ -169,7 +170,7 @@ describe('sharing', () => {
       ).toBeLessThan(1e-5)
       if (!name.includes('adapter_up')) continue
       const each = x.length / tasks
-      expect(Math.max(...x.subarray(each).map(Math.abs))).toBe(0)
+      expect(maxOf(x.subarray(each).map(Math.abs))).toBe(0)
     }
   })
 

@@ -9,6 +9,7 @@ import { type Tensor, type Value, value } from '../../tensor/index.js'
 import { openTokenizer, type Tokenizer } from '../../text/index.js'
 import { byShape } from '../../train/index.js'
 import type { Embedder } from './index.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 interface Rows<T> {
   /** [batch, time] int32. */
@@ -37,7 +38,15 @@ const idsOf = (tokenizer: Tokenizer, text: string, most: number): number[] => {
 }
 
 const padded = (rows: readonly number[][], most: number): Rows<Value> => {
-  const time = Math.min(most, Math.ceil(Math.max(1, ...rows.map((row) => row.length)) / multiple) * multiple)
+  const time = Math.min(
+    most,
+    Math.ceil(
+      maxOf(
+        rows.map((row) => row.length),
+        1,
+      ) / multiple,
+    ) * multiple,
+  )
   const ids = new Int32Array(rows.length * time)
   const mask = new Float32Array(rows.length * time)
   rows.forEach((row, i) => {

@@ -6,6 +6,7 @@ import { heldOut } from '../../../test/search/held-out.js'
 import { type Embedder, PaperIndex, searchPapers } from './index.js'
 import { paraphrases } from '../../../test/search/paraphrases.js'
 import { contentStems } from './tokens.js'
+import { append } from '../../tensor/numbers.js'
 
 /** The papers that Weft is about, planned or done; baselines are none of them. */
 const papers: readonly Paper[] = (await catalogue()).filter(({ baseline }) => !baseline)
@@ -88,7 +89,7 @@ describe('search', () => {
     const read: string[] = []
     // An embedder that thinks of one paper only.
     const embedder: Embedder = (texts) => {
-      read.push(...texts)
+      append(read, texts)
       return Promise.resolve(texts.map((text) => Float32Array.of(Number(/zebra|MoS: /.test(text)), 1e-3)))
     }
     const embedded = new PaperIndex(papers, embedder)

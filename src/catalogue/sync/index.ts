@@ -8,6 +8,7 @@ import { Client } from './client.js'
 import { dailyQuery, dailyUrl, readDaily } from './daily.js'
 import { listedFolder, readListed, writeListed } from './listed.js'
 import type { ListedPaper } from './listed.js'
+import { append } from '../../tensor/numbers.js'
 
 /** How to sync. */
 export interface SyncOptions {
@@ -71,7 +72,7 @@ export const syncPapers = async (home: string, options: SyncOptions = {}): Promi
     for (let at = 0; at < fresh.length; at += 32)
       await Promise.all(fresh.slice(at, at + 32).map((paper) => writeListed(home, paper)))
     for (const { id } of fresh) seen.add(id)
-    added.push(...fresh)
+    append(added, fresh)
   }
   const client = new Client({ memory: join(listedFolder(home), '.versions.json'), pause, signal })
   const sync: Sync = { client, options, now, unchanged: [], accept }

@@ -7,6 +7,7 @@ import type { Database } from './database.js'
 import { Journal } from './journal.js'
 import { latestReproductions, listRuns, runCounts, runOf } from './runs.js'
 import { Watcher } from './watcher.js'
+import { append } from '../../tensor/numbers.js'
 
 const reason = noPostgres()
 
@@ -57,8 +58,12 @@ for (const { name, skipped } of indexes)
         const removed: string[] = []
         const left = new Map<string, string>()
         const watcher = new Watcher(home, db, {
-          changed: (runs) => changed.push(...runs.map(({ id }) => id)),
-          removed: (ids) => removed.push(...ids),
+          changed: (runs) =>
+            append(
+              changed,
+              runs.map(({ id }) => id),
+            ),
+          removed: (ids) => append(removed, ids),
           leftOut: (id, what) => void left.set(id, what.map(({ reason }) => reason).join('; ')),
           failed: () => undefined,
         })

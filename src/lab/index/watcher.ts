@@ -10,6 +10,7 @@ import type { Database } from './database.js'
 import { readEntry, stateOf } from './entry.js'
 import { dropRuns, putRuns } from './runs.js'
 import type { RunEntry } from './runs.js'
+import { append } from '../../tensor/numbers.js'
 
 /** What the watcher tells. */
 export interface WatcherEvents {
@@ -146,7 +147,7 @@ export class Watcher {
 
   private async putEach(runs: readonly RunEntry[]): Promise<readonly RunEntry[]> {
     const stored: RunEntry[] = []
-    for (const run of runs) stored.push(...(await this.put([run])))
+    for (const run of runs) append(stored, await this.put([run]))
     return stored
   }
 }

@@ -3,6 +3,7 @@ import { WeftError } from '../../errors.js'
 import type { Embedder } from '../../catalogue/index.js'
 import type { Answer } from './messages.js'
 import { EngineProcess } from './process.js'
+import { append } from '../../tensor/numbers.js'
 
 /** Texts in one order; a question asked meanwhile waits for no more than that. */
 const together = 16
@@ -24,7 +25,7 @@ export class EmbedderProcess {
         (answer) => (last = answer),
       )
       if (last?.type === 'error') throw new WeftError(last.data.code, last.data.message)
-      if (last?.type === 'vectors') vectors.push(...last.data)
+      if (last?.type === 'vectors') append(vectors, last.data)
     }
     return vectors
   }

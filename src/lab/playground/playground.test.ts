@@ -16,6 +16,7 @@ import type { GenerateEvents } from '../api.js'
 import type { Generation } from '../requests.js'
 import { EmbedderProcess } from './embedder.js'
 import { Playground } from './playground.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 type Told = { [K in keyof GenerateEvents]: [K, GenerateEvents[K]] }[keyof GenerateEvents]
 
@@ -96,7 +97,7 @@ describe('checkpoints', () => {
     const square = numbers.reduce((sum, x) => sum + (x - mean) ** 2, 0) / numbers.length
     expect(statistics.mean).toBeCloseTo(mean, 9)
     expect(statistics.deviation).toBeCloseTo(Math.sqrt(square), 9)
-    expect([statistics.least, statistics.greatest]).toEqual([Math.min(...numbers), Math.max(...numbers)])
+    expect([statistics.least, statistics.greatest]).toEqual([minOf(numbers), maxOf(numbers)])
     expect(statistics.histogram.counts.reduce((sum, n) => sum + n, 0)).toBe(numbers.length)
     const exact = svd(matrix(shape[0], shape[1], numbers)).s
     statistics.singularValues!.forEach((value, i) => expect(value).toBeCloseTo(exact[i], 9))

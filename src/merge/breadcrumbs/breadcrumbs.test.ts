@@ -11,6 +11,7 @@ import { keyOf, normal } from '../../random/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { breadcrumbsOf, composeBreadcrumbs, writeBreadcrumbs } from './breadcrumbs.js'
 import { mergeRecipe } from '../tensor-methods/recipes.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (...names: string[]): string => join(scratch.path, ...names)
@@ -112,7 +113,7 @@ describe('the breadcrumbs of a tensor', () => {
     const out = breadcrumbsOf(list, [20, 50], { keep: 0.15, removeTop: 0.006 })
     const sizes = [...out].filter((x) => x !== 0).map(Math.abs)
     expect(sizes.length).toBe(150)
-    expect([Math.min(...sizes), Math.max(...sizes)]).toEqual([845, 994])
+    expect([minOf(sizes), maxOf(sizes)]).toEqual([845, 994])
   })
 
   it('grow with the changes, and in one row are those of the tensor', () => {

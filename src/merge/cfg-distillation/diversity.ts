@@ -1,5 +1,6 @@
 /** @file How unlike samples are, and what each has to do with it: the diversity reward and its advantages. */
 import { WeftError } from '../../errors.js'
+import { normOf } from '../../tensor/numbers.js'
 
 /** A whole sample as a vector: [width]. */
 export type Embed = (sample: readonly number[]) => ArrayLike<number>
@@ -21,7 +22,7 @@ export const bigrams =
 
 const unit = (vector: ArrayLike<number>): Float64Array => {
   const x = Float64Array.from(vector)
-  const length = Math.hypot(...x)
+  const length = normOf(x)
   if (!(length > 0 && Number.isFinite(length)))
     throw new WeftError(
       'BadEmbedding',

@@ -14,6 +14,7 @@ import { sampler } from '../../distil/sampler.js'
 import { distilGuidance } from './train.js'
 import { modelInMemory } from '../core/recipe/in-memory.js'
 import { mergedInMemory } from '../tensor-methods/recipes.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 const letters = 16
 const prompts = 6
@@ -81,7 +82,7 @@ const mean = (numbers: readonly number[]): number => numbers.reduce((sum, x) => 
 /** Which template is nearest, and the share of letters that agree with it. */
 const nearest = (row: readonly number[], templates: readonly number[][]): [number, number] => {
   const agree = templates.map((t) => mean(row.map((x, i) => Number(x === t[i]))))
-  const best = Math.max(...agree)
+  const best = maxOf(agree)
   return [agree.indexOf(best), best]
 }
 
@@ -241,7 +242,7 @@ const fronts = async (stage: Stage, context: MeasureContext<Size>): Promise<Fron
     const points: Metrics[] = []
     for (const arm of list) points.push(await measuredFor(stage, arm, context))
     for (const at of [80, 85, 90]) out[`${way}${at}`] = diversityAt(points, at / 100)
-    out[`${way}Reach`] = Math.max(...points.map((point) => point.quality))
+    out[`${way}Reach`] = maxOf(points.map((point) => point.quality))
   }
   out.mixAtTrained = diversityAt(line, (await measuredFor(stage, between, context)).quality)
   return out as Fronts

@@ -18,6 +18,7 @@ import {
 } from '../../train/index.js'
 import { advantages, bigrams, type Embed, meanUnlikeness, unlikeness } from './diversity.js'
 import { type Guidance, guidedLogits, sampler } from '../../distil/sampler.js'
+import { append, maxOf } from '../../tensor/numbers.js'
 
 export interface DistilOptions {
   readonly guidance: Guidance
@@ -191,7 +192,7 @@ const rewards = (
   let sum = 0
   for (let first = 0; first < samples.length; first += group) {
     const r = unlikeness(samples.slice(first, first + group).map(embed))
-    gains.push(...advantages(r, running))
+    append(gains, advantages(r, running))
     sum += meanUnlikeness(r)
   }
   return { gains, mean: (sum * group) / samples.length }
@@ -222,7 +223,7 @@ export const distilGuidance = async (
     signal,
   } = options
   const count = options.prompts ?? 8
-  const width = Math.max(...prompts.map(({ length }) => length))
+  const width = maxOf(prompts.map(({ length }) => length))
   const embed = options.embed ?? bigrams(Number(student.checkpoint.config.vocab_size))
   const objectives: Objective[] = [
     { loss: distillationLoss(student, teacher, options), optimizer: adamW({ weightDecay: 0 }) },

@@ -7,6 +7,7 @@ import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
 import { open } from '../../checkpoint/index.js'
 import { mergeRecipe, type Recipe, recipeSchema } from '../index.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 const folder = goldenFolder('merge')
 const recipes = readdirSync(join(folder, 'recipes')).map((file) => file.replace('.yaml', ''))
@@ -37,7 +38,7 @@ describe('the output of mergekit', () => {
     for (const tensor of theirs.names()) {
       const [a, b] = await Promise.all([ours.read(tensor), theirs.read(tensor)])
       expect([a.dtype, a.shape]).toEqual([b.dtype, b.shape])
-      const worst = Math.max(...Array.from(a.data as Float32Array, (x, i) => Math.abs(x - Number(b.data[i]))))
+      const worst = maxOf(Array.from(a.data as Float32Array, (x, i) => Math.abs(x - Number(b.data[i]))))
       expect(worst, tensor).toBeLessThanOrEqual(limit)
     }
   })

@@ -28,6 +28,7 @@ import {
   permutationGroups,
   readTensors,
 } from '../../units/permutation/index.js'
+import { append, maxOf } from '../../tensor/numbers.js'
 
 const mlp = { model_type: 'weft_mlp', sizes: [4, 10, 3], initializer_range: 0.5 }
 const resnet = {
@@ -95,7 +96,7 @@ describe('a zoo', () => {
       ...statistics,
     })
     const was = await logitsOf(original, batch)
-    const scale = Math.max(...was.map(Math.abs), 1)
+    const scale = maxOf(was.map(Math.abs), 1)
     expect(largestDifference(await logitsOf(aligned, batch), was) / scale).toBeLessThan(1e-5)
   })
 
@@ -148,7 +149,7 @@ describe('principal coordinates', () => {
     const zoo = await openZoo(await zooOf(6), { align: false })
     const { points, size, explained } = await principalCoordinates(zoo, 3)
     const rows: Float32Array[] = []
-    for await (const { members } of zoo.blocks()) rows.push(...members)
+    for await (const { members } of zoo.blocks()) append(rows, members)
     const mean = rows[0].map((_, c) => rows.reduce((sum, row) => sum + row[c], 0) / rows.length)
     const { u, s } = svd(matrixOf(rows.map((row) => row.map((x, c) => x - mean[c]))))
     expect(size).toBe(3)

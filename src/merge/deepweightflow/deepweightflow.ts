@@ -19,6 +19,7 @@ import { openZoo, type Zoo } from './zoo.js'
 import { modelOf, readTensors, saveTensors, specsOf } from '../../units/permutation/index.js'
 import { recalibrated, statisticsOf } from '../../observe/statistics.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 const count = z.number().int().positive()
 
@@ -122,7 +123,7 @@ const notesOf = (
       `components = ${components}: the models span ${coordinates.size}, so ${coordinates.size} are used.`,
     )
   const nearest = nearestDistances(coordinates)
-  const scale = Math.max(...nearest)
+  const scale = maxOf(nearest)
   nearest.forEach((distance, i) => {
     if (distance <= 1e-3 * scale)
       notes.push(`${checkpoints[i].folder} is the same as another model, up to order.`)
@@ -242,7 +243,7 @@ export const learnWeightFlow = async (
       return times(matrix(count, size, await sampleFlow(shape, parameters, sampling)), unit)
     },
     modelAt: await modelMaker(zoo, coordinates, all.batches, context),
-    novelty: (point) => Math.min(...coordinates.distancesOf(point)) / nearest,
+    novelty: (point) => minOf(coordinates.distancesOf(point)) / nearest,
   }
 }
 

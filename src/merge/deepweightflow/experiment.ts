@@ -11,6 +11,7 @@ import { adamW, type Batch, initialState, makeStep, type Objective } from '../..
 import { byShape } from '../../train/by-shape.js'
 import { deepweightflow, learnWeightFlow, type WeightFlow } from './deepweightflow.js'
 import { modelOf } from '../../units/permutation/index.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 const [width, hidden, classes] = [8, 24, 4]
 const names = ['layers.0.weight', 'layers.0.bias', 'head.weight', 'head.bias'] as const
@@ -149,7 +150,7 @@ const scoresOf = async (
   let together = 0
   for (let i = 0; i < rows; i++) {
     const own = sums.subarray(i * classes, (i + 1) * classes)
-    together += Number(own.indexOf(Math.max(...own)) === Number(labels.data[i])) / rows
+    together += Number(own.indexOf(maxOf(own)) === Number(labels.data[i])) / rows
   }
   return { each: right, ensemble: together }
 }
@@ -225,7 +226,7 @@ const measure = async (arm: Arm | 'zoo', context: MeasureContext<Size>): Promise
   const measured = (
     { each, ensemble }: Awaited<ReturnType<typeof scoresOf>>,
     rest: Pick<Record<Metric, number>, 'novelty' | 'seconds200'>,
-  ): Record<Metric, number> => ({ accuracy: mean(each), worst: Math.min(...each), ensemble, ...rest })
+  ): Record<Metric, number> => ({ accuracy: mean(each), worst: minOf(each), ensemble, ...rest })
   if (arm === 'zoo')
     return measured(await scoresOf(setting.networks, setting.test), {
       novelty: 1,
@@ -249,7 +250,7 @@ const gap = (a: Sample, b: Sample): Sample =>
   )
 
 /** On every seed. */
-const least = (sample: Sample): Sample => new Sample(sample.arm, [Math.min(...sample.values)])
+const least = (sample: Sample): Sample => new Sample(sample.arm, [minOf(sample.values)])
 
 export const experiment: Reproduction = reproduction(deepweightflow, {
   arms,

@@ -10,6 +10,7 @@ import { keyOf, normal } from '../../random/index.js'
 import { sizeOf, value, type Value, valueOf } from '../../tensor/index.js'
 import { extract, type ExtractOptions, type Extraction } from './extract.js'
 import { nearestLowRank } from './low-rank.js'
+import { normOf } from '../../tensor/numbers.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (name: string): string => join(scratch.path, name)
@@ -95,7 +96,7 @@ describe('the nearest matrix of a low rank', () => {
   it('leaves the singular values that it drops', async () => {
     const D = random(24, 40, 'D')
     const { s } = svd(D)
-    const norm = (values: Float64Array): number => Math.hypot(...values)
+    const norm = (values: Float64Array): number => normOf(values)
     for (const rank of [1, 7, 23]) {
       const { error } = await nearestLowRank(dense(D), { rank })
       expect(error).toBeCloseTo(norm(s.slice(rank)) / norm(s), 6)
@@ -162,11 +163,11 @@ describe('an extracted adapter', () => {
         Float32Array.from(x.data as Float32Array, (v, i) => v - Number(y.data[i])),
       )
       const { s } = svd(D)
-      const left = Math.hypot(...s.slice(rank)) / Math.hypot(...s)
+      const left = normOf(s.slice(rank)) / normOf(s)
       await using again = await open(at('energetic'))
       const z = await again.read(name, 'float32')
-      const rest = Math.hypot(...Array.from(x.data as Float32Array, (v, i) => v - Number(z.data[i])))
-      expect(rest / Math.hypot(...s)).toBeCloseTo(left, 4)
+      const rest = normOf(Array.from(x.data as Float32Array, (v, i) => v - Number(z.data[i])))
+      expect(rest / normOf(s)).toBeCloseTo(left, 4)
     }
   })
 

@@ -21,6 +21,7 @@ import {
 } from '../../distil/teachings.js'
 import { fusionX } from './fusion-x.js'
 import { type FusionXSettings, type Selection, trainFusionX } from './train.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 const letters = 10
 const length = 16
@@ -185,7 +186,7 @@ const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics
   return {
     loss: mean(losses),
     change: mean(changes),
-    worst: Math.max(...changes),
+    worst: maxOf(changes),
     interference: changes.reduce((sum, c) => sum + Math.max(0, c), 0),
     ...(selection ? { entropy: selection.entropy, hit: selection.hit, heard: selection.heard } : {}),
   }

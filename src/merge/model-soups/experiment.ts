@@ -19,6 +19,7 @@ import { minibatches, onHost, whole } from '../../experiment/batches.js'
 import { card } from './card.js'
 import type { Merged } from '../core/procedure.js'
 import { greedySoup, uniformSoup } from './model-soups.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 /** What the two sizes of the experiment differ in. */
 const sizes = {
@@ -186,7 +187,7 @@ const ensembleAccuracy = async (models: readonly Model[], [batch]: readonly Batc
   const labels = batch.labels.data as Int32Array
   labels.forEach((label, row) => {
     const logits = sum.subarray(row * 16, row * 16 + 16)
-    if (logits[label] === Math.max(...logits)) right++
+    if (logits[label] === maxOf(logits)) right++
   })
   return right / labels.length
 }

@@ -22,6 +22,7 @@ import { card } from './card.js'
 import { analyse, openPot, scoreOptions, type ScoreOptions } from '../core/averaging/pot.js'
 import { served } from './model-soups.js'
 import { checkAlike, type ModelWeights, namesOf } from '../core/averaging/weighted.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 /** What the soup's α is a list for: all tensors together, or each by itself. */
 export type Per = 'model' | 'tensor'
@@ -98,7 +99,7 @@ export const alphasOf = async ({ rows, parameters: { raw } }: SoupModel): Promis
   const alphas = rows.map((name, i): [string, number[]] => {
     const at = raw.shape[0] === 1 ? 0 : i * count
     const logits = Array.from(numbers.subarray(at, at + count))
-    const most = Math.max(...logits)
+    const most = maxOf(logits)
     const exps = logits.map((x) => Math.exp(x - most))
     const total = exps.reduce((a, b) => a + b)
     return [name, exps.map((x) => x / total)]
@@ -134,7 +135,7 @@ const checkDifferent = async (data: Data, evaluation: Data | undefined): Promise
 
 const widest = (alphas: ReadonlyMap<string, readonly number[]>, m: number): number[] => {
   const own = [...alphas.values()].map((list) => list[m])
-  return [Math.min(...own), own.reduce((a, b) => a + b, 0) / own.length, Math.max(...own)]
+  return [minOf(own), own.reduce((a, b) => a + b, 0) / own.length, maxOf(own)]
 }
 
 /**

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { diskFiles, isJsonObject, readJson } from '../../checkpoint/index.js'
 import { readMetrics, runFiles } from '../../runs/index.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 /** A line of a log. */
 interface Row {
@@ -90,11 +91,7 @@ export const readCheckpointMetrics = async (folders: readonly string[]): Promise
     if (step === undefined) return { source }
     const before = steps.filter((other) => other < step)
     const after = steps.filter((other) => other > step)
-    const start = before.length
-      ? Math.max(...before)
-      : after.length
-        ? step - (Math.min(...after) - step)
-        : -Infinity
+    const start = before.length ? maxOf(before) : after.length ? step - (minOf(after) - step) : -Infinity
     const own = rows.filter((row) => row.step > start && row.step <= step)
     return {
       step,

@@ -17,6 +17,7 @@ import { metricWeights, type WeightOptions } from './weights.js'
 import { mwa, type MwaOptions } from './mwa.js'
 import type { Merged } from '../core/procedure.js'
 import { whole } from '../../experiment/batches.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (...names: string[]): string => join(scratch.path, ...names)
@@ -236,8 +237,8 @@ describe('an average of adapters', () => {
           own.reduce((s, y, k) => s + (y * (k + 1)) / 10, 0),
           6,
         )
-        expect(x).toBeGreaterThanOrEqual(Math.min(...own) - 1e-7)
-        expect(x).toBeLessThanOrEqual(Math.max(...own) + 1e-7)
+        expect(x).toBeGreaterThanOrEqual(minOf(own) - 1e-7)
+        expect(x).toBeLessThanOrEqual(maxOf(own) + 1e-7)
       })
     expectClose(await adapterTensors(mwa([...adapters].reverse(), { metric: 'step' })), merged, 1e-6)
     const bytes = (one: Record<string, Value>): number =>
@@ -251,9 +252,7 @@ describe('an average of adapters', () => {
     const { tried, penalty } = await reportOf(mwa(adapters, { base, data: held }))
     expect(tried.map((one) => one.penalty)).toEqual([0, 0.5, 0.7, 0.8, 1, 2, 4])
     expect(tried.find((one) => one.penalty === 1)!.loss).toBeCloseTo((await evaluate(model, held)).loss, 5)
-    expect(tried.find((one) => one.penalty === penalty)!.loss).toBe(
-      Math.min(...tried.map(({ loss }) => loss)),
-    )
+    expect(tried.find((one) => one.penalty === penalty)!.loss).toBe(minOf(tried.map(({ loss }) => loss)))
   })
 
   /** Every module's update of an adapter folder, folded: [name, numbers]. */

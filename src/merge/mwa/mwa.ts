@@ -24,6 +24,7 @@ import { card } from './card.js'
 import { type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import { openPot } from '../core/averaging/pot.js'
 import { checkAlike, namesOf, writeWeighted } from '../core/averaging/weighted.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 export interface MwaOptions {
   /**
@@ -217,7 +218,7 @@ const choose = async (
 
 const notesOf = (weights: readonly number[], { metrics, by }: Known, score: MetricScore): string[] => {
   const positive = weights.filter((w) => w > 0)
-  const ratio = Math.max(...weights) / Math.min(...positive)
+  const ratio = maxOf(weights) / minOf(positive)
   return [
     ...(looks(score) && metrics.every((x) => x === metrics[0])
       ? [`the ${by} of all checkpoints is the same: this is a uniform average`]

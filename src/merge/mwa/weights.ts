@@ -1,5 +1,6 @@
 /** @file Weights of checkpoints from their metrics: two readings of the paper's score, and the averages it is compared with. */
 import { UsageError } from '../../errors.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 
 export const scores = ['power', 'linear', 'softmax', 'ema', 'last', 'best', 'uniform'] as const
 /**
@@ -64,7 +65,7 @@ const deviation = (numbers: readonly number[]): number => {
 
 /** Scores u of the metrics; the best one's is 1, so that nothing overflows. */
 const rawScores = (metrics: readonly number[], { by, score, penalty }: WeightOptions): number[] => {
-  const [least, most] = [Math.min(...metrics), Math.max(...metrics)]
+  const [least, most] = [minOf(metrics), maxOf(metrics)]
   const best = by === 'loss' ? least : most
   // How much worse than the best, in the metric's own unit.
   const worse = metrics.map((x) => Math.abs(x - best))
@@ -105,8 +106,7 @@ export const metricWeights = (
   if (score === 'ema') return emaWeights(order, decay)
   if (score === 'last') return oneOf(count, order[count - 1])
   checkMetrics(metrics, options)
-  if (score === 'best')
-    return oneOf(count, metrics.indexOf(by === 'loss' ? Math.min(...metrics) : Math.max(...metrics)))
+  if (score === 'best') return oneOf(count, metrics.indexOf(by === 'loss' ? minOf(metrics) : maxOf(metrics)))
   const raw = rawScores(metrics, options)
   const total = raw.reduce((a, b) => a + b)
   return raw.map((u) => u / total)

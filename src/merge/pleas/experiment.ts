@@ -11,6 +11,7 @@ import { byShape } from '../../train/by-shape.js'
 import { modelOf } from '../../units/permutation/index.js'
 import { pleas, pleasMerge } from './pleas.js'
 import type { PleasOptions } from './options.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 const width = 24
 const classes = 10
@@ -103,7 +104,7 @@ const ensembleAccuracy = async ({ models, tests }: Setting): Promise<number> => 
     const labels = batch.labels.data
     for (let i = 0; i < labels.length; i++, all++) {
       const row = sum.subarray(i * classes, (i + 1) * classes)
-      right += Number(row.indexOf(Math.max(...row)) === Number(labels[i]))
+      right += Number(row.indexOf(maxOf(row)) === Number(labels[i]))
     }
   }
   return right / all

@@ -17,6 +17,7 @@ import {
   type Tensors,
 } from '../../units/permutation/index.js'
 import { pleas, pleasMerge } from './pleas.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 const noise = (shape: readonly number[], seed: string): Value => {
   const data = new Float32Array(sizeOf(shape))
@@ -305,7 +306,7 @@ describe('of an mlp', () => {
         })
     }
     // The gradient of the summed squared error at the solution is 0, beside sums of hundreds.
-    for (const gradient of gradients) expect(Math.max(...gradient.map(Math.abs))).toBeLessThan(0.02)
+    for (const gradient of gradients) expect(maxOf(gradient.map(Math.abs))).toBeLessThan(0.02)
   })
 
   it('for other labels it needs to be told whose head to keep, and keeps that', async () => {

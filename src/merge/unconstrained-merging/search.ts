@@ -19,6 +19,7 @@ import {
   recipeOf,
 } from './genome.js'
 import { mergedInMemory } from '../tensor-methods/recipes.js'
+import { append, maxOf } from '../../tensor/numbers.js'
 
 /** How good a merged model is: higher is better; NaN is worse than anything. */
 export type Score = (merged: Checkpoint) => Promise<number>
@@ -122,7 +123,7 @@ class Judge {
 }
 
 const bestOf = (genomes: readonly number[][], scores: readonly number[]): number[] =>
-  genomes[scores.indexOf(Math.max(...scores))]
+  genomes[scores.indexOf(maxOf(scores))]
 
 /** Runs CMA-ES from `start` until `evaluations` are used up. A last generation that is not whole is scored, not learned from. */
 const evolve = async (
@@ -196,7 +197,7 @@ export const searchMerge = async (
   if (start === 'coarse') {
     const judgeOf = (n: number): Judge => new Judge(opened, score, n, options)
     const found = await coarse(layout, judgeOf, Math.floor(0.4 * evaluations), seed)
-    judge.log.push(...found.log)
+    append(judge.log, found.log)
     from = found.genome
   }
   const step = options.step ?? (start === 'coarse' ? 0.1 : 1 / 6)

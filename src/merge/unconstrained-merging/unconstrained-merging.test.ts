@@ -31,6 +31,7 @@ import {
 } from './genome.js'
 import { searchMerge } from './search.js'
 import { mergedInMemory, mergeRecipe } from '../tensor-methods/recipes.js'
+import { maxOf } from '../../tensor/numbers.js'
 
 const gpt2 = (width: number, layers = 2): Parameters<typeof createModel>[0] => ({
   ...{ model_type: 'gpt2', vocab_size: 12, n_embd: width, n_layer: layers, n_head: 2, n_positions: 8 },
@@ -202,7 +203,7 @@ describe('the search', () => {
     const options = { evaluations: 200, seed: 1 }
     const { best, log, layout } = await searchMerge(opened, 'base', (x) => (asked++, target(x)), options)
     expect([asked, log.length]).toEqual([200, 200])
-    expect(best.score).toBe(Math.max(...log.map(({ score }) => score)))
+    expect(best.score).toBe(maxOf(log.map(({ score }) => score)))
     const [first, second] = decodeGenome(layout, best.genome)
     expect(first[0].weight).toBeCloseTo(0.9, 1)
     expect(second[1].weight).toBeCloseTo(0.7, 1)

@@ -19,6 +19,7 @@ import {
   value,
   valueOf,
 } from '../index.js'
+import { maxOf } from '../numbers.js'
 
 const normals = (seed: string, count: number): Float32Array => {
   const stream = new Stream(seed)
@@ -47,7 +48,7 @@ const product = (x: Float32Array, w: Float32Array, rows: number, n: number, k: n
 
 /** The greatest sum of magnitudes that a product adds up: rounding errors are in proportion to it. */
 const magnitude = (x: Float32Array, w: Float32Array, rows: number, n: number, k: number): number =>
-  Math.max(...product(x.map(Math.abs), w.map(Math.abs), rows, n, k))
+  maxOf(product(x.map(Math.abs), w.map(Math.abs), rows, n, k))
 
 const onBoth = async (f: (x: Tensor) => Tensor, x: Value): Promise<[Float64Array, Float64Array, number]> => {
   const cpu = await compile(f, x)

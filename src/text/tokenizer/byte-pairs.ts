@@ -2,6 +2,7 @@
 import { Heap } from './heap.js'
 import { bytesOf } from './unicode.js'
 import { byteIds, type Vocabulary } from './vocabulary.js'
+import { append } from '../../tensor/numbers.js'
 
 /** What a byte-pair model is told beside its vocabulary. */
 export interface BytePairModelOptions {
@@ -108,7 +109,7 @@ export class BytePairModel {
       }
       const bytes = byte_fallback ? byteIds(bytesOf(symbol), this.vocabulary) : undefined
       // As in the reference, bytes stand before an unknown character that waits to be fused.
-      if (bytes) ids.push(...bytes)
+      if (bytes) append(ids, bytes)
       else {
         if (!fuse_unk) endUnknown()
         unknown = this.#unknownId()

@@ -5,6 +5,7 @@
  */
 import { UsageError } from '../../errors.js'
 import type { HeadInside, Model, WeightSpec } from '../../models/index.js'
+import { minOf } from '../../tensor/numbers.js'
 
 /** Where the units of a group lie along one axis of one tensor. */
 export interface GroupAxis {
@@ -101,7 +102,7 @@ const count = (n: number, from: number, step = 1): number[] =>
   Array.from({ length: n }, (_, i) => from + i * step)
 
 const insidesOf = (segments: readonly Segment[], within: WithinHeads): Inside[] => {
-  const size = Math.min(...segments.filter((s) => s.inside !== undefined).map(({ unit }) => unit))
+  const size = minOf(segments.filter((s) => s.inside !== undefined).map(({ unit }) => unit))
   const names = new Set(segments.flatMap(({ inside }) => inside ?? []))
   return [...names]
     .filter((name) => within === 'all' || (within === 'values' && name.endsWith('values')))

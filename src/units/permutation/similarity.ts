@@ -12,6 +12,7 @@ import {
 import { sizeOf, type Value } from '../../tensor/index.js'
 import type { GroupAxis, Inside, PermutationGroup } from './groups.js'
 import type { Tensors } from './tensors.js'
+import { normOf } from '../../tensor/numbers.js'
 
 /** [units, run * rest]: what of the tensor belongs to each unit, a row a unit. */
 export const unfold = (v: Value, { axis, places, run }: GroupAxis): Dense => {
@@ -140,7 +141,7 @@ export const spectralSimilarity = (
     const [first, second] = [spectra(a[axis.tensor], axis), spectra(b[axis.tensor], axis)]
     first.forEach((x, i) =>
       second.forEach((y, j) => {
-        sum.data[i * group.units + j] -= Math.hypot(...x.map((s, k) => s - y[k]))
+        sum.data[i * group.units + j] -= normOf(x.map((s, k) => s - y[k]))
       }),
     )
   }

@@ -12,6 +12,7 @@ import { merge } from '../method.js'
 import { alignedPlan } from '../planned.js'
 import { planMerge } from '../recipe/plan.js'
 import { namesOf } from './weighted.js'
+import { maxOf, minOf } from '../../../tensor/numbers.js'
 
 /** The loss (or another score) of a model with these weights. */
 export type Score = (parameters: Parameters<Value>) => Promise<number>
@@ -215,7 +216,7 @@ export const planeSvg = (
 ): string => {
   const [width, height, left, top] = [420, 420, 60, 40]
   const finite = loss.flat().filter(Number.isFinite)
-  const [low, high] = [Math.min(...finite), Math.max(...finite)]
+  const [low, high] = [minOf(finite), maxOf(finite)]
   // Logarithms: far from the checkpoints the loss grows without bound, and what matters lies low.
   const depth = (l: number): number =>
     high > low ? Math.log1p((l - low) / (0.1 * (high - low))) / Math.log(11) : 0

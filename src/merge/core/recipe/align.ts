@@ -5,6 +5,7 @@ import type { MergeMethod } from '../method.js'
 import type { ModelTensor } from '../planned.js'
 import type { RecipeModule, RecipeSlice, Settings } from './recipe.js'
 import { isByVocabulary, placeOf } from './vocabulary.js'
+import { maxOf } from '../../../tensor/numbers.js'
 
 /** A tensor of one model, with the parameters that the recipe gives the model. */
 export interface SourceTensor extends ModelTensor {
@@ -129,7 +130,7 @@ const alignStack = (slice: Slice, all: readonly Layers[], stack: string, offset:
     const [start, end] = source.range ?? [0, layers.length]
     return { start, layers: layers.slice(start, end) }
   })
-  const length = Math.max(...own.map(({ layers }) => layers.length))
+  const length = maxOf(own.map(({ layers }) => layers.length))
   const uneven = own.findIndex(({ layers }) => layers.length !== length)
   if (uneven >= 0 && slice.sources[uneven].range)
     throw new UsageError('BadValue', 'the sources of a slice must have equally many layers', {

@@ -8,6 +8,7 @@ import { openModel } from '../../../../models/index.js'
 import { openTokenizer, saveTokenizer, trainBytePairs } from '../../../../text/index.js'
 import { generate } from '../../../../train/index.js'
 import { explainMerge, mergeRecipe, type Recipe } from '../../../index.js'
+import { maxOf } from '../../../../tensor/numbers.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (name: string): string => join(scratch.path, name)
@@ -303,7 +304,7 @@ describe('what is refused', () => {
       /english\/model.safetensors: model.embed_tokens.weight \[(\d+), 32\] does not fit .*chat\/model.safetensors: model.embed_tokens.weight \[\d+, 32\].*\n.*of \d+ and \d+ tokens.*tokenizer_source/,
     )
     const sizes = ['english', 'german'].map(async (m) => (await openTokenizer(at(m))).vocabularySize)
-    const rows = Math.max(...(await Promise.all(sizes)))
+    const rows = maxOf(await Promise.all(sizes))
     await writeModel('level-a', english, { rows })
     await writeModel('level-b', german, { rows })
     await refused(linear(['level-a', 'level-b'])).toThrow(
