@@ -1,5 +1,6 @@
-/** @file Talking to the lab's server: JSON, and events. */
+/** @file Asking the lab's server: JSON, and answers that come as events. */
 import type { ErrorBody } from '../src/lab/api.js'
+import type { Handlers } from './listen.js'
 
 /** An answer that is no success, in the server's words. */
 export class RequestError extends Error {
@@ -44,18 +45,6 @@ const posted = (path: string, body: unknown, signal?: AbortSignal): Promise<Resp
 /** Throws RequestError. */
 export const post = async <T>(path: string, body: unknown = {}): Promise<T> =>
   answer(await posted(path, body))
-
-type Handlers<E> = { readonly [K in keyof E]?: (data: E[K]) => void }
-
-/** Hears the events of `path` until the returned function is called; a cut connection is taken up again. */
-export const listen = <E extends object>(path: string, handlers: Handlers<E>): (() => void) => {
-  const source = new EventSource(path)
-  for (const [name, handle] of Object.entries(handlers))
-    source.addEventListener(name, (event) =>
-      (handle as (data: unknown) => void)(JSON.parse((event as MessageEvent<string>).data)),
-    )
-  return () => source.close()
-}
 
 /** Posts `body` and hears the events in the answer. Throws RequestError. */
 export const stream = async <E extends object>(

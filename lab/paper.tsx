@@ -3,7 +3,8 @@ import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { Job, JobEvents, LabEvents, PaperPage } from '../src/lab/api.js'
 import { count, day, duration, moment, number } from './format.js'
-import { get, listen, post } from './http.js'
+import { get, post } from './http.js'
+import { listen } from './listen.js'
 import { Card, Vote } from './papers.js'
 import { claimWords, Empty, Failure, State, stateWords } from './parts.js'
 import { PlotFigure } from './plots.js'
@@ -15,8 +16,12 @@ const Claims = ({ paper: { claimList, measurement } }: { paper: PaperPage }): JS
       <p class="facts">
         <span>Measured {moment(measurement.at)}</span>
         <span>{count(measurement.seeds, 'seed')}</span>
-        {measurement.quick && <span>quick form</span>}
-        <a href={`/runs/${measurement.run}`}>its run</a>
+        {measurement.quick && <span>quick form: verdicts need a full run</span>}
+        {measurement.run === null ? (
+          <span>kept in reference/</span>
+        ) : (
+          <a href={`/runs/${measurement.run}`}>its run</a>
+        )}
       </p>
     )}
     {claimList.length === 0 ? (
@@ -98,28 +103,37 @@ const JobState = ({
   )
 }
 
+/** Follows a job until it is over. */
+const useJob = (job: Job | undefined, setJob: (job: Job) => void): readonly string[] => {
+  const [lines, setLines] = useState<readonly string[]>([])
+  useEffect(() => {
+    if (!job) return
+    const update = (now: Job): void => {
+      setJob(now)
+      if (over(now)) stop()
+    }
+    const stop = listen<JobEvents>({
+      path: () => `/api/jobs/${job.id}/events`,
+      handlers: { job: update, log: ({ line }) => setLines((before) => [...before.slice(-199), line]) },
+      // The stream begins with the last lines.
+      onOpen: () => setLines([]),
+      poll: () => void get<Job>(`/api/jobs/${job.id}`).then(update),
+    })
+    return stop
+  }, [job?.id])
+  return lines
+}
+
 /** Starts the reproduction and follows it; a reload finds it again. */
 const Reproduce = ({ paper }: { paper: PaperPage }): JSX.Element => {
   const [job, setJob] = useState<Job>()
-  const [lines, setLines] = useState<readonly string[]>([])
   const [error, setError] = useState<unknown>()
+  const lines = useJob(job, setJob)
   useEffect(() => {
     void get<{ jobs: Job[] }>('/api/jobs').then(({ jobs }) =>
       setJob((known) => known ?? jobs.find((j) => j.paper === paper.id && !over(j))),
     )
   }, [])
-  useEffect(() => {
-    if (!job) return
-    setLines([])
-    const stop = listen<JobEvents>(`/api/jobs/${job.id}/events`, {
-      job: (now) => {
-        setJob(now)
-        if (over(now)) stop()
-      },
-      log: ({ line }) => setLines((before) => [...before.slice(-199), line]),
-    })
-    return stop
-  }, [job?.id])
   const start = (quick: boolean) => async (): Promise<void> => {
     setError(undefined)
     await post<Job>('/api/jobs', { paper: paper.id, quick }).then(setJob, setError)
@@ -151,15 +165,19 @@ const Reproduce = ({ paper }: { paper: PaperPage }): JSX.Element => {
 
 export const Paper = ({ data }: { data: PaperPage }): JSX.Element => {
   const [paper, setPaper] = useState(data)
-  useEffect(
-    () =>
-      listen<LabEvents>('/api/events', {
+  useEffect(() => {
+    const read = (): void => void get<PaperPage>(`/api/papers/${data.id}`).then(setPaper)
+    return listen<LabEvents>({
+      path: () => '/api/events',
+      handlers: {
         papers: ({ id }) => {
-          if (id === null || id === data.id) void get<PaperPage>(`/api/papers/${data.id}`).then(setPaper)
+          if (id === null || id === data.id) read()
         },
-      }),
-    [],
-  )
+      },
+      onOpen: read,
+      poll: read,
+    })
+  }, [])
   const {
     title,
     date,

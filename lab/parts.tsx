@@ -6,6 +6,7 @@ import { verdictWords } from '../src/papers/words.js'
 
 export const stateWords: Record<PaperState, string> = {
   planned: 'planned',
+  unmeasured: 'not measured yet',
   works: 'works',
   short: 'falls short',
   baseline: 'baseline',

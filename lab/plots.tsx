@@ -3,13 +3,6 @@ import type { JSX } from 'preact'
 import type { Axis, Plot, PlotSeries } from '../src/lab/api.js'
 import { number } from './format.js'
 
-/** The least and the greatest of values, however many. */
-const rangeOf = (values: readonly number[]): readonly [least: number, greatest: number] =>
-  values.reduce(
-    ([least, greatest], value) => [Math.min(least, value), Math.max(greatest, value)],
-    [Infinity, -Infinity],
-  )
-
 const width = 640
 const height = 300
 const edge = { left: 64, right: 16, top: 12, bottom: 44 }
@@ -20,21 +13,33 @@ interface Scale {
   readonly ticks: readonly number[]
 }
 
+/** Lines across a plot; round steps make at most six. */
+const mostTicks = 8
+
 /** Round steps: 1, 2 or 5 times a power of ten. */
 const roundTicks = (low: number, high: number): number[] => {
   const rough = (high - low) / 4
   const power = 10 ** Math.floor(Math.log10(rough))
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough)!
-  const ticks: number[] = []
-  for (let t = Math.ceil(low / step) * step; t <= high + step / 1e6; t += step)
-    ticks.push(Number(t.toPrecision(12)))
-  return ticks
+  const first = Math.ceil(low / step)
+  // Counted, because a step that is lost in rounding never arrives.
+  const ticks = Array.from({ length: mostTicks }, (_, i) => Number(((first + i) * step).toPrecision(12)))
+  return [...new Set(ticks)].filter((tick) => tick <= high + step / 1e6)
 }
 
 const powerTicks = (low: number, high: number): number[] => {
   const ticks: number[] = []
   for (let p = Math.floor(low); p <= Math.ceil(high); p++) ticks.push(p)
   return ticks
+}
+
+/** Least and greatest of the values, apart even where they are the same. */
+const range = (values: readonly number[]): { low: number; high: number } => {
+  const low = values.reduce((least, value) => Math.min(least, value), Infinity)
+  const high = values.reduce((greatest, value) => Math.max(greatest, value), -Infinity)
+  if (low !== high) return { low, high }
+  const half = Math.abs(low || 1) / 2
+  return { low: low - half, high: high + half }
 }
 
 const scale = (
@@ -46,11 +51,10 @@ const scale = (
 ): Scale => {
   const of = (v: number): number => (log ? Math.log10(v) : v)
   const all = values.filter((v) => Number.isFinite(v) && (!log || v > 0)).map(of)
-  let [low, high] = rangeOf(all)
-  if (zero && !log) [low, high] = [Math.min(0, low), Math.max(0, high)]
-  if (low === high) [low, high] = [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2]
-  const margin = zero ? 0 : (high - low) * 0.06
-  const [start, end] = [low - margin, high + (high - low) * 0.06]
+  const { low, high } = range(zero && !log ? [0, ...all] : all)
+  const margin = (high - low) * 0.06
+  const start = zero ? low : low - margin
+  const end = high + margin
   const at = (v: number): number => from + ((of(v) - start) / (end - start)) * (to - from)
   const ticks = log
     ? powerTicks(start, end)
@@ -185,10 +189,10 @@ const rowHeight = 20
 const Cells = ({ plot }: { plot: Plot }): JSX.Element => {
   const columns = [...new Set(plot.series.flatMap(({ points }) => points.map(({ x }) => String(x))))]
   const values = plot.series.flatMap(({ points }) => points.map(({ y }) => y))
-  const [least, most] = rangeOf(values)
+  const { low: least, high: most } = range(values)
   const left = 112
   const room = (width - left - edge.right) / columns.length
-  const shade = (y: number): number => 0.04 + (0.76 * (y - least)) / (most - least || 1)
+  const shade = (y: number): number => 0.04 + (0.76 * (y - least)) / (most - least)
   return (
     <>
       {plot.series.map(({ name, points }, row) => (

@@ -3,7 +3,8 @@ import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { LabEvents, RunList, RunRow, RunsQuery, RunStatus } from '../src/lab/api.js'
 import { between, count, moment, number } from './format.js'
-import { address, get, listen } from './http.js'
+import { address, get } from './http.js'
+import { listen } from './listen.js'
 import { Empty, Failure, State, useLoaded, useSettled } from './parts.js'
 
 const shown = 50
@@ -55,19 +56,23 @@ export const Runs = ({ data }: { data: RunList }): JSX.Element => {
   const [changes, setChanges] = useState(0)
   const [picked, setPicked] = useState<readonly string[]>([])
   const settled = useSettled(query, 60)
-  const key = `${address('/runs', settled)} ${changes}`
   const load = (signal: AbortSignal): Promise<RunList> =>
     get<RunList>('/api/runs', { ...settled, limit: shown }, signal)
-  const { value: list = data, error, busy } = useLoaded(key, load, data)
-  const again = useSettled(changes, 500)
-  useEffect(
-    () =>
-      listen<LabEvents>('/api/events', {
-        run: () => setChanges(again + 1),
-        removed: () => setChanges(again + 1),
-      }),
-    [again],
-  )
+  const lastChange = useSettled(changes, 500)
+  useEffect(() => {
+    const changed = (): void => setChanges((now) => now + 1)
+    return listen<LabEvents>({
+      path: () => '/api/events',
+      handlers: { run: changed, removed: changed },
+      onOpen: changed,
+      poll: changed,
+    })
+  }, [])
+  const {
+    value: list = data,
+    error,
+    busy,
+  } = useLoaded(`${address('/runs', settled)} ${lastChange}`, load, data)
   const pick = (id: string) => (on: boolean) =>
     setPicked(on ? [...picked, id].slice(-mostCompared) : picked.filter((p) => p !== id))
   const offset = query.offset ?? 0

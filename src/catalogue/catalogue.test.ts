@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -14,6 +14,7 @@ import {
   recordReproduction,
 } from '../catalogue/index.js'
 import { readMetrics, readRuns } from '../runs/index.js'
+import type { LeftOut } from '../runs/index.js'
 
 const home = mkdtempSync(join(tmpdir(), 'weft-catalogue-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
@@ -83,7 +84,7 @@ describe('the catalogue', () => {
   test("puts a method's own card in the planned one's place", async () => {
     const entries = await catalogue({ families: [family(card(some.id), 0.5)] })
     expect(entries).toHaveLength(planned.length)
-    expect(findPaper(entries, some.id)).toMatchObject({ state: 'works', summary: 'The method itself.' })
+    expect(findPaper(entries, some.id)).toMatchObject({ state: 'unmeasured', summary: 'The method itself.' })
     expect(stateOf(entries, other.id)).toBe('planned')
   })
 
@@ -91,27 +92,62 @@ describe('the catalogue', () => {
     expect(stateOf(await catalogue({ families: [family(card(some.id), 2, 'fails')] }), some.id)).toBe('short')
   })
 
-  test('shows what the latest recorded reproduction found; a full one counts before a quick one', async () => {
-    const failing = [family(card(some.id), 2)]
-    const run = async (families: MethodFamily[], quick: boolean): Promise<void> => {
+  describe('decides by full runs alone:', () => {
+    const run = async (folder: string, families: MethodFamily[], quick: boolean): Promise<void> => {
       const experiment = await experimentOf(findPaper(await catalogue({ families }), some.id))
-      await recordReproduction(home, experiment, { quick })
+      await recordReproduction(folder, experiment, { quick })
     }
-    await run(failing, true)
-    const entry = findPaper(await catalogue({ home, families: failing }), some.id)
-    expect(entry.state).toBe('short')
-    expect(entry.latest!.result.claims[0]).toMatchObject({ verdict: 'fails', mean: 2 })
-    await run([family(card(some.id), 0.5)], false)
-    await run(failing, true)
-    const [latest] = await readRuns(home)
-    expect(latest).toMatchObject({ command: 'reproduce', subject: some.id, status: 'finished' })
-    const { rows } = await readMetrics(latest.folder)
-    expect(rows.map(({ series, step, values }) => [series, step, values])).toContainEqual([
-      'ours/0',
-      1,
-      { loss: 9 },
-    ])
-    expect(stateOf(await catalogue({ home, families: failing }), some.id)).toBe('works')
+    const works = [family(card(some.id), 0.5)]
+    const fails = [family(card(some.id), 2)]
+    /** The claim fails, as is known; what is measured now holds. */
+    const known = [family(card(some.id), 0.5, 'fails')]
+    const stateIn = async (folder: string, families: MethodFamily[]): Promise<string> =>
+      stateOf(await catalogue({ home: folder, families }), some.id)
+
+    test('a quick run changes no state, whatever it finds, and clears no known failure', async () => {
+      const quickly = join(home, 'quick')
+      await run(quickly, fails, true)
+      expect(await stateIn(quickly, fails)).toBe('unmeasured')
+      await run(quickly, known, true)
+      expect(await stateIn(quickly, known)).toBe('short')
+      const { latest } = findPaper(await catalogue({ home: quickly, families: known }), some.id)
+      expect(latest!.result).toMatchObject({ quick: true, claims: [{ verdict: 'holds' }] })
+    })
+
+    test('a full run does, and stands before quick ones that come after it', async () => {
+      const fully = join(home, 'full')
+      await run(fully, works, false)
+      expect(await stateIn(fully, known)).toBe('works')
+      await run(fully, fails, true)
+      expect(await stateIn(fully, known)).toBe('works')
+      const [latest] = await readRuns(fully)
+      expect(latest).toMatchObject({ command: 'reproduce', subject: some.id, status: 'finished' })
+      const { rows } = await readMetrics(latest.folder)
+      expect(rows.map(({ series, step, values }) => [series, step, values])).toContainEqual([
+        'ours/0',
+        1,
+        { loss: 9 },
+      ])
+      await run(fully, fails, false)
+      expect(await stateIn(fully, known)).toBe('short')
+    })
+
+    test('a result that says nothing, or is about another paper, decides nothing and is named', async () => {
+      const broken = join(home, 'broken')
+      await run(broken, works, false)
+      const [{ folder }] = await readRuns(broken)
+      const path = join(folder, 'run.json')
+      const record = JSON.parse(readFileSync(path, 'utf8')) as { result: object }
+      for (const change of [{ claims: [null] }, { paper: other.id }, { seeds: 'three' }]) {
+        writeFileSync(path, JSON.stringify({ ...record, result: { ...record.result, ...change } }))
+        const left: LeftOut[] = []
+        const leftOut = (what: LeftOut): void => void left.push(what)
+        const entries = await catalogue({ home: broken, families: known, leftOut })
+        expect(stateOf(entries, some.id)).toBe('short')
+        expect(left).toHaveLength(1)
+        expect(left[0].reason).toContain(Object.keys(change)[0])
+      }
+    })
   })
 
   test('marks baselines, and has no experiment for what is planned', async () => {

@@ -1,28 +1,41 @@
 /** @file The catalogue: every paper with what Weft has of it. A method's own card replaces the planned one. */
 import { UsageError, nearest } from '../errors.js'
-import { readRuns } from '../runs/index.js'
-import type { StoredRun } from '../runs/index.js'
+import { checkRecord, FileRefused, readRuns, runFiles } from '../runs/index.js'
+import type { LeftOut, StoredRun } from '../runs/index.js'
 import type { Paper } from '../papers/card.js'
 import type { Entry } from '../papers/entry.js'
+import type { ReproductionResult } from '../papers/result.js'
+import type { Reproduction, Verdict } from '../papers/reproduction.js'
 import { families } from './families.js'
 import type { MethodFamily } from './families.js'
 import { planned } from './planned/index.js'
-import type { ReproductionResult } from '../papers/result.js'
-import type { Reproduction, Verdict } from '../papers/reproduction.js'
+import { readReference, referenceFolder } from './reference.js'
+import { reproductionResult } from './schemas.js'
 
 /**
- * Where a paper stands. `planned`: no method yet. `works`: no claim fails. `short`: a claim does not hold here.
- * `baseline`: what others are compared with. `listed`: found by sync, nobody has planned it.
+ * Where a paper stands. `planned`: no method yet. `unmeasured`: no full reproduction is kept, and no claim is known to
+ * fail. `works`: no claim fails. `short`: a claim does not hold here. `baseline`: what others are compared with. `listed`:
+ * found by sync, nobody has planned it.
  */
-export type PaperState = 'planned' | 'works' | 'short' | 'baseline' | 'listed'
+export type PaperState = 'planned' | 'unmeasured' | 'works' | 'short' | 'baseline' | 'listed'
 
 /** How states read. */
 export const stateWords: Record<PaperState, string> = {
   planned: 'planned',
+  unmeasured: 'not measured yet',
   works: 'works',
   short: 'falls short',
   baseline: 'baseline',
   listed: 'listed',
+}
+
+/** What a reproduction found, and where that is kept. */
+export interface Outcome {
+  /** The run's id; absent for one that is kept in `reference/`. */
+  readonly run?: string
+  /** When it ended: ISO 8601. */
+  readonly at: string
+  readonly result: ReproductionResult
 }
 
 /** A paper's card with what there is of it here. */
@@ -32,72 +45,134 @@ export interface CataloguedPaper extends Paper {
   readonly source?: string
   /** Its experiment; absent while there is none. */
   readonly reproduction?: () => Promise<Reproduction>
-  /** The latest recorded outcome: of a full run where there is one, else of a quick one. */
-  readonly latest?: { readonly run: string; readonly at: string; readonly result: ReproductionResult }
+  /**
+   * The newest full reproduction among the runs, else the one in `reference/`; else the newest quick one, which decides
+   * no state and no verdict.
+   */
+  readonly latest?: Outcome
 }
 
 /** Where to look. */
 export interface CatalogueOptions {
-  /** The runs' folder, whose reproductions decide states. Default: no runs. */
+  /** The runs' folder, whose full reproductions decide states. Default: no runs. */
   readonly home?: string
   /** Those runs, already read: they win over `home`. */
   readonly runs?: readonly StoredRun[]
+  /** Folder of the full reproductions that decide where no run does. Default: the package's own. */
+  readonly reference?: string
   /** Papers that sync has found. */
   readonly listed?: readonly Paper[]
   readonly families?: readonly MethodFamily[]
+  /** Hears which runs and references cannot be used. */
+  readonly leftOut?: (what: LeftOut) => void
 }
 
 /** Every paper, newest first: planned ones, methods' own, and those that sync has listed. */
-export const catalogue = async (options: CatalogueOptions = {}): Promise<CataloguedPaper[]> => {
-  const runs = options.runs ?? (options.home === undefined ? [] : await readRuns(options.home))
-  const loaded = await Promise.all((options.families ?? families).map((family) => family.entries()))
-  const entries = loaded.flat()
-  const papers = new Map<string, Promise<CataloguedPaper>>()
-  for (const paper of options.listed ?? [])
-    papers.set(paper.id, Promise.resolve({ ...paper, state: 'listed' }))
-  // A listed paper has its arXiv id as id: ours replace it.
-  for (const paper of [...planned, ...entries.map(({ card }) => card)]) papers.delete(paper.arxiv)
-  for (const paper of planned) papers.set(paper.id, Promise.resolve({ ...paper, state: 'planned' }))
-  for (const entry of entries) papers.set(entry.card.id, paperOf(entry, latestOf(entry.card.id, runs)))
-  const all = await Promise.all(papers.values())
-  return all.sort((a, b) => (a.date < b.date ? 1 : a.date > b.date ? -1 : a.id < b.id ? -1 : 1))
+export const catalogue = async (options: CatalogueOptions = {}): Promise<CataloguedPaper[]> =>
+  catalogueOf(await knownPapers(options), options)
+
+/** Some papers with what there is of them here: of no other one anything but its card is loaded. */
+export const catalogueOf = async (
+  papers: readonly KnownPaper[],
+  options: CatalogueOptions = {},
+): Promise<CataloguedPaper[]> => {
+  const runs = await runsOf(options)
+  return Promise.all(papers.map((paper) => catalogued(paper, runs, options)))
 }
 
-const paperOf = async (
-  { card, experiment }: Entry,
-  latest: CataloguedPaper['latest'],
-): Promise<CataloguedPaper> => {
-  const reproduction = experiment && (async () => (await experiment()).experiment)
-  const verdicts: Verdict[] = latest
-    ? latest.result.claims.map(({ verdict }) => verdict)
-    : ((await reproduction?.())?.claims ?? []).flatMap(({ known }) => known ?? [])
-  const state = verdicts.includes('fails') ? 'short' : card.baseline ? 'baseline' : 'works'
+const runsOf = async ({ runs, home, leftOut }: CatalogueOptions): Promise<readonly StoredRun[]> =>
+  runs ?? (home === undefined ? [] : readRuns(home, leftOut))
+
+/** A paper's card, and where it comes from. */
+export interface KnownPaper extends Paper {
+  readonly origin: 'listed' | 'planned' | Entry
+}
+
+/** Every card, newest first. */
+export const knownPapers = async ({ listed = [], families: from = families }: CatalogueOptions = {}): Promise<
+  KnownPaper[]
+> => {
+  const entries = (await Promise.all(from.map((family) => family.entries()))).flat()
+  const papers = new Map<string, KnownPaper>()
+  for (const paper of listed) papers.set(paper.id, { ...paper, origin: 'listed' })
+  // A listed paper has its arXiv id as id: ours replace it.
+  for (const paper of [...planned, ...entries.map(({ card }) => card)]) papers.delete(paper.arxiv)
+  for (const paper of planned) papers.set(paper.id, { ...paper, origin: 'planned' })
+  for (const entry of entries) papers.set(entry.card.id, { ...entry.card, origin: entry })
+  return [...papers.values()].sort((a, b) =>
+    a.date < b.date ? 1 : a.date > b.date ? -1 : a.id < b.id ? -1 : 1,
+  )
+}
+
+/** What a card alone says of a paper: where its source lies, and how its experiment is loaded; its state before any run. */
+export const withExperiment = ({ origin, ...paper }: KnownPaper): CataloguedPaper => {
+  if (origin === 'listed' || origin === 'planned') return { ...paper, state: origin }
+  const { experiment } = origin
   return {
-    ...card,
-    state,
-    source: `src/${card.family}/${card.id}/${card.id}.ts`,
-    ...(reproduction === undefined ? {} : { reproduction }),
-    ...(latest === undefined ? {} : { latest }),
+    ...paper,
+    state: paper.baseline ? 'baseline' : 'unmeasured',
+    source: `src/${paper.family}/${paper.id}/${paper.id}.ts`,
+    ...(experiment && { reproduction: async () => (await experiment()).experiment }),
   }
 }
 
-/** The newest finished reproduction among `runs` (newest first); a full one wins over a quick one. */
-const latestOf = (id: string, runs: readonly StoredRun[]): CataloguedPaper['latest'] => {
-  const finished = runs.flatMap((run) => {
-    if (run.command !== 'reproduce' || run.subject !== id || run.status !== 'finished') return []
-    const result = run.result as unknown as ReproductionResult | undefined
-    return Array.isArray(result?.claims)
-      ? [{ run: run.id, at: run.ended ?? run.started, result: result! }]
-      : []
-  })
-  return finished.find(({ result }) => !result.quick) ?? finished[0]
+const catalogued = async (
+  known: KnownPaper,
+  runs: readonly StoredRun[],
+  options: CatalogueOptions,
+): Promise<CataloguedPaper> => {
+  const paper = withExperiment(known)
+  if (typeof known.origin === 'string') return paper
+  const latest = await latestOf(paper.id, runs, options)
+  const verdicts = await verdictsOf(latest, paper.reproduction)
+  return { ...paper, state: stateOf(paper, verdicts), ...(latest && { latest }) }
 }
 
-/** The entry called `id` (an id or an arXiv id). Throws UsageError UnknownPaper, which names the nearest. */
-export const findPaper = <T extends Paper>(entries: readonly T[], id: string): T => {
-  const found = entries.find((entry) => entry.id === id || entry.arxiv === id)
-  if (found) return found
-  const ids = entries.map((entry) => entry.id)
+/** Verdicts of a full reproduction; without one, undefined, or the failures that the experiment itself knows. */
+const verdictsOf = async (
+  latest: Outcome | undefined,
+  reproduction: CataloguedPaper['reproduction'],
+): Promise<readonly Verdict[] | undefined> => {
+  if (latest && !latest.result.quick) return latest.result.claims.map(({ verdict }) => verdict)
+  const known = ((await reproduction?.())?.claims ?? []).flatMap((claim) => claim.known ?? [])
+  return known.length > 0 ? known : undefined
+}
+
+const stateOf = ({ baseline }: Paper, verdicts: readonly Verdict[] | undefined): PaperState => {
+  if (verdicts?.includes('fails')) return 'short'
+  if (baseline) return 'baseline'
+  return verdicts === undefined ? 'unmeasured' : 'works'
+}
+
+const latestOf = async (
+  id: string,
+  runs: readonly StoredRun[],
+  { reference = referenceFolder, leftOut }: CatalogueOptions,
+): Promise<Outcome | undefined> => {
+  const outcomes = runs.flatMap((run) => outcomeOf(id, run, leftOut) ?? [])
+  const full = outcomes.find(({ result }) => !result.quick)
+  return full ?? (await readReference(reference, id, leftOut)) ?? outcomes[0]
+}
+
+/** What a finished reproduction of `id` found; undefined for other runs, and for a result that says nothing or lies. */
+const outcomeOf = (id: string, run: StoredRun, leftOut: CatalogueOptions['leftOut']): Outcome | undefined => {
+  if (run.command !== 'reproduce' || run.subject !== id || run.status !== 'finished') return undefined
+  try {
+    const result = checkRecord(run.result, `${runFiles.record}: result`, reproductionResult)
+    if (result.paper === id) return { run: run.id, at: run.ended ?? run.started, result }
+    leftOut?.({ path: run.id, reason: `${runFiles.record}: result: paper: ${result.paper} is not ${id}` })
+  } catch (error) {
+    if (!(error instanceof FileRefused)) throw error
+    leftOut?.({ path: run.id, reason: error.message })
+  }
+  return undefined
+}
+
+/** The paper called `id` (an id or an arXiv id). Throws UsageError UnknownPaper, which names the nearest. */
+export const findPaper = <T extends Paper>(papers: readonly T[], id: string): T => {
+  const paper = papers.find((known) => known.id === id || known.arxiv === id)
+  if (paper) return paper
+  const ids = papers.map((known) => known.id)
   throw new UsageError('UnknownPaper', `no paper ${JSON.stringify(id)} in the catalogue`, {
     hint: `Nearest: ${nearest(id, ids).join(', ')}. Search: weft papers WORDS`,
   })

@@ -121,9 +121,10 @@ export const judge = (claim: ReproductionClaim, measured: Measured, quick: boole
   const mayLack = quick && fullOnly === true
   const finding = decide(text, test, measured, mayLack)
   if (!finding) return { ...said, verdict: 'not-shown' }
-  const { holds, mean, spread, unit } = finding
+  const { holds, mean, spread, unit, values } = finding
   const open = !holds && mayLack
-  return { ...said, mean, spread, unit, verdict: holds ? 'holds' : open ? 'not-shown' : 'fails' }
+  const measure = { mean, spread, unit, ...(values === undefined ? {} : { values }) }
+  return { ...said, ...measure, verdict: holds ? 'holds' : open ? 'not-shown' : 'fails' }
 }
 
 /**

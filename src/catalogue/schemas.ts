@@ -22,18 +22,21 @@ const point = z.object({
 /** The points that have a place in the plot. */
 const points = z
   .array(point)
+  .max(5000)
   .transform((all) => all.flatMap(({ y, ...rest }) => (y === undefined ? [] : [{ y, ...rest }])))
 
-/** Plots with their points. */
-export const drawnPlots: ZodType<DrawnPlot[]> = z.array(
-  z.object({
-    kind: z.enum(['curve', 'bars', 'pareto', 'heatmap']),
-    title: z.string(),
-    x: axis,
-    y: axis,
-    series: z.array(z.object({ name: z.string(), points })),
-  }),
-)
+/** Plots with their points: as many as a page can draw. */
+export const drawnPlots: ZodType<DrawnPlot[]> = z
+  .array(
+    z.object({
+      kind: z.enum(['curve', 'bars', 'pareto', 'heatmap']),
+      title: z.string(),
+      x: axis,
+      y: axis,
+      series: z.array(z.object({ name: z.string(), points })).max(500),
+    }),
+  )
+  .max(100)
 
 const verdict: ZodType<Verdict> = z.enum(['holds', 'fails', 'not-shown'])
 
@@ -45,6 +48,14 @@ export const claimResult: ZodType<ClaimResult> = z.object({
   mean: numberOrNone,
   spread: numberOrNone,
   unit: z.string().optional(),
+  values: z
+    .array(
+      z
+        .number()
+        .nullable()
+        .transform((value) => value ?? NaN),
+    )
+    .optional(),
   why: z.string().optional(),
 })
 

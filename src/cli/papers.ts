@@ -1,7 +1,8 @@
 /** @file `weft papers`: the catalogue, listed, searched, shown and kept up to date. */
-import type { Claim } from '../papers/index.js'
+import type { Claim, Paper, ReproductionResult } from '../papers/index.js'
 import { inWords, measuredWords, verdictWords } from '../papers/words.js'
-import type { CataloguedPaper, PaperState } from '../catalogue/index.js'
+import type { CataloguedPaper, Outcome, PaperState } from '../catalogue/index.js'
+import type { LeftOut } from '../runs/index.js'
 import { clip, widthOf, wrap, wrappedTable } from './columns.js'
 import { table } from './table.js'
 import { action } from './verb.js'
@@ -11,7 +12,14 @@ import { maxOf } from '../tensor/numbers.js'
 /** An entry as `--json` prints it. */
 type Shown = Omit<CataloguedPaper, 'reproduction'> & { reproducible: boolean }
 
-const states: [PaperState, ...PaperState[]] = ['planned', 'works', 'short', 'baseline', 'listed']
+const states: [PaperState, ...PaperState[]] = [
+  'planned',
+  'unmeasured',
+  'works',
+  'short',
+  'baseline',
+  'listed',
+]
 
 const optionsOf = async () => {
   const [{ z }, { flag }] = await Promise.all([import('zod'), import('./options.js')])
@@ -69,45 +77,68 @@ export const papers: Verb = {
     run: async ({ arguments: { query }, options }, context) => {
       const words = (query ?? []) as string[]
       if (words.length === 1 && words[0] === 'sync') return sync(options, context)
-      const library = await import('../catalogue/index.js')
-      const listed = await library.readListed(context.home)
-      const entries = await library.catalogue({ home: context.home, listed })
-      const [id] = words
-      const one = words.length === 1 && entries.find((entry) => entry.id === id || entry.arxiv === id)
-      if (one) return context.result(shown(one), () => page(one, library, widthOf(context.stdout)))
-      const found = await select(entries, words.join(' '), options, library)
-      context.result(found.map(shown), () => list(found, library, widthOf(context.stdout)))
+      const papers = await chosen(words, options, context)
+      const width = widthOf(context.stdout)
+      const { stateWords } = await import('../catalogue/catalogue.js')
+      if (!Array.isArray(papers)) return context.result(shown(papers), () => page(papers, stateWords, width))
+      context.result(papers.map(shown), () => list(papers, stateWords, width))
     },
   }),
 }
 
-type Library = typeof import('../catalogue/index.js')
+type StateWords = typeof import('../catalogue/catalogue.js').stateWords
+
+/**
+ * The paper that is named, or those that fit. States come last, of the papers that are shown: a state may need the paper's
+ * experiment, and of the others only cards are loaded.
+ */
+const chosen = async (
+  words: readonly string[],
+  options: Options,
+  { home, info }: Context,
+): Promise<CataloguedPaper | CataloguedPaper[]> => {
+  const [{ catalogueOf, knownPapers }, { readListed }] = await Promise.all([
+    import('../catalogue/catalogue.js'),
+    import('../catalogue/sync/listed.js'),
+  ])
+  const leftOut = ({ path, reason }: LeftOut): void => info(`${path} was left out: ${reason}`)
+  const sources = { home, listed: await readListed(home, leftOut), leftOut }
+  const known = await knownPapers(sources)
+  const [id] = words
+  const one = words.length === 1 ? known.find((paper) => paper.id === id || paper.arxiv === id) : undefined
+  if (one) return (await catalogueOf([one], sources))[0]
+  const { family, state } = options
+  const query = words.join(' ')
+  const kept = known.filter(
+    (paper) =>
+      (!family || paper.family === family) &&
+      (state !== undefined || query !== '' || paper.origin !== 'listed'),
+  )
+  if (state === undefined) return catalogueOf(await select(kept, query, options), sources)
+  const fits = (await catalogueOf(kept, sources)).filter((paper) => paper.state === state)
+  return select(fits, query, options)
+}
 
 const shown = ({ reproduction, ...entry }: CataloguedPaper): Shown => ({
   ...entry,
   reproducible: reproduction !== undefined,
 })
 
-/** With words: those that are nearest in meaning. Without: all but what sync has listed, unless asked for. */
-const select = async (
-  entries: readonly CataloguedPaper[],
+/** At most so many of the papers: with words, those that are nearest in meaning. */
+const select = async <T extends Paper>(
+  papers: readonly T[],
   query: string,
-  { family, state, limit, embedder: folder }: Options,
-  { openEmbedder, PaperIndex, searchPapers }: Library,
-): Promise<CataloguedPaper[]> => {
-  const fits = entries.filter(
-    (entry) =>
-      (!family || entry.family === family) &&
-      (state ? entry.state === state : query !== '' || entry.state !== 'listed'),
-  )
-  if (!query) return fits.slice(0, limit)
+  { limit, embedder: folder }: Options,
+): Promise<T[]> => {
+  if (!query) return papers.slice(0, limit)
+  const { openEmbedder, PaperIndex, searchPapers } = await import('../catalogue/search/index.js')
   const most = { limit: limit ?? 10 }
-  if (folder === undefined) return searchPapers(fits, query, most).map(({ paper }) => paper)
+  if (folder === undefined) return searchPapers(papers, query, most).map(({ paper }) => paper)
   await using embedder = await openEmbedder(folder)
-  return (await new PaperIndex(fits, embedder.embed).searchEmbedded(query, most)).map(({ paper }) => paper)
+  return (await new PaperIndex(papers, embedder.embed).searchEmbedded(query, most)).map(({ paper }) => paper)
 }
 
-const list = (entries: readonly CataloguedPaper[], { stateWords }: Library, width: number): string => {
+const list = (entries: readonly CataloguedPaper[], stateWords: StateWords, width: number): string => {
   if (entries.length === 0) return 'No paper fits. See all of them: weft papers'
   const wide = width >= 90
   const cells = entries.map((entry) => [
@@ -131,11 +162,11 @@ const list = (entries: readonly CataloguedPaper[], { stateWords }: Library, widt
   return table([...head, 'title'], rows)
 }
 
-const page = (entry: CataloguedPaper, library: Library, width: number): string => {
+const page = (entry: CataloguedPaper, stateWords: StateWords, width: number): string => {
   const { title, arxiv, code, authors, latest } = entry
   const facts: [string, string][] = [
     ['id', entry.id],
-    ['state', library.stateWords[entry.state]],
+    ['state', stateWords[entry.state]],
     ['family', entry.family],
     ['date', entry.date],
     ...(authors === undefined ? [] : [['authors', String(authors)] as [string, string]]),
@@ -149,13 +180,17 @@ const page = (entry: CataloguedPaper, library: Library, width: number): string =
     facts.map(([name, value]) => `${name.padEnd(9)}  ${value}`).join('\n'),
     wrap(entry.summary, width).join('\n'),
     entry.claims.length ? claimTable(entry.claims, width) : '',
-    latest
-      ? `Measured ${latest.result.quick ? '(quickly) ' : ''}in ${latest.run}:\n${resultTable(latest.result, width)}`
-      : '',
+    latest ? measured(entry.id, latest, width) : '',
   ]
     .filter(Boolean)
     .join('\n\n')
 }
+
+/** What was measured here. A quick run decides no verdict, and none is shown. */
+const measured = (id: string, { run = `reference/${id}.json`, result }: Outcome, width: number): string =>
+  result.quick
+    ? `Measured (quickly) in ${run}; verdicts need a full run:\n${resultTable(result, width, false)}`
+    : `Measured in ${run}:\n${resultTable(result, width)}`
 
 const claimTable = (claims: readonly Claim[], width: number): string =>
   wrappedTable(
@@ -168,23 +203,21 @@ const claimTable = (claims: readonly Claim[], width: number): string =>
     width,
   )
 
-type Result = NonNullable<CataloguedPaper['latest']>['result']
-
-/** The claims of a reproduction: claim, paper, here, verdict. */
-export const resultTable = ({ claims }: Result, width: number): string =>
+/** The claims of a reproduction: claim, paper, here and, unless it decides none, verdict. */
+export const resultTable = ({ claims }: ReproductionResult, width: number, decides = true): string =>
   wrappedTable(
-    ['claim', 'paper', 'here', 'verdict'],
+    ['claim', 'paper', 'here', ...(decides ? ['verdict'] : [])],
     claims.map((claim) => [
       claim.why && claim.verdict !== 'holds' ? `${claim.text} (${claim.why})` : claim.text,
       claim.paper ?? '',
       measuredWords(claim) ?? '',
-      verdictWords[claim.verdict],
+      ...(decides ? [verdictWords[claim.verdict]] : []),
     ]),
     width,
   )
 
 const sync = async (options: Options, context: Context): Promise<void> => {
-  const { syncPapers } = await import('../catalogue/index.js')
+  const { syncPapers } = await import('../catalogue/sync/index.js')
   const { days, arxivUrl, dailyUrl, category } = options
   const { home, signal, progress, info } = context
   const found = await syncPapers(home, {

@@ -12,6 +12,8 @@ import type { Verb } from './verb.js'
 export interface Reproduced extends ReproductionResult {
   /** The run's folder. */
   folder: string
+  /** The file in `reference/`, where it is kept there too. */
+  reference?: string
 }
 
 export const reproduce: Verb = {
@@ -24,6 +26,7 @@ export const reproduce: Verb = {
     examples: [
       'weft reproduce lora --quick',
       'weft reproduce mos lift --seeds 5',
+      'weft reproduce mos --reference      # keeps reference/mos.json',
       'weft reproduce lora --json | jq ".[0].claims"',
     ],
     options: async () => {
@@ -36,6 +39,10 @@ export const reproduce: Verb = {
         seeds: flag(z.number().int().positive().optional(), 'how many seeds (3; 2 when quick)', {
           value: 'N',
         }),
+        reference: flag(
+          z.boolean().default(false),
+          'keep this full run as reference/ID.json, from which states and verdicts come (in a clone)',
+        ),
         out: flag(common.out.optional(), 'folder of the run; for a single paper', {
           short: 'o',
           value: 'DIR',
@@ -46,20 +53,32 @@ export const reproduce: Verb = {
       })
     },
     run: async ({ arguments: { papers: ids }, options }, context) => {
-      const { quick, seeds, out } = options
-      const library = await import('../catalogue/index.js')
+      const { quick, seeds, reference, out, ...engine } = options
       if (out !== undefined && ids.length > 1)
         throw new UsageError('BadUsage', `--out ${out} is one folder, but ${ids.length} papers are named`)
-      const entries = await library.catalogue()
-      const experiments = await Promise.all(
-        ids.map((id) => library.experimentOf(library.findPaper(entries, id))),
-      )
-      const { home, signal, progress: onProgress } = context
+      if (reference && quick)
+        throw new UsageError('BadUsage', '--reference keeps a full run; --quick makes none')
+      const [library, { referenceFolder }, { useEngine }] = await Promise.all([
+        import('../catalogue/record.js'),
+        import('../catalogue/reference.js'),
+        import('./engine.js'),
+      ])
+      const experiments = await library.findExperiments(ids)
+      if (reference) for (const experiment of experiments) library.checkReference(experiment, { seeds })
+      await useEngine(engine)
+      const settings = {
+        quick,
+        seeds,
+        engine,
+        folder: out,
+        reference: reference ? referenceFolder : undefined,
+        signal: context.signal,
+        onProgress: context.progress,
+      }
       const done: Reproduced[] = []
       for (const experiment of experiments) {
-        const settings = { quick, seeds, folder: out, signal, onProgress }
-        const reproduced = await library.recordReproduction(home, experiment, settings)
-        done.push({ ...reproduced.result, folder: reproduced.folder })
+        const { result, ...kept } = await library.recordReproduction(context.home, experiment, settings)
+        done.push({ ...result, ...kept })
       }
       context.result(done, () => done.map((result) => report(result, widthOf(context.stdout))).join('\n\n'))
     },
@@ -67,9 +86,10 @@ export const reproduce: Verb = {
 }
 
 const report = (result: Reproduced, width: number): string => {
-  const { paper, quick, seeds, seconds, folder } = result
+  const { paper, quick, seeds, seconds, folder, reference } = result
   const title = `${paper}${quick ? ', quick' : ''}: ${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'}, ${formatTime(seconds)}`
-  return [title, armTable(result, width), resultTable(result, width), `Kept in ${folder}`].join('\n\n')
+  const kept = `Kept in ${folder}${reference === undefined ? '' : ` and ${reference}`}`
+  return [title, armTable(result, width), resultTable(result, width), kept].join('\n\n')
 }
 
 /** Mean and spread of every metric, an arm a row. */

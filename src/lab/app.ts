@@ -1,7 +1,7 @@
 /** @file The lab as a function from requests to answers; a test asks it without a socket. */
 import { Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
-import { describeError, HttpError, notFound } from './errors.js'
+import { declaredLength } from './body.js'
+import { describeError, notFound } from './errors.js'
 import type { Subscriptions } from './mail/subscriptions.js'
 import { notice } from './pages/notices.js'
 import type { App, Services } from './routes/context.js'
@@ -14,9 +14,6 @@ import { subscribeRoutes } from './routes/subscribe.js'
 import { ownHost, safeHeaders, tokenToChange, tokenToRead, visitors } from './security.js'
 import type { Guard, LabEnv } from './security.js'
 
-/** Bytes of a request's body at most. */
-const bodySize = 64 * 1024
-
 /** The routes of a lab, guarded. `warn` hears of failures that are the lab's own. */
 export const labApp = (
   services: Services,
@@ -25,16 +22,7 @@ export const labApp = (
   warn: (text: string) => void,
 ): App => {
   const app: App = new Hono<LabEnv>()
-  app.use(safeHeaders, ownHost(guard), tokenToRead(guard), tokenToChange(guard))
-  app.use(
-    bodyLimit({
-      maxSize: bodySize,
-      onError: () => {
-        throw new HttpError(413, 'TooLarge', `a body has at most ${bodySize} bytes`)
-      },
-    }),
-  )
-  app.use(visitors)
+  app.use(safeHeaders, ownHost(guard), tokenToRead(guard), tokenToChange(guard), declaredLength, visitors)
   app.use('/api/*', async (c, next) => {
     await next()
     if (!c.res.headers.has('cache-control')) c.header('cache-control', 'no-store')

@@ -51,6 +51,8 @@ export interface LabOptions {
   interval?: number
   /** The build of the page. Default: the package's own. */
   page?: string
+  /** Folder of the full reproductions that decide where no run does. Default: the package's own. */
+  reference?: string
   /** What a job runs; for tests. */
   command?: JobsOptions['command']
   warn?: (text: string) => void
@@ -150,6 +152,8 @@ const servicesOf = async (options: LabOptions, db: Database, folder: string): Pr
       leftOut.set('listed', found)
       return listed
     },
+    reference: options.reference,
+    leftOut: (what: readonly LeftOut[]) => leftOut.set('results', what),
     embedder: embedder?.embed,
     warn: (reason: unknown) => warn(`no sentence vectors: ${String(reason)}`),
   }

@@ -7,6 +7,7 @@ import { catalogue, PaperIndex } from '../catalogue/index.js'
 import type { Paper } from '../papers/index.js'
 import type { Embedder, CataloguedPaper, Found, ListedPaper } from '../catalogue/index.js'
 import { readRun } from '../runs/index.js'
+import type { LeftOut } from '../runs/index.js'
 import type {
   Claim,
   ClaimState,
@@ -27,12 +28,16 @@ import { paperStates } from './requests.js'
 export interface PaperSources {
   /** The runs' folder. */
   home: string
+  /** Folder of the full reproductions that decide where no run does. Default: the package's own. */
+  reference?: string
   /** What sync has found. */
   listed(): Promise<readonly Paper[]>
   /** Sentence vectors, for a search that knows more. */
   embedder?: Embedder
   /** Hears why there are no sentence vectors. */
   warn?: (reason: unknown) => void
+  /** Hears which results of reproductions cannot be used. */
+  leftOut?: (what: readonly LeftOut[]) => void
 }
 
 const day = 24 * 60 * 60 * 1000
@@ -42,26 +47,27 @@ const trendDays = 14
 const foundAtMost = 500
 const root = new URL('../../', import.meta.url)
 
-/** Claims as they stand for one paper. */
-const claimsOf = async (entry: CataloguedPaper): Promise<Claim[]> => {
-  if (entry.latest)
-    return entry.latest.result.claims.map((claim) => ({
+/** Claims as they stand for one paper. A quick measurement is shown, and decides nothing. */
+const claimsOf = async ({ latest, reproduction, claims }: CataloguedPaper): Promise<Claim[]> => {
+  if (latest && !latest.result.quick)
+    return latest.result.claims.map((claim) => ({
       text: claim.text,
       state: claim.verdict,
       paper: claim.paper ?? null,
       here: measuredWords(claim) ?? null,
       why: claim.why ?? null,
     }))
-  const declared = (await entry.reproduction?.())?.claims
+  const declared = (await reproduction?.())?.claims
+  const quick = new Map(latest?.result.claims.map((claim) => [claim.text, measuredWords(claim)]))
   if (declared)
     return declared.map(({ text, paper = null, why = null, known, test }) => ({
       text,
       state: known ?? (test ? 'unmeasured' : 'not-shown'),
       paper,
-      here: null,
+      here: quick.get(text) ?? null,
       why,
     }))
-  return entry.claims.map((claim) => ({
+  return claims.map((claim) => ({
     text: [claim.quantity, claim.condition].filter(Boolean).join(', '),
     state: 'unmeasured',
     paper: inWords(claim) ?? null,
@@ -78,7 +84,12 @@ const counted = (claims: readonly Claim[]): Record<ClaimState, number> => {
 
 const measurementOf = ({ latest }: CataloguedPaper): Measurement | null =>
   latest
-    ? { run: latest.run, at: latest.at, quick: latest.result.quick, seeds: latest.result.seeds.length }
+    ? {
+        run: latest.run ?? null,
+        at: latest.at,
+        quick: latest.result.quick,
+        seeds: latest.result.seeds.length,
+      }
     : null
 
 /** The method's file: its source, or what it was compiled to where sources are not shipped. */
@@ -139,10 +150,14 @@ export class Papers {
   async refresh(): Promise<void> {
     const ids = await latestReproductions(this.db)
     const runs = await Promise.all(ids.map((id) => readRun(join(this.sources.home, id))))
+    const leftOut: LeftOut[] = []
     const entries = await catalogue({
       runs: runs.flatMap((run) => run ?? []).sort((a, b) => (a.started < b.started ? 1 : -1)),
       listed: await this.sources.listed(),
+      reference: this.sources.reference,
+      leftOut: (what) => leftOut.push(what),
     })
+    this.sources.leftOut?.(leftOut)
     const claims = await Promise.all(entries.map(claimsOf))
     const known = this.entries
     this.entries = entries

@@ -18,7 +18,7 @@ const id: z.ZodString = text(400).min(1)
 /** Which part of a list. */
 const part = { limit: whole(1, 200).default(50), offset: whole(0, 1e9).default(0) }
 
-export const paperStates = ['planned', 'works', 'short', 'baseline', 'listed'] as const
+export const paperStates = ['planned', 'unmeasured', 'works', 'short', 'baseline', 'listed'] as const
 export const runStatuses = ['running', 'finished', 'failed', 'cancelled', 'interrupted'] as const
 export const topics = ['papers', 'runs', 'claims'] as const
 

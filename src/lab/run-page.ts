@@ -1,5 +1,6 @@
 /** @file What a run's folder holds beside its metrics, and how several runs differ. */
 import { lstat } from 'node:fs/promises'
+import type { ZodType } from 'zod'
 import { drawnPlots } from '../catalogue/schemas.js'
 import {
   artifactsOf,
@@ -31,9 +32,9 @@ type Contents = Pick<RunPage, 'artifacts' | 'plots' | 'documents' | 'logBytes' |
 /** The contents of one folder, each file on its own: what cannot be shown is named with the reason. */
 export const contentsOf = async (folder: string): Promise<Contents> => {
   const leftOut: LeftOut[] = []
-  const attempt = async <T>(path: string, otherwise: T, read: Promise<T | undefined>): Promise<T> => {
+  const attempt = async <T>(path: string, otherwise: T, read: () => Promise<T | undefined>): Promise<T> => {
     try {
-      return (await read) ?? otherwise
+      return (await read()) ?? otherwise
     } catch (error) {
       if (!(error instanceof FileRefused)) throw error
       leftOut.push({ path, reason: error.message })
@@ -41,20 +42,21 @@ export const contentsOf = async (folder: string): Promise<Contents> => {
     }
   }
   const artifacts = await artifactsIn(folder)
-  const plots = readRecord(folder, runFiles.plots, drawnPlots) as Promise<Plot[] | undefined>
+  const readPlots = (): Promise<Plot[] | undefined> =>
+    readRecord(folder, runFiles.plots, drawnPlots as ZodType<Plot[]>)
   const documents = artifacts
     .filter(({ path, bytes }) => /^[^/]+\.ya?ml$/.test(path) && bytes <= mostShown)
     .map(async ({ path }) => ({
       path,
-      text: await attempt(path, '', readContained(folder, path, mostShown)),
+      text: await attempt(path, '', () => readContained(folder, path, mostShown)),
     }))
-  await attempt(runFiles.metrics, 0, sizeInside(folder, runFiles.metrics))
+  await attempt(runFiles.metrics, 0, () => sizeInside(folder, runFiles.metrics))
   return {
     artifacts,
-    plots: await attempt(runFiles.plots, [], plots),
+    plots: await attempt(runFiles.plots, [], readPlots),
     // The run's own YAML files, not those of runs inside it: recipes and settings.
     documents: await Promise.all(documents),
-    logBytes: await attempt(runFiles.log, 0, sizeInside(folder, runFiles.log)),
+    logBytes: await attempt(runFiles.log, 0, () => sizeInside(folder, runFiles.log)),
     leftOut,
   }
 }

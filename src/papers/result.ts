@@ -12,6 +12,8 @@ export interface ClaimResult {
   readonly spread?: number
   /** What `mean` is, for example `times lora`. */
   readonly unit?: string
+  /** `mean` for each seed, in their order. */
+  readonly values?: readonly number[]
   readonly why?: string
 }
 

@@ -9,6 +9,8 @@ export interface Finding {
   readonly spread: number
   /** What `mean` is: `times lora`, or nothing for the value itself. */
   readonly unit: string
+  /** What was measured with each seed, in their order. */
+  readonly values?: readonly number[]
 }
 
 /** Arithmetic mean. */
@@ -82,8 +84,8 @@ export class Sample {
     const needed = significant ? spread(slacks) / Math.sqrt(slacks.length) : 0
     const holds = significant ? mean(slacks) > needed : mean(slacks) >= 0
     if (typeof other === 'number' || other.values.some((v) => v === 0))
-      return { holds, mean: this.mean, spread: this.spread, unit: '' }
+      return { holds, mean: this.mean, spread: this.spread, unit: '', values: this.values }
     const ratios = pairs.map(([here, there]) => here / there)
-    return { holds, mean: mean(ratios), spread: spread(ratios), unit: `times ${other.arm}` }
+    return { holds, mean: mean(ratios), spread: spread(ratios), unit: `times ${other.arm}`, values: ratios }
   }
 }

@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs'
 import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path'
-import { writeFileAtomic } from '../checkpoint/index.js'
+import { writeFileAtomic } from '../checkpoint/atomic.js'
 import { exitCodes, UsageError, WeftError } from '../errors.js'
 import { readContained } from './contained.js'
 import { createExclusive } from './exclusive.js'

@@ -1,7 +1,11 @@
 /** @file Papers, as the lab's JSON has them. */
 import type { RunRow } from './runs.js'
-/** `planned`: no method yet. `works`: no claim fails. `short`: a claim does not hold here. `baseline`: what others are compared with. `listed`: found by sync, no method. */
-export type PaperState = 'planned' | 'works' | 'short' | 'baseline' | 'listed'
+
+/**
+ * `planned`: no method yet. `unmeasured`: no full reproduction is kept. `works`: no claim fails in one. `short`: a claim
+ * does not hold here. `baseline`: what others are compared with. `listed`: found by sync, no method.
+ */
+export type PaperState = 'planned' | 'unmeasured' | 'works' | 'short' | 'baseline' | 'listed'
 
 export interface PapersQuery {
   /** Finds by meaning and by word; orders by relevance. */
@@ -30,7 +34,7 @@ export interface PaperCard {
   votes: number
   /** Whether this visitor has voted for it. */
   voted: boolean
-  /** How many claims stand how, by their latest measurement. */
+  /** How many claims stand how, by the latest full measurement. */
   claims: Record<ClaimState, number>
   /** How many runs of its reproduction there are. */
   runs: number
@@ -45,7 +49,7 @@ export interface PaperList {
   states: { state: PaperState; count: number }[]
 }
 
-/** `unmeasured`: no reproduction has run yet. `not-shown`: out of reach at this scale. */
+/** `unmeasured`: no full reproduction is kept. `not-shown`: out of reach at this scale. */
 export type ClaimState = 'holds' | 'fails' | 'not-shown' | 'unmeasured'
 
 export interface Claim {
@@ -53,7 +57,7 @@ export interface Claim {
   state: ClaimState
   /** What the paper reports, in words; null where it gives no number. */
   paper: string | null
-  /** What was measured here, in words: mean and spread; null before. */
+  /** What was measured here, in words: mean and spread; null before. A quick measurement decides no state. */
   here: string | null
   /** Why it is not shown, or why it does not hold. */
   why: string | null
@@ -81,7 +85,8 @@ export interface PlotSeries {
 
 /** The latest measurement of a paper's claims. */
 export interface Measurement {
-  run: string
+  /** Null for one that is kept with the package, in `reference/`. */
+  run: string | null
   at: string
   quick: boolean
   seeds: number

@@ -1,6 +1,7 @@
 /** @file What has happened since a time: new papers, finished runs, claims that stand otherwise. */
 import { join } from 'node:path'
 import { measuredWords, verdictWords } from '../../papers/index.js'
+import { reproductionResult } from '../../catalogue/schemas.js'
 import type { CataloguedPaper } from '../../catalogue/index.js'
 import type { ReproductionResult } from '../../papers/index.js'
 import { readRun } from '../../runs/index.js'
@@ -74,6 +75,8 @@ const lastResult = async (
     .select('id')
     .where('command', '=', 'reproduce')
     .where('status', '=', 'finished')
+    // A quick run decides no verdict.
+    .where('quick', '=', false)
     .where('subject', '=', paper)
     .where('ended', '>', since)
     .where('ended', '<=', until)
@@ -81,8 +84,7 @@ const lastResult = async (
     .limit(1)
     .executeTakeFirst()
   const run = row && (await readRun(join(home, row.id)))
-  const result = run?.result as unknown as ReproductionResult | undefined
-  return Array.isArray(result?.claims) ? result : undefined
+  return reproductionResult.safeParse(run?.result).data
 }
 
 const changesOf = async (sources: NewsSources, id: string, period: Period): Promise<ChangedClaim[]> => {

@@ -75,8 +75,8 @@ const measured = ({ measurement }: PaperPage): Html | string => {
   const { run, at, quick, seeds } = measurement
   return html`<p class="facts">
     Measured <time datetime="${at}">${dayOf(at.slice(0, 10))}</time>,
-    ${plural(seeds, 'seed')}${quick ? ', quick' : ''}:
-    <a href="/runs/${encodeURIComponent(run)}">${run}</a>
+    ${plural(seeds, 'seed')}${quick ? ', quick form (verdicts need a full run)' : ''}:
+    ${run === null ? 'kept in reference/' : html`<a href="/runs/${encodeURIComponent(run)}">${run}</a>`}
   </p>`
 }
 
