@@ -4,7 +4,9 @@ import { createModel, type Model } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit, type FitOptions, type TrainingState } from '../../train/index.js'
+import { savedBytes } from '../../train/saved-bytes.js'
 import { layerImportance, layerSampled } from './ist.js'
+import { floorOf } from './layers.js'
 import { combinations, drawCandidates, drawTrained, updatedImportance } from './importance.js'
 import { houlsby, lora, prompt } from '../index.js'
 
@@ -79,6 +81,55 @@ describe('IST', () => {
       if (last.m) expect(differing(now.m, last.m)).toEqual(moved)
       last = now
     }
+  })
+
+  it('keeps no more of a step than the adapter alone, and nothing of layers below the lowest that trains', async () => {
+    const adapter = await lora(base, { rank: 2, targets: 'all-linear' })
+    const batch = data(0).next().value as Batch
+    const alone = savedBytes(adapter, batch)
+    const sampled = layerSampled(adapter, { trained: 1 })
+    const bytesFrom = (layer: number): number => {
+      const flags = valueOf(
+        Array.from({ length: layers }, (_, l) => Number(l === layer)),
+        [layers],
+      )
+      return savedBytes(sampled, { ...batch, [`istTrains.${floorOf([layer])}`]: flags })
+    }
+    // Each block keeps the same; what is left of two of four is half, but for the head.
+    const [whole, half] = [bytesFrom(0), bytesFrom(2)]
+    // A flag for each parameter, beside what the adapter alone keeps.
+    expect(whole).toBeLessThanOrEqual(alone + 4 * Object.keys(adapter.parameters).length)
+    expect(bytesFrom(3)).toBe(half)
+    const head = savedBytes(await lora(base, { targets: ['q_proj'], layers: [3] }), batch)
+    expect(half).toBeLessThan((0.5 * whole + head) * 1.01)
+    expect(half).toBeLessThan(0.7 * whole)
+  })
+
+  it('has a program for a few lowest layers, and skips three quarters of what is below the lowest', () => {
+    const drawn = Array.from({ length: 2000 }, (_, i) =>
+      drawTrained(new Array<number>(12).fill(0), 3, new Stream('floors').fork(i)),
+    )
+    const mean = (numbers: number[]): number => numbers.reduce((a, b) => a + b) / numbers.length
+    const lowest = mean(drawn.map((set) => Math.min(...set)))
+    const floors = drawn.map(floorOf)
+    expect(drawn.every((set, i) => floors[i] <= Math.min(...set))).toBe(true)
+    expect(new Set(floors).size).toBe(3)
+    expect(lowest).toBeCloseTo(2.25, 0)
+    expect(mean(floors)).toBeGreaterThan(0.7 * lowest)
+  })
+
+  it('clips by the gradients of the layers that train alone', async () => {
+    const adapter = await lora(base, { rank: 2 })
+    const norms: number[] = []
+    const one = layerSampled(adapter, { trained: 1, every: 0 })
+    const all = layerSampled(adapter, { trained: layers, every: 0 })
+    for (const model of [one, all])
+      await fit(model, data, {
+        ...{ steps: 1, seed: 3, clip: 1e9 },
+        hook: (_, { metrics }) => void norms.push(metrics.gradientNorm),
+      })
+    expect(norms[0]).toBeLessThan(norms[1])
+    expect(norms[0]).toBeGreaterThan(0)
   })
 
   it('changes no importance while B is zero, nor where nothing is suppressed, and some afterwards', async () => {

@@ -5,10 +5,9 @@
  */
 import { z } from 'zod'
 import type { Adapter, Checkpoint } from '../../checkpoint/index.js'
-import { UsageError } from '../../errors.js'
 import { answering, type Model, type Parameters, type Trace, type Weights } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
-import { cond, stopGradient, type Tensor, type Value, valueOf } from '../../tensor/index.js'
+import { stopGradient, type Tensor, type Value, valueOf, withGradient } from '../../tensor/index.js'
 import {
   type Batch,
   byShape,
@@ -24,120 +23,67 @@ import {
 import { frozen } from '../../models/stored.js'
 import { gated, setGates } from '../../train/gated.js'
 import { card } from './card.js'
-import { combinations, drawCandidates, drawTrained, updatedImportance } from './importance.js'
+import { drawCandidates, drawTrained, updatedImportance } from './importance.js'
+import {
+  type AdapterLayers,
+  floorOf,
+  type LayerSampling,
+  layersOf,
+  type Sampling,
+  samplingFor,
+  samplingOptions,
+} from './layers.js'
 import { lora, type LoraOptions } from '../lora/lora.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from '../core/spec.js'
 
-export interface LayerSampling {
-  /** N_u: layers that train in a step. Default a quarter of them. */
-  readonly trained?: number
-  /** T: steps between updates of the importance; 0 for none, which is random sparse tuning. Default 10. */
-  readonly every: number
-  /** N_c: sets that are suppressed in turn. Default 3, or as many as there are. */
-  readonly candidates?: number
-  /** N_v: layers in such a set. Default half of them. */
-  readonly suppressed?: number
-  /** beta: what the adapter's output there is multiplied with. Default 0.25. */
-  readonly suppression: number
-  /** eta, of the importance. Default 10. */
-  readonly importanceRate: number
-  /** Divide advantages by their spread. Default false, as the paper. */
-  readonly normalized: boolean
-}
-
-const samplingOptions = {
-  trained: z.number().int().positive().optional().describe('layers that train in a step (a quarter)'),
-  every: z
-    .number()
-    .int()
-    .nonnegative()
-    .default(10)
-    .describe('steps between updates of importance; 0: random layers'),
-  candidates: z.number().int().min(2).optional().describe('sets of layers that are suppressed in turn (3)'),
-  suppressed: z.number().int().positive().optional().describe('layers in such a set (half)'),
-  suppression: z.number().min(0).max(1).default(0.25).describe("factor of the adapter's output there"),
-  importanceRate: z.number().positive().default(10).describe('how fast importance moves'),
-  normalized: z.boolean().default(false).describe('divide the advantages by their spread'),
-}
-
-/** The input that says which layers train: [layers] bool. */
-const trainsInput = 'istTrains'
 /** The input that layers' adapters are multiplied with: [layers]. */
 export const scaleInput = 'istScale'
+/** The input that says which layers train, [layers] of 0 and 1; its name ends with the floor, so that each has a program. */
+const trainsInput = 'istTrains.'
 
-/** The place of each module among the layers that have one; modules outside layers have none and always train. */
-const layersOf = ({
-  plan,
-}: AdaptedModel): { readonly layer: (name: string) => number | undefined; readonly count: number } => {
-  const numberOf = (name: string): string | undefined => /(?:^|\.)(\d+)\./.exec(`${name}.`)?.[1]
-  const found = new Set(plan.sites.flatMap(({ site }) => numberOf(site.name) ?? []))
-  const { linear, attend, module, forward } = plan.method
-  if (!linear || attend || module || forward)
-    throw new UsageError('NotPerLayer', `ist: ${plan.method.paper.id} does more than add to linear modules`, {
-      hint: 'Layers are trained and suppressed by themselves where a method adds to linear modules: LoRA, serial adapters.',
-    })
-  const order = new Map([...found].sort((a, b) => Number(a) - Number(b)).map((n, i) => [n, i]))
-  if (order.size === 0)
-    throw new UsageError('NoLayers', 'ist: the adapter stands in no layers, of which some could train', {
-      hint: 'It needs a method with modules in every layer, as LoRA or bottleneck adapters; prompts have none.',
-    })
-  return { layer: (name) => order.get(numberOf(name) ?? ''), count: order.size }
+/** The scalar at `i` of a vector. */
+const at = (vector: Tensor, i: number): Tensor => vector.slice(0, i, i + 1).reshape([])
+
+/** Which layers train, and the layer from which on the program has gradients; undefined outside of training. */
+const trainsIn = ({ inputs = {} }: Trace): { flags: Tensor; floor: number } | undefined => {
+  const name = Object.keys(inputs).find((key) => key.startsWith(trainsInput))
+  return name === undefined
+    ? undefined
+    : { flags: inputs[name], floor: Number(name.slice(trainsInput.length)) }
 }
 
-interface Sampling extends Required<LayerSampling> {
-  readonly layers: number
-}
+/** `p`, whose gradient is multiplied by `flag`. */
+const gradientTimes = (p: Tensor, flag: Tensor): Tensor =>
+  withGradient(
+    (same) => same,
+    (g) => [g.mul(flag)],
+  )(p)
 
-const checked = (layers: number, given: LayerSampling): Sampling => {
-  const { trained = Math.max(1, Math.floor(layers / 4)), suppressed = Math.max(1, Math.floor(layers / 2)) } =
-    given
-  for (const [name, n] of Object.entries({ trained, suppressed }))
-    if (n > layers)
-      throw new UsageError('BadOption', `ist: ${name} is ${n}; the adapter stands in ${layers} layers`)
-  const most = combinations(layers, suppressed)
-  const { candidates = Math.max(2, Math.min(3, most)) } = given
-  if (given.every > 0 && candidates > most)
-    throw new UsageError(
-      'BadOption',
-      `ist: ${candidates} sets of ${suppressed} layers out of ${layers}; there are ${most}`,
-      {
-        hint: 'Compare fewer sets (candidates), of another number of layers (suppressed), or none (every: 0).',
-      },
-    )
-  return { ...given, layers, trained, suppressed, candidates }
-}
-
-/** The scalar at `place` of a vector. */
-const at = (vector: Tensor, place: number): Tensor => vector.slice(0, place, place + 1).reshape([])
-
-/** The adapter's answers: suppressed layers scaled, layers that do not train without gradient work. */
+/** The adapter's answers: suppressed layers scaled, layers that do not train without gradients. */
 const answers = (
   model: AdaptedModel,
-  layer: (name: string) => number | undefined,
+  { place }: AdapterLayers,
   parameters: Parameters<Tensor>,
   trace: Trace,
 ): Weights => {
-  const [trains, scale] = [trace.inputs?.[trainsInput], trace.inputs?.[scaleInput]]
-  const all = model.weights(parameters, trace)
-  if (!trains && !scale) return all
-  const stopped = Object.fromEntries(Object.entries(parameters).map(([name, p]) => [name, stopGradient(p)]))
-  const still = model.weights(stopped, trace)
+  const trains = trainsIn(trace)
+  const parameter = ([name, p]: [string, Tensor]): [string, Tensor] => {
+    const layer = place(name)
+    if (!trains || layer === undefined) return [name, p]
+    return [name, layer < trains.floor ? stopGradient(p) : gradientTimes(p, at(trains.flags, layer))]
+  }
+  const given = Object.fromEntries(Object.entries(parameters).map(parameter))
+  const all = model.weights(given, trace)
+  const scale = trace.inputs?.[scaleInput]
+  if (!scale) return all
   const { base } = model.plan
   const plain = base.weights(frozen(base), trace)
   return answering(all, {
     linear(name, x) {
-      const place = layer(name)
-      if (place === undefined) return all.linear(name, x)
-      if (scale) {
-        const y = plain.linear(name, x)
-        return y.add(all.linear(name, x).sub(y).mul(at(scale, place)))
-      }
-      const [y] = cond(
-        at(trains!, place),
-        () => all.linear(name, x),
-        () => still.linear(name, x),
-      )
-      return y
+      const layer = place(name)
+      if (layer === undefined) return all.linear(name, x)
+      const y = plain.linear(name, x)
+      return y.add(all.linear(name, x).sub(y).mul(at(scale, layer)))
     },
   })
 }
@@ -157,7 +103,7 @@ export const layerImportance = ({ optimizers }: Pick<TrainingState, 'optimizers'
 /** How the wrapped adapter is trained: gates before each step, importance between some. */
 const trainingFor = (
   model: AdaptedModel,
-  layer: (name: string) => number | undefined,
+  { place }: AdapterLayers,
   s: Sampling,
   lossOf: LossOf,
 ): Training => {
@@ -166,8 +112,8 @@ const trainingFor = (
   let warned = false
   const zeros = new Array<number>(s.layers).fill(0)
   const isOpen = (name: string, trained: readonly number[]): boolean => {
-    const place = layer(name)
-    return place === undefined || trained.includes(place)
+    const layer = place(name)
+    return layer === undefined || trained.includes(layer)
   }
   const stream = (what: string, { seed }: TrainingCourse, step: number): Stream =>
     new Stream(seed).fork(`ist ${what}`).fork(step)
@@ -185,8 +131,11 @@ const trainingFor = (
         stream('layers', course, state.step),
       )
       setGates(state, optimizer!, (name) => isOpen(name, trained), course.learningRate)
-      const flags = zeros.map((_, place) => Number(trained.includes(place)))
-      return { ...own.inputs?.(state, course), [trainsInput]: valueOf(flags, [s.layers], 'bool') }
+      const flags = valueOf(
+        zeros.map((_, layer) => Number(trained.includes(layer))),
+        [s.layers],
+      )
+      return { ...own.inputs?.(state, course), [`${trainsInput}${floorOf(trained)}`]: flags }
     },
     async between(state, taken) {
       await own.between?.(state, taken)
@@ -242,12 +191,12 @@ const reconsidered = async (
  * without layers, and for more layers than it has.
  */
 export const layerSampled = (model: AdaptedModel, given: Partial<LayerSampling> = {}): AdaptedModel => {
-  const { layer, count } = layersOf(model)
-  const s = checked(count, z.object(samplingOptions).parse(given) as LayerSampling)
+  const layers = layersOf(model)
+  const s = samplingFor(layers.count, z.object(samplingOptions).parse(given) as LayerSampling)
   const wrapped = (inner: AdaptedModel): AdaptedModel => {
     const self: AdaptedModel = {
       ...inner,
-      weights: (parameters, trace) => answers(inner, layer, parameters, trace),
+      weights: (parameters, trace) => answers(inner, layers, parameters, trace),
       with: (parameters) => wrapped(inner.with(parameters)),
     }
     const loss = byShape(
@@ -255,7 +204,7 @@ export const layerSampled = (model: AdaptedModel, given: Partial<LayerSampling> 
         modelLoss(self)(parameters, batch, {}).loss,
     )
     const lossOf: LossOf = async (inputs) => Number((await (await loss(inputs)).read())[0])
-    return { ...self, training: trainingFor(inner, layer, s, lossOf) }
+    return { ...self, training: trainingFor(inner, layers, s, lossOf) }
   }
   return wrapped(model)
 }

@@ -1,0 +1,101 @@
+/** @file Layers of an adapter, how many of them train in a step, and from which one on a step's program has gradients. */
+import { z } from 'zod'
+import { UsageError } from '../../errors.js'
+import type { AdaptedModel } from '../core/spec.js'
+import { combinations } from './importance.js'
+
+/** How layers are drawn. */
+export interface LayerSampling {
+  /** Number N_u of layers that train in a step. Default a quarter of them. */
+  readonly trained?: number
+  /** Steps T between updates of the importance; 0 for none, which is random sparse tuning. Default 10. */
+  readonly every: number
+  /** Number N_c of sets that are suppressed in turn. Default 3, or as many as there are. */
+  readonly candidates?: number
+  /** Number N_v of layers in such a set. Default half of them. */
+  readonly suppressed?: number
+  /** Factor beta on the adapter's output in a suppressed layer. Default 0.25. */
+  readonly suppression: number
+  /** Learning rate eta of the importance. Default 10. */
+  readonly importanceRate: number
+  /** Whether advantages are divided by their spread. Default false, as in the paper. */
+  readonly normalized: boolean
+}
+
+/** The schema of `LayerSampling`, as options of a method. */
+export const samplingOptions = {
+  trained: z.number().int().positive().optional().describe('layers that train in a step (a quarter)'),
+  every: z
+    .number()
+    .int()
+    .nonnegative()
+    .default(10)
+    .describe('steps between updates of importance; 0: random layers'),
+  candidates: z.number().int().min(2).optional().describe('sets of layers that are suppressed in turn (3)'),
+  suppressed: z.number().int().positive().optional().describe('layers in such a set (half)'),
+  suppression: z.number().min(0).max(1).default(0.25).describe("factor of the adapter's output there"),
+  importanceRate: z.number().positive().default(10).describe('how fast importance moves'),
+  normalized: z.boolean().default(false).describe('divide the advantages by their spread'),
+}
+
+/** Layers in which an adapter stands. */
+export interface AdapterLayers {
+  readonly count: number
+  /** Place of a module among them; undefined for modules outside layers, which always train. */
+  place(name: string): number | undefined
+}
+
+/** The layers of an adapter. Throws UsageError for one that does more than add to linear modules, or stands in no layers. */
+export const layersOf = ({ plan }: AdaptedModel): AdapterLayers => {
+  const { linear, attend, module, forward, paper } = plan.method
+  if (!linear || attend || module || forward)
+    throw new UsageError('NotPerLayer', `ist: ${paper.id} does more than add to linear modules`, {
+      hint: 'Layers are trained and suppressed by themselves where a method adds to linear modules: LoRA, serial adapters.',
+    })
+  const numberOf = (name: string): string | undefined => /(?:^|\.)(\d+)\./.exec(`${name}.`)?.[1]
+  const numbers = new Set(plan.sites.flatMap(({ site }) => numberOf(site.name) ?? []))
+  const order = new Map([...numbers].sort((a, b) => Number(a) - Number(b)).map((n, i) => [n, i]))
+  if (order.size === 0)
+    throw new UsageError('NoLayers', 'ist: the adapter stands in no layers, of which some could train', {
+      hint: 'It needs a method with modules in every layer, as LoRA or bottleneck adapters; prompts have none.',
+    })
+  return { count: order.size, place: (name) => order.get(numberOf(name) ?? '') }
+}
+
+/** All of how layers are drawn, and how many there are. */
+export interface Sampling extends Required<LayerSampling> {
+  readonly layers: number
+}
+
+/** `options` with their defaults for so many layers. Throws UsageError for more layers, or more sets of them, than there are. */
+export const samplingFor = (layers: number, options: LayerSampling): Sampling => {
+  const trained = options.trained ?? Math.max(1, Math.floor(layers / 4))
+  const suppressed = options.suppressed ?? Math.max(1, Math.floor(layers / 2))
+  for (const [name, n] of Object.entries({ trained, suppressed }))
+    if (n > layers)
+      throw new UsageError('BadOption', `ist: ${name} is ${n}; the adapter stands in ${layers} layers`)
+  const most = combinations(layers, suppressed)
+  const candidates = options.candidates ?? Math.max(2, Math.min(3, most))
+  if (options.every > 0 && candidates > most)
+    throw new UsageError(
+      'BadOption',
+      `ist: ${candidates} sets of ${suppressed} layers out of ${layers}; there are ${most}`,
+      {
+        hint: 'Compare fewer sets (candidates), of another number of layers (suppressed), or none (every: 0).',
+      },
+    )
+  return { ...options, layers, trained, suppressed, candidates }
+}
+
+/**
+ * Layers from which on programs have gradients. The lowest of N_u layers drawn out of L is (L - N_u) / (N_u + 1) on average,
+ * under 3 for a quarter of any number of layers, so that three programs skip most of what one for each would: of 12 layers
+ * 1.6 of 2.25.
+ */
+const floors = [0, 2, 4]
+
+/** The layer from which on the program of a step has gradients, none above the lowest layer that trains. */
+export const floorOf = (trained: readonly number[]): number => {
+  const lowest = Math.min(...trained)
+  return floors.findLast((floor) => floor <= lowest) ?? 0
+}
