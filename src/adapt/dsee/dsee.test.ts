@@ -10,6 +10,7 @@ import { largestIndices } from '../../linalg/index.js'
 import { architectureFor, type Model, openModel } from '../../models/index.js'
 import { keyOf, normal, Stream } from '../../random/index.js'
 import { sizeOf, toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
+import { maxOf, minOf } from '../../tensor/numbers.js'
 import { type Batch, fit, type FitOptions } from '../../train/index.js'
 import { baseTensor } from '../../models/stored.js'
 import { entryScores, masksOf, type Scored } from './pruning.js'
@@ -320,7 +321,7 @@ describe('pruning of heads and channels', () => {
     for (const [name, coefficients] of seen[2]) {
       const gates = numbers(model.parameters[name.replace('coefficients', 'units')])
       const least = (kept: boolean) => coefficients.filter((_, u) => Boolean(gates[u]) === kept).map(Math.abs)
-      expect(Math.max(...least(false))).toBeLessThanOrEqual(Math.min(...least(true)))
+      expect(maxOf(least(false))).toBeLessThanOrEqual(minOf(least(true)))
     }
     const small = await foldedOf(model, 'learned')
     expect(gap(await logitsOf(small), await logitsOf(model))).toBeLessThan(1e-5)

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { createModel, type Model } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
+import { minOf } from '../../tensor/numbers.js'
 import { type Batch, fit, type FitOptions, type TrainingState } from '../../train/index.js'
 import { savedBytes } from '../../train/saved-bytes.js'
 import { layerImportance, layerSampled } from './ist.js'
@@ -110,9 +111,9 @@ describe('IST', () => {
       drawTrained(new Array<number>(12).fill(0), 3, new Stream('floors').fork(i)),
     )
     const mean = (numbers: number[]): number => numbers.reduce((a, b) => a + b) / numbers.length
-    const lowest = mean(drawn.map((set) => Math.min(...set)))
+    const lowest = mean(drawn.map((set) => minOf(set)))
     const floors = drawn.map(floorOf)
-    expect(drawn.every((set, i) => floors[i] <= Math.min(...set))).toBe(true)
+    expect(drawn.every((set, i) => floors[i] <= minOf(set))).toBe(true)
     expect(new Set(floors).size).toBe(3)
     expect(lowest).toBeCloseTo(2.25, 0)
     expect(mean(floors)).toBeGreaterThan(0.7 * lowest)

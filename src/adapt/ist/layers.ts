@@ -96,6 +96,5 @@ const floors = [0, 2, 4]
 
 /** The layer from which on the program of a step has gradients, none above the lowest layer that trains. */
 export const floorOf = (trained: readonly number[]): number => {
-  const lowest = Math.min(...trained)
-  return floors.findLast((floor) => floor <= lowest) ?? 0
+  return floors.findLast((floor) => trained.every((layer) => layer >= floor)) ?? 0
 }
