@@ -15,7 +15,6 @@ import { type Batch, fit, type FitOptions } from '../../train/index.js'
 import { baseTensor } from '../../models/stored.js'
 import { entryScores, masksOf, type Scored } from './pruning.js'
 import { type AdaptedModel, dsee, type DseeOptions, loadAdapter, lora, prunedNow, toLora } from '../index.js'
-import { maxOf, minOf } from '../../tensor/numbers.js'
 
 let base: Checkpoint
 let scratch: string

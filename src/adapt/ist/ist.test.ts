@@ -94,7 +94,7 @@ describe('IST', () => {
         Array.from({ length: layers }, (_, l) => Number(l === layer)),
         [layers],
       )
-      return savedBytes(sampled, { ...batch, [`istTrains.${floorOf([layer])}`]: flags })
+      return savedBytes(sampled, { ...batch, [`istTrains.${floorOf([layer], 3)}`]: flags })
     }
     // Each block keeps the same; what is left of two of four is half, but for the head.
     const [whole, half] = [bytesFrom(0), bytesFrom(2)]
@@ -106,15 +106,16 @@ describe('IST', () => {
     expect(half).toBeLessThan(0.7 * whole)
   })
 
-  it('has a program for a few lowest layers, and skips three quarters of what is below the lowest', () => {
+  it('has one program, or a few by the lowest layer, which skip most of what is below it', () => {
     const drawn = Array.from({ length: 2000 }, (_, i) =>
       drawTrained(new Array<number>(12).fill(0), 3, new Stream('floors').fork(i)),
     )
     const mean = (numbers: number[]): number => numbers.reduce((a, b) => a + b) / numbers.length
     const lowest = mean(drawn.map((set) => minOf(set)))
-    const floors = drawn.map(floorOf)
+    const floors = drawn.map((set) => floorOf(set, 3))
     expect(drawn.every((set, i) => floors[i] <= minOf(set))).toBe(true)
     expect(new Set(floors).size).toBe(3)
+    expect(new Set(drawn.map((set) => floorOf(set, 1)))).toEqual(new Set([0]))
     expect(lowest).toBeCloseTo(2.25, 0)
     expect(mean(floors)).toBeGreaterThan(0.7 * lowest)
   })
