@@ -30,7 +30,8 @@ const relativeGap = (a: Value, b: Value): number => {
   const [x, y] = [toNumbers(a), toNumbers(b)]
   expect(x.length).toBe(y.length)
   const norm = (v: Float64Array): number => Math.sqrt(v.reduce((n, t) => n + t * t, 0))
-  return norm(x.map((n, i) => n - y[i])) / norm(y)
+  // Tokens that no row has give nothing to compare with: zero then.
+  return norm(x.map((n, i) => n - y[i])) / (norm(y) || 1)
 }
 
 /** The last `count` positions of [batch, time, ...]: PEFT gives logits of virtual tokens too. */

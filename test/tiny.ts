@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CheckpointWriter, encode } from '../src/checkpoint/index.js'
 import { architectureFor } from '../src/models/index.js'
+import type { WeightSpec } from '../src/models/architecture.js'
 import { keyOf, normal } from '../src/random/index.js'
 import { sizeOf, value } from '../src/tensor/index.js'
 import { saveTokenizer, trainBytePairs } from '../src/text/index.js'
@@ -48,24 +49,54 @@ export const tinyConfig = (
   ...changes,
 })
 
-/** Writes a checkpoint with random weights for `config` into `folder`. */
-export const writeRandom = async (
+/** Writes a checkpoint for `config` into `folder`, each tensor as `fill` fills it. */
+export const writeFilled = async (
   folder: string,
   config: Record<string, unknown>,
-  seed: number | string = 0,
+  fill: (data: Float32Array, spec: WeightSpec) => void,
 ): Promise<void> => {
   const architecture = architectureFor(config)
   const table = architecture.table(architecture.readConfig(config)).filter((spec) => spec.tied === undefined)
   const plans = table.map(({ name, shape }) => ({ name, shape, dtype: 'F32' as const }))
   await using writer = await CheckpointWriter.create(folder, plans, { overwrite: true })
-  for (const { name, shape, kind } of table) {
-    const data = new Float32Array(sizeOf(shape))
+  for (const spec of table) {
+    const data = new Float32Array(sizeOf(spec.shape))
+    fill(data, spec)
+    await writer.write(spec.name, encode(value(data, spec.shape, 'float32')).data)
+  }
+  await writer.finish({ 'config.json': config as never })
+}
+
+/** Writes a checkpoint with random weights for `config` into `folder`. */
+export const writeRandom = async (
+  folder: string,
+  config: Record<string, unknown>,
+  seed: number | string = 0,
+): Promise<void> =>
+  writeFilled(folder, config, (data, { name, kind }) => {
     normal(data, keyOf(`${seed}/${name}`))
     const [scale, centre] = kind === 'norm' ? [0.1, 1] : [0.15, 0]
     for (let i = 0; i < data.length; i++) data[i] = centre + scale * data[i]
-    await writer.write(name, encode(value(data, shape, 'float32')).data)
-  }
-  await writer.finish({ 'config.json': config as never })
+  })
+
+/**
+ * Writes a Llama into `folder` that says `ids` one after the other, whichever of them it is given, and the last one
+ * for ever: every token's embedding is an axis, and the head of the next one reads it. `ids` differ, at most 32.
+ */
+export const writeReciter = async (
+  folder: string,
+  ids: readonly number[],
+  vocabulary: number,
+  changes: Record<string, unknown> = {},
+): Promise<void> => {
+  const config = tinyConfig(vocabulary, { num_hidden_layers: 1, ...changes })
+  const width = Number(config.hidden_size)
+  await writeFilled(folder, config, (data, { name, kind }) => {
+    if (kind === 'norm') data.fill(1)
+    if (name === 'model.embed_tokens.weight') ids.forEach((id, axis) => (data[id * width + axis] = 1))
+    if (name === 'lm_head.weight')
+      ids.forEach((_, axis) => (data[ids[Math.min(axis + 1, ids.length - 1)] * width + axis] = 10))
+  })
 }
 
 /** Writes a tiny Llama with a tokenizer for `sentences` into `folder`. */

@@ -13,7 +13,7 @@ import { type TensorData, writeSafetensors } from './write.js'
 const configFile = 'adapter_config.json'
 const weightsFile = 'adapter_model.safetensors'
 
-/** Prefix that PEFT puts before a module's name: `base_model.model.<module>.lora_A.weight`. Prompt methods carry no prefix. */
+/** What PEFT puts before a module's name: `base_model.model.<module>.lora_A.weight`. Prompt methods carry no prefix. */
 export const adapterPrefix = 'base_model.model.'
 
 /** An open adapter. */
@@ -21,7 +21,7 @@ export interface Adapter {
   readonly folder: string
   /** adapter_config.json as it is written; `peft_type` is there. */
   readonly config: JsonObject & { readonly peft_type: string }
-  /** Tensors under their names in the file, read on demand. Close it when done. */
+  /** Its tensors under the names in the file, read on demand. Close it when done. */
   readonly tensors: Checkpoint
 }
 
@@ -72,7 +72,6 @@ export const readAdapter = async (folder: string, name = 'default'): Promise<Ada
   return { folder: path, config: { ...config, peft_type: type }, tensors: await openFile(files, weightsFile) }
 }
 
-/** Options of `writeAdapter`. */
 export interface WriteAdapterOptions {
   /** The base model: a hub id or a folder. Goes into the config and the README. */
   readonly base?: string
@@ -102,7 +101,7 @@ const card = (base: string | undefined, type: string): string =>
 /**
  * Writes an adapter folder that PEFT loads. `config`: the keys of adapter_config.json, `peft_type` among them;
  * `tensors`: under PEFT's names. A README.md that is there already is kept. Every file appears complete or not at all,
- * the config last. Throws UsageError for a name that is none.
+ * the config last.
  */
 export const writeAdapter = async (
   folder: string,

@@ -8,11 +8,11 @@ import type { TensorInfo } from './safetensors.js'
 
 /** A file that is read at any position. */
 export interface RandomAccess {
-  /** Size in bytes. */
+  /** In bytes. */
   readonly size: number
-  /** Path on disk, symbolic links resolved; absent when it is in memory. */
+  /** Where it lies on disk, symbolic links resolved; absent when it is in memory. */
   readonly path?: string
-  /** Fills `into` [n] with the bytes from `offset` on. Throws CheckpointError when the file ends before. */
+  /** Fills `into` from `offset` on. Throws CheckpointError when the file ends before. */
   read(into: Uint8Array, offset: number): Promise<void>
   close(): Promise<void>
 }
@@ -24,7 +24,6 @@ export interface RowBlock {
   readonly bytes: Uint8Array
 }
 
-/** Parts that make a checkpoint. */
 export interface CheckpointParts {
   /** The folder or file as the user named it; messages begin with it. */
   readonly folder: string
@@ -33,7 +32,7 @@ export interface CheckpointParts {
   readonly metadata: Readonly<Record<string, string>>
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly files: ReadonlyMap<string, RandomAccess>
-  /** Sentences about what was found amiss, and passed over because the tensors that are there are right. Default none. */
+  /** What was found amiss, and passed over because the tensors that are there are right. Default none. */
   readonly warnings?: readonly string[]
 }
 
@@ -47,7 +46,7 @@ export class Checkpoint implements AsyncDisposable {
   readonly generationConfig?: JsonObject
   /** `__metadata__` of the weight files, merged. */
   readonly metadata: Readonly<Record<string, string>>
-  /** Sentences about what was found amiss while opening: an index that is out of step with its shards. */
+  /** What was found amiss while opening, in whole sentences: an index that is out of step with its shards. */
   readonly warnings: readonly string[]
   private readonly tensors: ReadonlyMap<string, TensorInfo>
   private readonly files: ReadonlyMap<string, RandomAccess>
@@ -62,17 +61,39 @@ export class Checkpoint implements AsyncDisposable {
     this.warnings = parts.warnings ?? []
   }
 
+  /** The same checkpoint with another config.json. Its files are this one's: only one of the two is to be closed. */
+  withConfig(config: JsonObject): Checkpoint {
+    const { folder, generationConfig, metadata, tensors, files } = this
+    return new Checkpoint({ folder, config, generationConfig, metadata, tensors, files })
+  }
+
   /** Every tensor's name, sorted. */
   names(): string[] {
     return [...this.tensors.keys()].sort()
   }
 
-  /** Whether there is a tensor `name`. */
   has(name: string): boolean {
     return this.tensors.has(name)
   }
 
-  /** Place, element type and shape of the tensor `name`. Throws CheckpointError with the nearest names when there is none. */
+  /**
+   * The same files with other names for their tensors: `names` gives the stored name of each. What it does not name is left
+   * out. The files are shared: closing one closes both. Throws CheckpointError for a stored name that there is not.
+   */
+  renamed(names: ReadonlyMap<string, string>): Checkpoint {
+    const tensors = [...names].map(([name, stored]) => [name, { ...this.info(stored), name }] as const)
+    return new Checkpoint({
+      folder: this.folder,
+      config: this.config,
+      generationConfig: this.generationConfig,
+      metadata: this.metadata,
+      tensors: new Map(tensors),
+      files: this.files,
+      warnings: this.warnings,
+    })
+  }
+
+  /** Where and what the tensor `name` is. Throws CheckpointError with the nearest names when there is none. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name)
     if (!info)
@@ -96,7 +117,7 @@ export class Checkpoint implements AsyncDisposable {
   }
 
   /**
-   * The stored bytes of the tensor `name`, at the beginning of `into` [at least its bytes] when it is given (one buffer for many tensors),
+   * The stored bytes of the tensor `name`, at the beginning of `into` when it is given (one buffer for many tensors),
    * else in a new array. Throws CheckpointError when `into` is too small.
    */
   async readRaw(name: string, into?: Uint8Array): Promise<Uint8Array> {
@@ -137,7 +158,7 @@ export class Checkpoint implements AsyncDisposable {
     }
   }
 
-  /** The stored bytes of rows `start` to `end` (exclusive) of the tensor `name` along its first axis. Throws CheckpointError where it has no such rows. */
+  /** The stored bytes of rows `start` to `end` (exclusive) of the tensor `name` along its first axis. */
   async readRows(name: string, start: number, end: number): Promise<Uint8Array> {
     const info = this.info(name)
     const rows = info.shape[0] ?? 1
@@ -152,7 +173,7 @@ export class Checkpoint implements AsyncDisposable {
     return bytes
   }
 
-  /** Fills `into` [n] with stored bytes of the tensor `name`, from its byte `at` on. */
+  /** Fills `into` with stored bytes of the tensor `name`, from its byte `at` on. */
   async readInto(name: string, into: Uint8Array, at: number): Promise<void> {
     const info = this.info(name)
     await this.naming(info, () => this.fill(info, into, at))

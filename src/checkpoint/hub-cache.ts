@@ -35,7 +35,7 @@ const isFolder = async (path: string): Promise<boolean> =>
 
 /**
  * The snapshot of `id` (`org/name`, maybe with `@revision`) in the cache, or undefined when it is not there.
- * `revision`: a branch, tag or commit ("main"). Throws CheckpointError for what is no revision.
+ * `revision`: a branch, tag or commit ("main").
  */
 export const findCached = async (
   id: string,

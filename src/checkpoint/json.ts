@@ -5,10 +5,7 @@
 import { CheckpointError } from '../errors.js'
 import { keepNumeral, numeralOf } from './numerals.js'
 
-/** A value of JSON; NaN and infinities are numbers. */
 export type Json = null | boolean | number | string | Json[] | JsonObject
-
-/** An object of JSON. */
 export interface JsonObject {
   [key: string]: Json
 }
@@ -16,7 +13,6 @@ export interface JsonObject {
 /** Deeper nesting than any checkpoint has; keeps hostile input from exhausting the stack. */
 const maximumDepth = 128
 
-/** Whether `json` is an object, and no list. */
 export const isJsonObject = (json: Json | undefined): json is JsonObject =>
   typeof json === 'object' && json !== null && !Array.isArray(json)
 
@@ -142,7 +138,7 @@ export const parseJson = (text: string, file: string): Json =>
     (message) => new CheckpointError('InvalidJson', `${file}: invalid JSON: ${message}.`),
   ).document()
 
-/** Object whose text is `text`, read as `parseJson` does. Throws CheckpointError where it is none. */
+/** As `parseJson`; the document must be an object. */
 export const parseJsonObject = (text: string, file: string): JsonObject => {
   const json = parseJson(text, file)
   if (!isJsonObject(json))
@@ -185,7 +181,6 @@ const byKey = (a: string, b: string): number => {
   return a < b ? -1 : 1
 }
 
-/** Options of `formatJson`. */
 export interface FormatOptions {
   /** Whether the keys of objects are sorted. Default true. */
   readonly sorted?: boolean

@@ -37,6 +37,7 @@ export const generate: Verb = {
         }),
         stop: flag(z.array(z.string().min(1)).default([]), 'text that ends the answer; may be repeated', {
           value: 'TEXT',
+          verbatim: true,
         }),
         chat: flag(z.boolean().default(true), 'continue the text as it is, without the chat template'),
         system: flag(z.string().optional(), 'system message before a chat prompt', {

@@ -224,7 +224,9 @@ const fromFlags = async (
   },
 ): Promise<Given> => {
   const { methods } = await import('../merge/index.js')
-  const weighted = methods.some(({ name, perModel }) => name === options.method && 'weight' in perModel)
+  const method = methods.find(({ name }) => name === options.method)
+  const weighted = method !== undefined && 'weight' in method.perModel
+  const parameters = { ...method?.unlessGiven, ...options.parameters }
   const recipe: Recipe = {
     merge_method: options.method!,
     ...(options.base === undefined ? {} : { base_model: options.base }),
@@ -232,7 +234,7 @@ const fromFlags = async (
       model,
       ...(weighted || options.weight ? { parameters: { weight: options.weight?.[i] ?? 1 } } : {}),
     })),
-    ...(options.parameters ? { parameters: options.parameters as Recipe['parameters'] } : {}),
+    ...(Object.keys(parameters).length ? { parameters: parameters as Recipe['parameters'] } : {}),
     ...(options.dtype ? { dtype: options.dtype } : {}),
   }
   return { recipes: [recipe] }

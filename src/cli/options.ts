@@ -122,6 +122,7 @@ const format = (value: unknown): string => (typeof value === 'object' ? JSON.str
 const read = (schema: ZodType, given: unknown): unknown => {
   const { inner } = unwrap(schema)
   const d = definition(inner)
+  if (styleOf(schema).verbatim) return given
   if (Array.isArray(given)) return readList(inner, given as string[])
   if (typeof given !== 'string') return given
   const kinds = alternatives(inner)

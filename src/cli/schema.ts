@@ -19,6 +19,8 @@ export interface FlagStyle {
   env?: string
   /** Name of its value in the help: `DIR`, `N`, `SIZE`. */
   value?: string
+  /** Each text given is one entry of a list, whatever commas it has. Default false: `a,b` are two. */
+  verbatim?: boolean
   /** Choices of which any takes the option. Where none is made, the option is refused. Default: all take it. */
   when?: readonly Choice[]
   /** Kind of file that it names: the program checks `input` and `output` before the verb runs. */

@@ -55,6 +55,11 @@ describe('weft generate', () => {
     const whole = await fromLibrary({ maxTokens: 12 })
     const stop = whole.slice(4, 6)
     expect(await generated(base, `--stop=${stop}`)).toBe(`${whole.slice(0, whole.indexOf(stop))}\n`)
+    expect(await generated(base, '--stop=never', `--stop=${stop}`)).toBe(
+      `${whole.slice(0, whole.indexOf(stop))}\n`,
+    )
+    // With a comma it is one text: neither side of it ends the answer.
+    expect(await generated(base, `--stop=${stop.trim()},${stop.trim()}`)).toBe(`${whole}\n`)
   })
 
   it("puts an adapter on the model; the adapter's folder alone finds its base", async () => {

@@ -1,11 +1,13 @@
 /** @file Linear assignment: which column goes to which row at the least total cost. */
 import { checkFinite, type Matrix, matrix, transpose } from './matrix.js'
 
+/** Options of `linearAssignment`. */
 export interface AssignmentOptions {
   /** Maximise the total instead. Default false. */
   readonly maximize?: boolean
 }
 
+/** A column for each row, or a row for each column where there are fewer. */
 export interface Assignment {
   /** [rows]: the column of each row, -1 for the rows that are left over when there are more rows than columns. */
   readonly columns: Int32Array

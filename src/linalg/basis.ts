@@ -1,4 +1,7 @@
-/** @file Orthonormal bases of tall thin matrices: what subspace iterations spend their time on, once products are fast. */
+/**
+ * @file Orthonormal bases of tall thin matrices: what subspace iterations spend their time on, once products are
+ * fast.
+ */
 import { cholesky } from './cholesky.js'
 import { fastMatmul } from './engine.js'
 import { NotPositiveDefiniteError } from './errors.js'
@@ -45,12 +48,13 @@ const orthogonalised = async (y: Matrix): Promise<Matrix | undefined> => {
 }
 
 /**
- * An orthonormal basis of the columns of `y`: [m, n] with m >= n -> [m, n], to the rounding of float64. Large matrices go
- * through two products with themselves on the engine (Cholesky QR, twice), which is some ten times faster than
- * reflections; where columns are nearly dependent, and for small matrices, it is Q of `qr`, completed beyond the rank.
- * Throws NotFiniteError.
+ * An orthonormal basis of the columns of `y`: [m, n] with m >= n -> [m, n], to the rounding of float64. Large
+ * matrices go through two products with themselves on the engine (Cholesky QR, twice), which is some ten times faster
+ * than reflections; where columns are nearly dependent, and for small matrices, it is Q of `qr`, completed beyond the
+ * rank. Throws NotFiniteError.
  *
- * Source: Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, "Roundoff error analysis of the CholeskyQR2 algorithm" (ETNA 2015).
+ * Source: Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, "Roundoff error analysis of the CholeskyQR2 algorithm" (ETNA
+ * 2015).
  */
 export const orthonormalBasis = async (y: Dense): Promise<Matrix> => {
   const whole = matrix(y.rows, y.cols, y.data)

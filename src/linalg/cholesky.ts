@@ -32,7 +32,9 @@ export const cholesky = (a: Matrix): Matrix => {
   return l
 }
 
-/** X with A X = B for a symmetric positive definite `a`: [n, n], b: [n, k]. Throws as `cholesky`, or MatrixShapeError. */
+/**
+ * X with A X = B for a symmetric positive definite `a`: [n, n], b: [n, k]. Throws as `cholesky`, or MatrixShapeError.
+ */
 export const solvePositiveDefinite = (a: Matrix, b: Matrix): Matrix => {
   const l = cholesky(a)
   const y = solveTriangular(l, b, { triangle: 'lower' })

@@ -1,4 +1,7 @@
-/** @file Matrix products on the engine, in float32 on whatever device a program runs on, or in float64 on the processor. */
+/**
+ * @file Matrix products on the engine, in float32 on whatever device a program runs on, or in float64 on the
+ * processor.
+ */
 import { hostDevice } from '../runtime/index.js'
 import { compile, type CompileOptions, type Spec, type Tensor, value } from '../tensor/index.js'
 import { checkFinite, matrix, scaled } from './matrix.js'
@@ -7,8 +10,8 @@ import { type Dense, hostMatmul, type MatMul, productSize } from './multiply.js'
 /** Options of `compile`, and the precision of the products. */
 export interface EngineMatmulOptions extends CompileOptions {
   /**
-   * Precision of the products. Default 'float32'. In 'float64' they run on the processor unless `device` says otherwise:
-   * WebGPU has no such numbers.
+   * Precision of the products. Default 'float32'. In 'float64' they run on the processor unless `device` says
+   * otherwise: WebGPU has no such numbers.
    */
   readonly precision?: 'float32' | 'float64'
 }
@@ -49,9 +52,9 @@ const rescaled = (data: Operand['data'], scale: number): Operand['data'] => {
 }
 
 /**
- * Products op(A) op(B) as compiled programs: a: [m, k] (or [k, m]), b: [k, n] (or [n, k]) -> [m, n]. Errors are those of
- * sums in the precision asked for. Throws MatrixShapeError, what `compile` throws, and in float32 NotFiniteError for a
- * float64 operand.
+ * Products op(A) op(B) as compiled programs: a: [m, k] (or [k, m]), b: [k, n] (or [n, k]) -> [m, n]. Errors are those
+ * of sums in the precision asked for. Throws MatrixShapeError, what `compile` throws, and in float32 NotFiniteError
+ * for a float64 operand.
  */
 export const engineMatmul =
   ({ precision = 'float32', ...options }: EngineMatmulOptions = {}): MatMul =>

@@ -1,4 +1,6 @@
-/** @file A matrix taken apart into one of low rank and a sparse one, greedily, with its large products on the engine. */
+/**
+ * @file A matrix taken apart into one of low rank and a sparse one, greedily, with its large products on the engine.
+ */
 import { type Key, normal } from '../random/index.js'
 import { compile, concat, type Tensor, type Value, value, where } from '../tensor/index.js'
 import { orthonormalBasis } from './basis.js'
@@ -8,7 +10,9 @@ import { MatrixShapeError } from './errors.js'
 
 /** Options of `lowRankPlusSparse`. */
 export interface LowRankPlusSparseOptions {
-  /** Magnitude below which an entry of the rest counts as none, above 0. Default a quarter of the standard deviation. */
+  /**
+   * Magnitude below which an entry of the rest counts as none, above 0. Default a quarter of the standard deviation.
+   */
   readonly threshold?: number
   /** Number of rounds, each at a greater rank. Default 10. */
   readonly rounds?: number
@@ -17,8 +21,8 @@ export interface LowRankPlusSparseOptions {
   /** Alternations of both parts in a round. Default 2. */
   readonly sweeps?: number
   /**
-   * Greatest rank of the low-rank part. Default a sixteenth of the smaller side: beyond the matrix's own rank the low-rank
-   * part takes in the large entries too when each round restarts.
+   * Greatest rank of the low-rank part. Default a sixteenth of the smaller side: beyond the matrix's own rank the
+   * low-rank part takes in the large entries too when each round restarts.
    */
   readonly greatestRank?: number
   /** Whether each round begins with no sparse part, as in the paper, or with the last round's. Default true. */
@@ -109,10 +113,10 @@ const settings = (w: Dense, options: LowRankPlusSparseOptions): Required<LowRank
 }
 
 /**
- * `w`: [m, n] taken apart into U V of low rank and a sparse S, both [m, n]. V starts as one row of noise drawn from `key` and
- * grows by a few rows a round until `rounds` or `greatestRank`; a round alternates between the parts `sweeps` times. In
- * float32 on the engine: 20 sweeps at 2048 x 2048 take seconds. Throws MatrixShapeError for options out of range,
- * NotFiniteError.
+ * `w`: [m, n] taken apart into U V of low rank and a sparse S, both [m, n]. V starts as one row of noise drawn from
+ * `key` and grows by a few rows a round until `rounds` or `greatestRank`; a round alternates between the parts
+ * `sweeps` times. In float32 on the engine: 20 sweeps at 2048 x 2048 take seconds. Throws MatrixShapeError for
+ * options out of range, NotFiniteError.
  *
  * Source: Zhou and Tao, "Greedy bilateral sketch, completion and smoothing" (AISTATS 2013), GreBsmo.
  */

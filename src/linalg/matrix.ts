@@ -8,7 +8,10 @@ export interface Matrix {
   readonly data: Float64Array
 }
 
-/** The matrix over `data` (row-major; copied unless it is a Float64Array), or of zeros. Throws MatrixShapeError. */
+/**
+ * The matrix over `data`: [rows x cols numbers], row-major, copied unless a Float64Array, or of zeros. Throws
+ * MatrixShapeError.
+ */
 export const matrix = (rows: number, cols: number, data?: ArrayLike<number>): Matrix => {
   for (const size of [rows, cols])
     if (!Number.isSafeInteger(size) || size < 0)
@@ -19,7 +22,7 @@ export const matrix = (rows: number, cols: number, data?: ArrayLike<number>): Ma
   return { rows, cols, data: data instanceof Float64Array ? data : new Float64Array(data) }
 }
 
-/** The matrix with the given rows, all of one length. Throws MatrixShapeError. */
+/** The matrix with the given rows: [cols] each. Throws MatrixShapeError where their lengths differ. */
 export const matrixOf = (rows: readonly ArrayLike<number>[]): Matrix => {
   const cols = rows.length ? rows[0].length : 0
   const out = matrix(rows.length, cols)
@@ -31,6 +34,7 @@ export const matrixOf = (rows: readonly ArrayLike<number>[]): Matrix => {
   return out
 }
 
+/** The identity matrix: [n, n]. Throws MatrixShapeError. */
 export const identity = (n: number): Matrix => {
   const out = matrix(n, n)
   for (let i = 0; i < n; i++) out.data[i * n + i] = 1

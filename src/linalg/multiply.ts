@@ -10,8 +10,11 @@ export interface Dense {
   readonly data: Float32Array | Float64Array
 }
 
+/** Options of a product. */
 export interface ProductOptions {
+  /** Whether the first factor is read transposed. Default false. */
   readonly transposeA?: boolean
+  /** Whether the second factor is read transposed. Default false. */
   readonly transposeB?: boolean
 }
 

@@ -7,14 +7,15 @@ import { checkFinite, leadingColumns, type Matrix, matrix, transpose } from './m
 import type { Dense, MatMul } from './multiply.js'
 import { svd, type SVD } from './svd.js'
 
+/** Options of `randomizedSvd`. */
 export interface RandomizedOptions {
   /** Columns drawn beyond the rank. Default 8. */
   readonly oversampling?: number
   /** Power iterations: each multiplies the gap between kept and dropped singular values by its square. Default 2. */
   readonly iterations?: number
-  /** Default 0. */
+  /** Seed of the columns drawn. Default 0. */
   readonly seed?: Seed
-  /** Where the products with the matrix run. Default: `fastMatmul` in the precision of its data. */
+  /** Products with the matrix. Default: `fastMatmul` in the precision of its data. */
   readonly matmul?: MatMul
 }
 

@@ -1,12 +1,12 @@
 /**
- * @file The k greatest entries of a large array, without sorting it: a radix selection over the numbers' bit patterns, in
- * time proportional to the length whatever the numbers are.
+ * @file The k greatest entries of a large array, without sorting it: a radix selection over the numbers' bit
+ * patterns, in time proportional to the length whatever the numbers are.
  */
 import { MatrixShapeError, NotFiniteError } from './errors.js'
 
-/** What entries are ranked by, and from which end they are taken. */
+/** Order in which entries are ranked, and the end they are taken from. */
 export interface SelectionOptions {
-  /** Ranking by the number or by its magnitude. Default 'value'. */
+  /** Rank of an entry: the number or its magnitude. Default 'value'. */
   readonly by?: 'value' | 'magnitude'
   /** Whether the least entries are taken instead of the greatest. Default false. */
   readonly smallest?: boolean
@@ -74,9 +74,9 @@ const lowWords = (high: Uint32Array, low: Uint32Array, key: number): Uint32Array
 }
 
 /**
- * The flat indices of the `count` greatest numbers of `values` (or least, or greatest in magnitude), ascending; of equal
- * ones the first. All of them when `count` reaches the length. Time and memory grow as the length, not as its square in any
- * case: 12 million numbers take about a tenth of a second.
+ * The flat indices of the `count` greatest numbers of `values`: [n] (or least, or greatest in magnitude), ascending;
+ * of equal ones the first. All of them when `count` reaches the length. Time and memory grow as the length, not as
+ * its square in any case: 12 million numbers take about a tenth of a second.
  *
  * Throws MatrixShapeError for a count that is no integer from 0 on, NotFiniteError for NaN.
  */

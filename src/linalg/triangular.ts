@@ -3,10 +3,11 @@ import { MatrixShapeError, NotSquareError, SingularError } from './errors.js'
 import { checkFinite, type Matrix, matrix } from './matrix.js'
 import { addRows } from './vector.js'
 
+/** Options of `solveTriangular`. */
 export interface TriangularOptions {
-  /** Which triangle of the matrix is read. */
+  /** Triangle of the matrix that is read. */
   readonly triangle: 'lower' | 'upper'
-  /** Solve with the transpose of that triangle. Default false. */
+  /** Whether the system is that of the transpose of that triangle. Default false. */
   readonly transpose?: boolean
 }
 

@@ -1,4 +1,6 @@
-/** @file The two inner loops of everything here, unrolled by four: a single chain of additions would wait for itself. */
+/**
+ * @file The two inner loops of everything here, unrolled by four: a single chain of additions would wait for itself.
+ */
 
 /** The sum of x[xAt + i] y[yAt + i] over i below `length`. */
 export const dot = (x: Float64Array, xAt: number, y: Float64Array, yAt: number, length: number): number => {

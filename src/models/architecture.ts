@@ -7,21 +7,20 @@ import type { Layout, Weights } from './weights.js'
 
 /** Consecutive runs of `unit` indices of one axis that belong together, and may be permuted or dropped with every axis of the group. */
 export interface AxisGroup {
-  /** Name of the group: 'residual', 'layers.0.heads', 'layers.0.hidden'. */
+  /** As 'residual', 'layers.0.heads', 'layers.0.hidden'. */
   readonly group: string
   readonly unit: number
-  /** Dimensions inside a head, where the units are heads: those that queries share with keys, or values with the output. */
+  /** Of heads: the dimensions inside one, which queries share with keys, or values with the output projection. */
   readonly inside?: HeadInside
 }
 
-/** Dimensions inside a head: those of queries and keys, or of values and the output projection. */
 export type HeadInside = 'queries' | 'values'
 
 /** A logical part of a fused matrix, along its output axis. */
 export interface FusedPart {
   readonly name: string
   readonly size: number
-  /** Dimensions inside a head, as an axis group has them. */
+  /** Of heads: as an axis group has it. */
   readonly inside?: HeadInside
 }
 
@@ -31,13 +30,13 @@ export interface WeightSpec {
   readonly shape: Shape
   /** buffer: not trained (running statistics). */
   readonly kind: 'linear' | 'embedding' | 'conv' | 'norm' | 'bias' | 'parameter' | 'buffer'
-  /** Order of the axes of a linear module's weight. Default 'out-in'. */
+  /** Of a linear's weight. Default 'out-in'. */
   readonly layout?: Layout
   /** The name whose tensor this one is: it may be absent from the file, and is not stored twice. */
   readonly tied?: string
-  /** Element type in a new model. Default float32. */
+  /** Its element type in a new model. Default float32. */
   readonly dtype?: 'int64'
-  /** Value in a new model. Default: random; 1 for norms, 0 for biases. */
+  /** Its value in a new model. Default: random; 1 for norms, 0 for biases. */
   readonly initial?: number
   /** Standard deviation of its random numbers in a new model, unless config.json says `initializer_range`. Default 0.02. */
   readonly deviation?: number
@@ -47,11 +46,11 @@ export interface WeightSpec {
   readonly axes: readonly (AxisGroup | undefined)[]
 }
 
-/** Inputs of a model. Everything is optional but what its task needs. */
+/** What a model is given. Everything is optional but what its task needs. */
 export interface ModelInputs {
   /** Token ids: [batch, time] int32 or int64. */
   readonly ids?: Tensor
-  /** Embeddings in place of ids: [batch, time, width]. */
+  /** In place of ids: [batch, time, width]. */
   readonly embeddings?: Tensor
   /** 1 for tokens, 0 for padding: [batch, time] int. */
   readonly mask?: Tensor
@@ -61,35 +60,42 @@ export interface ModelInputs {
   readonly decoderIds?: Tensor
   /** Images: [batch, channels, height, width]. */
   readonly pixels?: Tensor
-  /** Positions of the tokens; default 0, 1, 2, ... in every row. */
+  /** Where the tokens stand; default 0, 1, 2, ... in every row. */
   readonly at?: Positions
   /** The tokens whose logits are wanted: [batch, n] int, for logits [batch, n, vocabulary]. Default all. */
   readonly logitsAt?: Tensor
 }
 
-/** Outputs of a model. */
 export interface ModelOutputs {
   /** [batch, time, vocabulary], or [batch, classes]. */
   readonly logits: Tensor
   /** Logits of the first token, where virtual tokens stand before it: [batch, 1, vocabulary]. */
   readonly first?: Tensor
-  /** Hidden states: what enters each block (first the embeddings, scaled as the model does), and last what leaves the final norm. */
+  /** What enters each block (the first: embeddings, with the model's scaling), and last what leaves the final norm. */
   readonly hidden: readonly Tensor[]
 }
 
-/** Kind of the logits: of the next token, of masked tokens, of classes, of a decoder's tokens; or hidden states ('features'). */
+/** What the logits are: of the next token, of masked tokens, of classes, of a decoder's tokens; or hidden states ('features'). */
 export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image' | 'features'
 
 /** Keys and values of one attention module: those that cached generation keeps, or that a method adds to. */
 export interface CacheSpec {
   /** Full name, as `attend` is given it. */
   readonly module: string
-  /** Number of heads that keys and values have. */
+  /** Of keys and values. */
   readonly heads: number
   readonly size: number
 }
 
-/** Positions before the first token of every sequence, put there by `forward`. */
+/** A parameter of Transformers' own that holds the matrices of several modules. */
+export interface FusedParameter {
+  /** Its name there, a module and what the module calls it: 'model.layers.0.mlp.experts.gate_up_proj'. */
+  readonly name: string
+  /** For each expert the modules whose outputs it holds, one behind the other. */
+  readonly experts: readonly (readonly string[])[]
+}
+
+/** What stands before the first token of every sequence, put there by `forward`. */
 export interface VirtualTokens {
   /** How many positions it takes. */
   readonly positions: number
@@ -113,7 +119,7 @@ export interface Architecture<C = unknown> {
   readonly harmless?: readonly RegExp[]
   /** Older spellings of names in checkpoints, and today's. */
   readonly renamed?: readonly (readonly [RegExp, string])[]
-  /** Prefix that a body that is saved alone leaves out at the beginning of every name: 'transformer', 'model', 'bert'. */
+  /** What a body that is saved alone leaves out at the beginning of every name: 'transformer', 'model', 'bert'. */
   readonly prefix?: string
   /** config.json of the same model with its head tied, or not. Default: `tie_word_embeddings` says so. */
   retied?(json: JsonObject, tied: boolean): JsonObject
@@ -121,10 +127,12 @@ export interface Architecture<C = unknown> {
   readonly tiesAbsentHead?: boolean
   /** config.json of the same model with biases at the linear modules of its blocks; absent where they have what they can. */
   withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
-  /** Keys and values that cached generation keeps; absent where there is none. */
+  /** Of the modules that cached generation needs; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]
   /** Every attention module, in the order in which they run. Default: those of `cache`. */
   attention?(c: C): readonly CacheSpec[]
+  /** Parameters in which Transformers holds matrices of several modules, in its order. Default: none. */
+  fused?(c: C): readonly FusedParameter[]
   /** Default: nothing. */
   readonly virtual?: VirtualTokens
   /** Other values of `model_type` whose tensors have the same names and parts: what merges may know of them. */
@@ -137,13 +145,13 @@ export interface Architecture<C = unknown> {
   readonly targets?: AdapterTargets
   /** The parts of a block. Default: none that adapters can follow. */
   readonly sublayers?: readonly Sublayer[]
-  /** Names of its sizes in config.json, where it has blocks of attention and a feed-forward part. */
+  /** What its sizes are called, where it has blocks of attention and a feed-forward part. */
   readonly sizeKeys?: SizeKeys
-  /** Stacks of layers, in the order in which they run. Default: none that can be sliced. */
+  /** Its stacks of layers, in the order in which they run. Default: none that can be sliced. */
   readonly stacks?: readonly LayerStack[]
   /** config.json of the model whose groups have these widths, all of them. Default: by `sizeKeys`. */
   resized?(json: JsonObject, widths: Widths): JsonObject
-  /** Multiple in which a group may widen. Default 1. */
+  /** In which multiples a group may widen. Default 1. */
   widthStep?(json: JsonObject, group: string): number
   /** Whether Transformers derives the size of a head from the width: `head_dim` is Weft's own key. Default false. */
   readonly derivesHeadSize?: boolean

@@ -15,9 +15,8 @@ import { architectureFor } from './architectures.js'
 import type { Model } from './model.js'
 import { openModel } from './open.js'
 
-/** Options of `createModel`. */
 export interface CreateOptions {
-  /** Seed of the random weights. Default 0. */
+  /** Of the random weights. Default 0. */
   readonly seed?: number | string
 }
 

@@ -1,5 +1,5 @@
 /** @file The weights of the llama family: names, shapes, ties, and which axes belong together. */
-import type { AxisGroup, WeightSpec } from './architecture.js'
+import type { AxisGroup, FusedParameter, WeightSpec } from './architecture.js'
 import type { LlamaConfig, LlamaLayer } from './llama-config.js'
 import { embeddingSpec, linearSpecs, residual } from './specs.js'
 
@@ -58,6 +58,20 @@ const feedForward = (name: string, at: string, c: LlamaConfig, l: LlamaLayer): W
     ...each.flat(),
   ]
 }
+
+/** The parameters in which Transformers holds what all experts of a layer have, and its router. */
+export const fusedExperts = ({ layers, experts }: LlamaConfig): FusedParameter[] =>
+  layers.flatMap((_, i) => {
+    if (!experts) return []
+    const moe = `model.layers.${i}.block_sparse_moe`
+    const each = (...parts: readonly string[]): string[][] =>
+      Array.from({ length: experts.count }, (_, e) => parts.map((part) => `${moe}.experts.${e}.${part}`))
+    return [
+      { name: `model.layers.${i}.mlp.gate.weight`, experts: [[`${moe}.gate`]] },
+      { name: `model.layers.${i}.mlp.experts.gate_up_proj`, experts: each('w1', 'w3') },
+      { name: `model.layers.${i}.mlp.experts.down_proj`, experts: each('w2') },
+    ]
+  })
 
 const plainNorms = ['input_layernorm', 'post_attention_layernorm']
 const gemmaNorms = [...plainNorms, 'pre_feedforward_layernorm', 'post_feedforward_layernorm']

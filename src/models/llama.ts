@@ -13,7 +13,7 @@ import {
   readConfig,
   variants,
 } from './llama-config.js'
-import { llamaTable } from './llama-table.js'
+import { fusedExperts, llamaTable } from './llama-table.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { rotation } from './rope.js'
 import type { Weights } from './weights.js'
@@ -131,6 +131,7 @@ export const llama: Architecture<LlamaConfig> = {
   positions: (c) => c.positions,
   table: llamaTable,
   forward,
+  fused: fusedExperts,
   withBiases: (json) => ({ ...json, attention_bias: true, mlp_bias: true }),
   heads: ['lm_head'],
   targets: {

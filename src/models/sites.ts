@@ -1,5 +1,5 @@
-/** @file Where an adapter can stand: the modules of a model, and which of them its targets name. */
-import { nearest, UsageError, WeftError } from '../errors.js'
+/** @file Where an adapter can stand: the modules of a model. */
+import { UsageError } from '../errors.js'
 import type { AxisGroup, WeightSpec } from './architecture.js'
 import { architectures } from './architectures.js'
 import type { Model } from './model.js'
@@ -18,7 +18,7 @@ export interface Site {
   readonly bias: boolean
   /** How many heads an attention module's keys have. */
   readonly heads?: number
-  /** Units of its inputs (heads, hidden channels), where they are not the residual stream's. */
+  /** What its inputs are units of (heads, hidden channels), where they are not the residual stream's. */
   readonly inputUnits?: AxisGroup
   /** The same of its outputs; a fused weight has every unit in each of `parts` equal parts. */
   readonly outputUnits?: AxisGroup & { readonly parts: number }
@@ -54,21 +54,6 @@ export const requireRank = (
       hint: `The highest there is: ${highest}.${hint && ` ${hint}`}`,
     },
   )
-}
-
-/** Modules at which an adapter stands, in PEFT's terms. */
-export interface Targets {
-  /**
-   * Names or dotted suffixes (a list, or one text with commas); or one regular expression for the whole name; or
-   * 'all-linear'. Default: the architecture's.
-   */
-  readonly targets?: string | readonly string[]
-  /** Modules left out, written as `targets` are. */
-  readonly exclude?: string | readonly string[]
-  /** Only in layers of these numbers. */
-  readonly layers?: readonly number[]
-  /** The name before the layer's number ('layers', 'h'). Default any. */
-  readonly layersPattern?: string
 }
 
 /**
@@ -138,103 +123,4 @@ const weightSites = (model: Model, kinds: readonly Site['kind'][]): Site[] => {
       },
     ]
   })
-}
-
-/** Throws UsageError when `pattern` is no regular expression. */
-export const fullMatch = (pattern: string): ((name: string) => boolean) => {
-  try {
-    const expression = new RegExp(`^(?:${pattern})$`)
-    return (name) => expression.test(name)
-  } catch (cause) {
-    throw new UsageError('BadPattern', `'${pattern}' is no regular expression: ${(cause as Error).message}`)
-  }
-}
-
-const named = (target: string) => (name: string) => name === target || name.endsWith(`.${target}`)
-
-/** Targets as a list of names where they are names, else the regular expression. */
-export const listed = (targets: string | readonly string[]): string | readonly string[] =>
-  typeof targets === 'string' && targets !== 'all-linear' && /^[\w.]+(,\s*[\w.]+)*$/.test(targets)
-    ? targets.split(/,\s*/)
-    : targets
-
-/** Whether a name is among these targets. Throws UsageError for a text that is no regular expression. */
-export const matcher = (targets: string | readonly string[]): ((name: string) => boolean) => {
-  const names = listed(targets)
-  if (typeof names === 'string') return fullMatch(names)
-  const each = names.map(named)
-  return (name) => each.some((matches) => matches(name))
-}
-
-/** The number of the layer that a module is in, as PEFT finds it. */
-const layerOf = (name: string, pattern?: string): number | undefined => {
-  const found = new RegExp(`(?:^|.*\\.)${pattern ?? '[^.]*'}\\.(\\d+)\\.`).exec(name)
-  return found ? Number(found[1]) : undefined
-}
-
-/** 'q_proj (30 layers)' for each of the last parts of names that are nearest to `target`. */
-const nearestModules = (target: string, names: readonly string[]): string => {
-  const counts = new Map<string, number>()
-  for (const name of names) {
-    const last = name.slice(name.lastIndexOf('.') + 1)
-    counts.set(last, (counts.get(last) ?? 0) + 1)
-  }
-  const shown = nearest(target, counts.keys()).map((last) => {
-    const count = counts.get(last)!
-    return count === 1 ? last : `${last} (${count} layers)`
-  })
-  return shown.join(', ')
-}
-
-/** The error of a target that names nothing. */
-export const noSuchModule = (
-  method: string,
-  model: Model,
-  what: string,
-  target: string,
-  names: readonly string[],
-): WeftError =>
-  new UsageError(
-    'NoSuchModule',
-    `${method}: no ${what} matches target "${target}" in ${model.checkpoint.folder}.`,
-    {
-      hint: `Nearest: ${nearestModules(target, names) || 'there is none'}. List them all: weft inspect ${model.checkpoint.folder} --modules`,
-    },
-  )
-
-/**
- * The sites that `options` name. Throws UsageError `NoSuchModule` for a target that matches none (each of a list must
- * match), and `NoTarget` when the architecture has no default.
- */
-export const targetSites = (
-  method: string,
-  model: Model,
-  kinds: readonly Site['kind'][],
-  { targets, exclude, layers, layersPattern }: Targets,
-): Site[] => {
-  const all = sitesOf(model, kinds)
-  const wanted = listed(targets ?? model.architecture.targets?.usual ?? 'all-linear')
-  const isWanted =
-    wanted === 'all-linear'
-      ? (name: string) => all.some((s) => s.name === name && s.kind === 'linear') && !heads.has(name)
-      : matcher(wanted)
-  const names = all.map(({ name }) => name)
-  const fail = (target: string): never => {
-    throw noSuchModule(method, model, `${kinds.join(' or ')} module`, target, names)
-  }
-  if (typeof wanted !== 'string') for (const target of wanted) if (!names.some(named(target))) fail(target)
-  if (!names.some(isWanted)) fail(String(wanted))
-  const isExcluded = exclude === undefined || exclude.length === 0 ? () => false : matcher(exclude)
-  const inLayers = (name: string): boolean => {
-    const layer = layers && layerOf(name, layersPattern)
-    return layers === undefined || (layer !== undefined && layers.includes(layer))
-  }
-  const chosen = all.filter(({ name }) => isWanted(name) && !isExcluded(name) && inLayers(name))
-  if (chosen.length === 0)
-    throw new UsageError(
-      'NoTarget',
-      `${method}: exclude and layers leave none of the ${names.filter(isWanted).length} modules that the targets match`,
-      layers && { hint: `The layers asked for: ${layers.join(', ')}.` },
-    )
-  return chosen
 }

@@ -26,10 +26,12 @@ export interface Rewritten {
   readonly rewritten?: (name: string) => Value | undefined
 }
 
-/** The tensor `name` where it is not what the checkpoint has: trained, or rewritten. */
+/** The tensor `name` where it is not what the checkpoint has: rewritten, or trained. */
 export const ownTensor = async (model: Model & Rewritten, name: string): Promise<Value | undefined> => {
+  const rewritten = model.rewritten?.(name)
+  if (rewritten) return rewritten
   const trained = model.parameters[name]
-  return trained ? value(await trained.read(), trained.shape, trained.dtype) : model.rewritten?.(name)
+  return trained && value(await trained.read(), trained.shape, trained.dtype)
 }
 
 /** The tensor `name` of the base as float32: trained where the base has trained, else from its file. */

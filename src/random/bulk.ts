@@ -38,7 +38,10 @@ const copyFrom = (out: Uint32Array, key: Key, start: Start): void => {
   out.set(block.subarray(start.skip, start.skip + out.length))
 }
 
-/** Fills `out` with words of the sequence: word w of the place is word w mod 4 of block floor(w / 4). */
+/**
+ * Fills out: [n] with words of the sequence: word w of the place is word w mod 4 of block floor(w / 4). Throws
+ * PlaceError.
+ */
 export const fillWords = (out: Uint32Array, key: Key, place: Place = {}): void => {
   const start = startOf(place, 4, out.length)
   const lead = Math.min((4 - start.skip) % 4, out.length)
@@ -78,8 +81,8 @@ const overWords = (
 }
 
 /**
- * Fills `out` with bytes: byte b of the place is byte b mod 4 (lowest first) of word floor(b / 4). Machines are taken to
- * be little-endian, as all that run WebAssembly engines for tensors are.
+ * Fills out: [n] with bytes: byte b of the place is byte b mod 4 (lowest first) of word floor(b / 4). Machines are
+ * taken to be little-endian, as all that run WebAssembly engines for tensors are. Throws PlaceError.
  */
 export const fillBytes = (out: Uint8Array, key: Key, place: Place = {}): void =>
   overWords(out.length, key, place, 4, (words, skip, at, count) =>
@@ -87,8 +90,9 @@ export const fillBytes = (out: Uint8Array, key: Key, place: Place = {}): void =>
   )
 
 /**
- * Fills `out` with uniform float32 numbers of 24 random bits, one word each. `unit`: multiples of 2^-24 in [0, 1).
+ * Fills out: [n] with uniform float32 numbers of 24 random bits, one word each. `unit`: multiples of 2^-24 in [0, 1).
  * `centred`: odd multiples of 2^-25 in (-1/2, 1/2). Both are exact: nothing is rounded.
+ * Throws PlaceError.
  */
 export const uniform = (
   out: Float32Array,
@@ -103,16 +107,19 @@ export const uniform = (
 }
 
 /**
- * Fills `out` with standard normal float32 numbers, one block each. `ih8` (the default): the sum of eight 16-bit
+ * Fills out: [n] with standard normal float32 numbers, one block each. `ih8` (the default): the sum of eight 16-bit
  * uniforms, centred and scaled by one rounded multiply; kurtosis 2.85, |z| <= 4.899. `pop128`: the number of ones
- * among 128 bits, centred and scaled; kurtosis 2.984, multiples of 0.177.
+ * among 128 bits, centred and scaled; kurtosis 2.984, multiples of 0.177. Throws PlaceError.
  */
 export const normal = (out: Float32Array, key: Key, place: Place = {}, sampler: Sampler = 'ih8'): void => {
   const kernel: Kernels[Sampler] = kernels()[sampler]
   overBlocks(out, key, startOf(place, 1, out.length), 1, kernel)
 }
 
-/** Fills `out` with signs: element j of a block is 1 - 2 (bit j of its 128 bits), lowest bit of word 0 first. */
+/**
+ * Fills out: [n] with signs: element j of a block is 1 - 2 (bit j of its 128 bits), lowest bit of word 0 first. Throws
+ * PlaceError.
+ */
 export const rademacher = (out: Float32Array | Int8Array, key: Key, place: Place = {}): void =>
   overWords(out.length, key, place, 32, (words, skip, at, count) => {
     for (let i = 0; i < count; i++)

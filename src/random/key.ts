@@ -3,9 +3,10 @@ import { sha256 } from '@noble/hashes/sha2.js'
 import { WeftError } from '../errors.js'
 import type { Key } from './philox.js'
 
-/** What names a sequence of draws: a 64-bit integer, any string, or a key already made. */
+/** Name of a sequence of draws: a 64-bit integer, any string, or a key already made. */
 export type Seed = number | bigint | string | Key
 
+/** A seed that names no sequence of draws. */
 export class SeedError extends WeftError {
   constructor(message: string, hint?: string) {
     super('SeedError', message, { hint })

@@ -12,7 +12,10 @@ export const W0 = 0x9e3779b9
 export const W1 = 0xbb67ae85
 export const rounds = 10
 
-/** The high 32 bits of the 64-bit product of two unsigned words, signed. Four 16-bit products, as no sum may pass 2^53. */
+/**
+ * The high 32 bits of the 64-bit product of two unsigned words, signed. Four 16-bit products, as no sum may pass
+ * 2^53.
+ */
 const mulHigh = (a: number, b: number): number => {
   const aLow = a & 0xffff
   const aHigh = a >>> 16

@@ -12,10 +12,14 @@ export interface Place {
   readonly tensor?: number
   /** Tag that keeps the draws for different purposes apart, 32 bits. Default 0. */
   readonly domain?: number
-  /** Index of the first element that is written: `first: 100` gives what a whole draw has from element 100 on. Default 0. */
+  /**
+   * Index of the first element that is written: `first: 100` gives what a whole draw has from element 100 on. Default
+   * 0.
+   */
   readonly first?: number
 }
 
+/** A place that lies in no sequence of draws. */
 export class PlaceError extends WeftError {
   constructor(name: string, value: unknown, limit: number) {
     super('PlaceError', `${name} ${String(value)} is not an integer from 0 to ${limit}`)

@@ -1,4 +1,7 @@
-/** @file The bulk kernels in plain TypeScript: the reference for the WebAssembly ones, and what runs where those cannot. */
+/**
+ * @file The bulk kernels in plain TypeScript: the reference for the WebAssembly ones, and what runs where those
+ * cannot.
+ */
 import { type Block, type Key, philoxInto } from './philox.js'
 
 /** One pass over consecutive blocks whose counters differ in the low word alone and do not wrap it. */

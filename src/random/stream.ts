@@ -66,7 +66,10 @@ export class Stream {
     return 1 - 2 * (this.uint32() & 1)
   }
 
-  /** A uniform integer in [0, n), without bias: draws past the last multiple of n are drawn again. n: 1 to 2^53 - 1. */
+  /**
+   * A uniform integer in [0, n), without bias: draws past the last multiple of n are drawn again. Throws WeftError
+   * (RangeError) unless n is 1 to 2^53 - 1.
+   */
   int(n: number): number {
     if (!Number.isSafeInteger(n) || n < 1)
       throw new WeftError('RangeError', `int(${n}): the bound must be an integer from 1 to 2^53 - 1`)
@@ -79,7 +82,7 @@ export class Stream {
     }
   }
 
-  /** One of `items`, each equally likely. Throws when there is none. */
+  /** One of `items`, each equally likely. Throws WeftError (RangeError) when there is none. */
   choice<T>(items: ArrayLike<T>): T {
     if (items.length === 0) throw new WeftError('RangeError', 'choice: there is nothing to choose from')
     return items[this.int(items.length)]

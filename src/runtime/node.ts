@@ -1,6 +1,7 @@
 /**
- * @file Sessions in Node: onnxruntime-node, on the CPU by default, on CUDA or WebGPU where the provider loads. On WebGPU results
- * stay on the device from run to run; on CUDA they pass through the host's memory, since the package gives them back there.
+ * @file Sessions in Node: onnxruntime-node, on the CPU by default, on CUDA or WebGPU where the provider loads. On
+ * WebGPU results stay on the device from run to run; on CUDA they pass through the host's memory, since the package
+ * gives them back there.
  */
 import type { Device } from '../tensor/device.js'
 import { openOrt, type Ort } from './ort.js'
@@ -25,7 +26,7 @@ const load = (): Promise<Ort> =>
     },
   ))
 
-/** The device of WEFT_DEVICE, else the CPU. */
+/** The device of WEFT_DEVICE, else the CPU. Throws UsageError for a name that is none. */
 export const defaultDevice = (): Device => {
   const device = process.env.WEFT_DEVICE ?? 'cpu'
   if (device === 'auto' || devices.includes(device)) return device === 'auto' ? 'cpu' : (device as Device)
@@ -43,6 +44,10 @@ const threads = (): number => Number(process.env.WEFT_THREADS) || 0
 /** Bound files are mapped, not read. */
 export const mapsFiles = true
 
+/**
+ * A session for an ONNX model, [bytes] of a ModelProto, on the device that the options name. Throws EngineError
+ * where the engine or the device is missing, or the graph is refused.
+ */
 export const openSession = async (model: Uint8Array, options: SessionOptions): Promise<Session> => {
   const { device } = options
   if (device === 'wasm')

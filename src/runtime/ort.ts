@@ -34,7 +34,10 @@ class OrtValue implements Value {
     readonly dtype: DType,
     readonly shape: Shape,
     private readonly turn: Turn,
-    /** The session it came from: ONNX Runtime gives a GPU up, with all that lies on it, when its last session is released. */
+    /**
+     * The session it came from: ONNX Runtime gives a GPU up, with all that lies on it, when its last session is
+     * released.
+     */
     readonly owner?: OrtSession,
   ) {}
   get data(): TypedArray {
@@ -149,8 +152,8 @@ class OrtSession implements Session {
 }
 
 /**
- * What ONNX Runtime's optimiser gets wrong. Scales folded into products: where one scaled value is read by a product and by
- * another scale, the value is removed while it is still read, and the graph is refused.
+ * What ONNX Runtime's optimiser gets wrong. Scales folded into products: where one scaled value is read by a product
+ * and by another scale, the value is removed while it is still read, and the graph is refused.
  */
 const broken = 'MatMulScaleFusion'
 

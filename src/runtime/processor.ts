@@ -1,7 +1,8 @@
 /**
- * @file What integer products do on the running processor. Processors without instructions for sums of four 8-bit products
- * (VNNI on x86) get kernels of ONNX Runtime that add pairs of u8 x s8 products in 16 bits, where they saturate: 2 x 255 x 127
- * is 64,770 and becomes 32,767. No list of processors is kept: one product is run and looked at.
+ * @file What integer products do on the running processor. Processors without instructions for sums of four 8-bit
+ * products (VNNI on x86) get kernels of ONNX Runtime that add pairs of u8 x s8 products in 16 bits, where they
+ * saturate: 2 x 255 x 127 is 64,770 and becomes 32,767. No list of processors is kept: one product is run and looked
+ * at.
  */
 import type { Device } from '../tensor/device.js'
 import { encodeModel, type OnnxGraph, onnxType } from '../tensor/onnx.js'
@@ -56,8 +57,9 @@ const saturates = async (open: OpenSession, device: Device): Promise<boolean> =>
 const answers = new WeakMap<OpenSession, Map<Device, Promise<boolean>>>()
 
 /**
- * Whether u8 x s8 products saturate where `open` opens sessions on `device`: found out at the first question, by running two
- * small products, and remembered. Throws EngineError where no session opens; the next question then tries again.
+ * Whether u8 x s8 products saturate where `open` opens sessions on `device`: found out at the first question, by
+ * running two small products, and remembered. Throws EngineError where no session opens; the next question then tries
+ * again.
  */
 export const saturatesSignedProducts = (open: OpenSession, device: Device): Promise<boolean> => {
   const known = answers.get(open) ?? new Map<Device, Promise<boolean>>()

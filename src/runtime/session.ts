@@ -3,17 +3,24 @@ import type { Device } from '../tensor/device.js'
 import type { Value } from '../tensor/value.js'
 import { WeftError } from '../errors.js'
 
+/** Options of a session. */
 export interface SessionOptions {
+  /** Device that runs the graph. */
   readonly device: Device
+  /** Level of ONNX Runtime's graph optimisation. */
   readonly optimization: 'disabled' | 'basic' | 'extended' | 'all'
   /** Arrays bound by reference, by the name of the file they stand for. */
   readonly memory: ReadonlyMap<string, Value>
-  /** Pack bound weights into the layouts that kernels like best: copies, where they would otherwise stay mapped. */
+  /**
+   * Whether bound weights are packed into the layouts that kernels like best: copies, where they would otherwise stay
+   * mapped.
+   */
   readonly prepack: boolean
 }
 
+/** An open graph. */
 export interface Session {
-  /** Runs the graph; the results come in the order of `outputs`. */
+  /** Runs the graph; the results come in the order of `outputs`. Rejects with ONNX Runtime's error. */
   run(feeds: Readonly<Record<string, Value>>, outputs: readonly string[]): Promise<Value[]>
 }
 

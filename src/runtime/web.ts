@@ -1,4 +1,7 @@
-/** @file Sessions in browsers: onnxruntime-web, on WebAssembly by default (threads where the page is isolated), or WebGPU. */
+/**
+ * @file Sessions in browsers: onnxruntime-web, on WebAssembly by default (threads where the page is isolated), or
+ * WebGPU.
+ */
 import type { Device } from '../tensor/device.js'
 import { oneAtATime, openOrt, type Ort } from './ort.js'
 import { EngineError, type Session, type SessionOptions } from './session.js'
@@ -41,6 +44,10 @@ export const defaultDevice = (): Device => 'wasm'
 /** A page has no files to map: bound ones are read into memory. */
 export const mapsFiles = false
 
+/**
+ * A session for an ONNX model, [bytes] of a ModelProto, on the device that the options name. Throws EngineError
+ * where the engine or the device is missing, or the graph is refused.
+ */
 export const openSession = async (model: Uint8Array, options: SessionOptions): Promise<Session> => {
   const { device } = options
   if (device !== 'wasm' && device !== 'webgpu')

@@ -1,15 +1,20 @@
 /**
- * @file Work in a worker, for callers that must stay responsive (a server, a page): ONNX Runtime holds its thread while it
- * runs. A worker's module serves functions; the caller connects to the worker and calls them, with types, events and
- * cancellation. The same in Node (worker_threads) and in browsers.
+ * @file Work in a worker, for callers that must stay responsive (a server, a page): ONNX Runtime holds its thread
+ * while it runs. A worker's module serves functions; the caller connects to the worker and calls them, with types,
+ * events and cancellation. The same in Node (worker_threads) and in browsers.
  *
  *     // job.worker.ts
+ *
  *     const functions = { fit: async (job: Job, { signal, emit }: WorkerContext) => { ... } }
+ *
  *     export type Functions = typeof functions
+ *
  *     serve(functions)
  *
  *     // the caller
+ *
  *     const host = connect<Functions>(new Worker(new URL('./job.worker.js', import.meta.url), { type: 'module' }))
+ *
  *     const result = await host.call('fit', job, { signal, onEvent: show })
  *
  * Values in arguments are copied; those in results and events are moved: the worker loses them.
@@ -20,28 +25,38 @@ import { type Value, value } from '../tensor/value.js'
 import { EngineError, type OpenSession, type Session, type SessionOptions } from './session.js'
 import { WeftError } from '../errors.js'
 
-/** What a served function is given beside its argument. */
+/** Means of a served function to speak with its caller. */
 export interface WorkerContext {
   /** Aborted when the caller's signal is: look at it between runs, after `turn`. */
   readonly signal: AbortSignal
   /** Sends an event to the caller. */
   emit(event: unknown): void
-  /** Lets messages in: a loop of runs alone may keep the abort from ever being seen. Throws once the signal is aborted. */
+  /**
+   * Lets messages in: a loop of runs alone may keep the abort from ever being seen. Throws once the signal is
+   * aborted.
+   */
   turn(): Promise<void>
 }
 
+/** Functions that a worker serves, by name. */
 export type WorkerFunctions = Readonly<Record<string, (argument: never, context: WorkerContext) => unknown>>
 
+/** Options of a call. */
 export interface WorkerCallOptions {
-  /** Aborting asks the function to stop, and ends the worker if it has not within `grace` milliseconds. */
+  /** Signal whose abort asks the function to stop, and ends the worker if it has not within `grace` milliseconds. */
   readonly signal?: AbortSignal
-  /** Default 2000. */
+  /** Milliseconds that the function has to stop once asked. Default 2000. */
   readonly grace?: number
+  /** Listener of the events that the function emits. */
   readonly onEvent?: (event: never) => void
 }
 
+/** A worker that serves functions, as its caller sees it. */
 export interface WorkerHost<F extends WorkerFunctions> {
-  /** The function's result. Rejects with its error, with the signal's reason, or with EngineError when the worker ends. */
+  /**
+   * Result of the function. Rejects with its error, with the signal's reason, or with EngineError when the worker
+   * ends.
+   */
   call<K extends keyof F & string>(
     name: K,
     argument: Parameters<F[K]>[0],
@@ -128,7 +143,7 @@ const parent = (): Port => {
   return parentPort as unknown as Port
 }
 
-/** Answers calls to `functions`; a worker's module ends with it. */
+/** Answers calls to `functions`; a worker's module ends with it. Throws EngineError in the main thread. */
 export const serve = (functions: WorkerFunctions): void => {
   const port = parent()
   const running = new Map<number, AbortController>()
@@ -169,7 +184,8 @@ interface Pending {
   readonly onEvent?: (event: never) => void
 }
 
-/** Connects to a worker whose module calls `serve`. The worker keeps Node alive only while a call is under way. */
+/** Connects to a worker whose module calls `serve`. The worker keeps Node alive only while a call is under way. Calls
+ * throw EngineError once the worker has ended. */
 export const connect = <F extends WorkerFunctions>(worker: WorkerLike): WorkerHost<F> => {
   const pending = new Map<number, Pending>()
   let next = 0
@@ -253,11 +269,12 @@ export const sessionFunctions = (): {
     release: async (session) => void sessions.delete(session),
   }
 }
+/** Functions of a worker that opens sessions. */
 export type SessionFunctions = ReturnType<typeof sessionFunctions>
 
 /**
- * Opens the sessions of `compile` in a worker that serves `sessionFunctions()`, so that a program's runs leave this thread
- * free: `compile(f, inputs, { openSession: workerSessions(host) })`.
+ * Opens the sessions of `compile` in a worker that serves `sessionFunctions()`, so that a program's runs leave this
+ * thread free: `compile(f, inputs, { openSession: workerSessions(host) })`.
  */
 export const workerSessions = (host: WorkerHost<SessionFunctions>): OpenSession => {
   const released = new FinalizationRegistry<number>(

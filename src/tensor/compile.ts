@@ -14,27 +14,32 @@ import { interpret, toValue } from './interpreter.js'
 import { kernels } from './kernels.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
-import type { FusedAttributes, Spec } from './primitives.js'
+import type { FusedAttributes, Node, Spec } from './primitives.js'
 import { type RandomSource, randomSource, type RunOptions } from './random-source.js'
 import type { FileSource } from './source.js'
 import { sameShape, ShapeError, show, sizeOf } from './shape.js'
-import type { Node, Tensor } from './tensor.js'
+import type { Tensor } from './tensor.js'
 import { leaves, refill, type Replace } from './tree.js'
 import { castValue, value, type Value } from './value.js'
 import { WeftError } from '../errors.js'
 import { maxOf } from './numbers.js'
 
+/** Options of `compile`. */
 export interface CompileOptions {
-  /** Default: WEFT_DEVICE, else cpu in Node and wasm in browsers. 'reference' runs the interpreter in float64. */
+  /**
+   * Device that runs the program. Default: WEFT_DEVICE, else cpu in Node and wasm in browsers. 'reference' runs the
+   * interpreter in float64.
+   */
   readonly device?: Device | 'reference'
   /** ONNX Runtime's graph optimisation. Default 'all'; 'basic' for programs that recompute in the backward pass. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
-  /** Where the sessions live. Default: in this thread, which a run blocks; `workerSessions` opens them in a worker. */
+  /** Opener of the sessions. Default: in this thread, which a run blocks; `workerSessions` opens them in a worker. */
   readonly openSession?: OpenSession
 }
 
 /** A compiled function: trees of values in, trees of values out. */
 export interface Program<I, O> {
+  /** Results on `inputs`. Throws ShapeError for other shapes or dtypes, WeftError (MissingInput), EngineError. */
   run(inputs: I, options?: RunOptions): Promise<O>
   /** Number of ONNX nodes, over all sessions. */
   readonly nodes: number
@@ -234,8 +239,8 @@ const runStages = async (
 
 /**
  * Traces `f` once on symbols of the shapes and dtypes in `inputs` (a tree of specs or values) and compiles what it
- * returns (a tree of tensors). Programs of equal structure share one compiled session. Throws EngineError where ONNX
- * Runtime refuses the graph, ShapeError where `f` is wrong.
+ * returns (a tree of tensors, [...] each). Programs of equal structure share one compiled session. Throws EngineError
+ * where ONNX Runtime refuses the graph, ShapeError where `f` is wrong.
  */
 export const compile = async <I, O>(
   f: (inputs: Replace<I, Spec, Tensor>) => O,

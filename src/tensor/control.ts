@@ -1,15 +1,19 @@
-/** @file Operations around other operations: kernels with a definition, custom gradients, branches, host functions, recomputation. */
+/**
+ * @file Operations around other operations: kernels with a definition, custom gradients, branches, host functions,
+ * recomputation.
+ */
 import { alias, input, zeros } from './create.js'
 import { isFloat } from './dtype.js'
 import { gradients } from './grad.js'
-import type { FusedAttributes, HostAttributes, Spec, Subgraph } from './primitives.js'
-import { apply, type Node, nodeCount, Tensor } from './tensor.js'
+import type { FusedAttributes, HostAttributes, Node, Spec, Subgraph } from './primitives.js'
+import { apply, nodeCount, Tensor } from './tensor.js'
 
 type Options = Partial<Omit<FusedAttributes, 'kernel' | 'body'>>
 
 /**
- * `body`, computed by ONNX Runtime's operator `kernel` where the device has it. The body is the definition: the
- * interpreter runs it, and without `gradient` it is what gets differentiated. `inputs` are the kernel's, in its order.
+ * Tensors `body`: [...] each, computed by ONNX Runtime's operator `kernel` where the device has it. The body is the
+ * definition: the interpreter runs it, and without `gradient` it is what gets differentiated. `inputs` are the
+ * kernel's, in its order.
  */
 export const fused = (
   kernel: string,
@@ -19,8 +23,8 @@ export const fused = (
 ): readonly Tensor[] => apply('fused', inputs, { kernel, body, options: {}, ...options })
 
 /**
- * `f` with a gradient of your own: `rule` gives the cotangents of the inputs (undefined for none) from that of the output.
- * Straight-through estimators are made of it. Tensors that `f` captures get no gradient.
+ * `f` with a gradient of your own: `rule` gives the cotangents of the inputs (undefined for none) from that of the
+ * output. Straight-through estimators are made of it. Tensors that `f` captures get no gradient.
  */
 export const withGradient =
   (
@@ -32,7 +36,7 @@ export const withGradient =
       gradient: ([g], given, [output]) => rule(g!, given, output),
     })[0]
 
-/** Every node that `outputs` are computed from, earliest first. Bodies of fused values are not entered. */
+/** Every node that `outputs`: [...] each, are computed from, earliest first. Bodies of fused values are not entered. */
 export const reachable = (
   outputs: readonly Tensor[],
   more: (node: Node) => readonly Tensor[] = (n) => n.inputs,
@@ -57,7 +61,7 @@ const within = (node: Node, at: (t: Tensor) => Tensor): Node['attributes'] => {
   return { ...attributes, body: attributes.body.map(at) }
 }
 
-/** `outputs` computed from `replacements` in place of the tensors they map from. */
+/** Tensors `outputs`: [...] each, computed from `replacements` in place of the tensors they map from. */
 export const substitute = (
   outputs: readonly Tensor[],
   replacements: ReadonlyMap<Tensor, Tensor>,
@@ -82,8 +86,9 @@ const captured = (outputs: readonly Tensor[], start: number, own: readonly Tenso
 }
 
 /**
- * The outputs of `then()` or of `otherwise()`, whichever `predicate` (a single bool) says at the run: the other branch is not
- * computed, and nothing recompiles. Branches may use any tensor in scope; their outputs must agree in shape and dtype.
+ * The outputs of `then()` or of `otherwise()`, [...] each, whichever `predicate` (a scalar bool) says at the run: the
+ * other branch is not computed, and nothing recompiles. Branches may use any tensor in scope; their outputs must
+ * agree in shape and dtype. Throws ShapeError where they do not.
  */
 export const cond = (
   predicate: Tensor,
@@ -109,8 +114,9 @@ export type HostGradient = (
 ) => readonly (Tensor | undefined)[]
 
 /**
- * A function of ours in the middle of a program: the graph is split there, `run` gets the inputs' values and gives the
- * outputs' (shapes and dtypes as declared). Without `gradient` nothing flows back. For what ONNX Runtime lacks: SVD, codecs.
+ * A function of ours in the middle of a program: the graph is split there, `run` gets the inputs' values, [...] each,
+ * and gives the outputs' (shapes and dtypes as declared). Without `gradient` nothing flows back. For what ONNX
+ * Runtime lacks: SVD, codecs.
  */
 export const hostOperation = (
   inputs: readonly Tensor[],
@@ -136,9 +142,9 @@ export const hostOperation = (
 }
 
 /**
- * `f(...inputs)`, whose intermediate values are not kept for the backward pass but computed again there (activation
- * checkpointing; Chen et al. 2016, arXiv 1604.06174). The repeated part waits for the incoming cotangent, so that it
- * neither runs early nor is recognised as what was computed before.
+ * Result of `f(...inputs)`, inputs: [...] each, whose intermediate values are not kept for the backward pass but
+ * computed again there (activation checkpointing; Chen et al. 2016, arXiv 1604.06174). The repeated part waits for
+ * the incoming cotangent, so that it neither runs early nor is recognised as what was computed before.
  */
 export const recompute = (f: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor => {
   const start = nodeCount()

@@ -5,8 +5,8 @@ import type { DType } from './dtype.js'
 export type Device = 'cpu' | 'cuda' | 'wasm' | 'webgpu'
 
 /**
- * The dtype in which `device` holds values of `dtype`. WebGPU has no bfloat16, and float16 only on some adapters: both are
- * widened to float32 on the host.
+ * The dtype in which `device` holds values of `dtype`. WebGPU has no bfloat16, and float16 only on some adapters:
+ * both are widened to float32 on the host.
  */
 export const heldAs = (dtype: DType, device: Device): DType =>
   device === 'webgpu' && (dtype === 'float16' || dtype === 'bfloat16') ? 'float32' : dtype

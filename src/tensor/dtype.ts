@@ -3,10 +3,15 @@ import { WeftError } from '../errors.js'
 
 /** Types that operations compute in. */
 export type ComputeDType = 'float32' | 'float64' | 'int32' | 'int64' | 'bool'
-/** Types that are only stored: a `cast` leads from or to a compute type. int4 packs two values a byte, low nibble first. */
+/**
+ * Types that are only stored: a `cast` leads from or to a compute type. int4 packs two values a byte, low nibble
+ * first.
+ */
 export type StorageDType = 'float16' | 'bfloat16' | 'int8' | 'uint8' | 'int4'
+/** Types of a tensor's elements. */
 export type DType = ComputeDType | StorageDType
 
+/** Arrays that hold a tensor's elements. */
 export type TypedArray =
   Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array
 
@@ -36,12 +41,14 @@ const bits: Record<DType, number> = {
   int4: 4,
 }
 
+/** A dtype that an operation does not take. */
 export class DTypeError extends WeftError {
   constructor(message: string, hint?: string) {
     super('DTypeError', message, { hint })
   }
 }
 
+/** Whether `dtype` is a floating-point type. */
 export const isFloat = (dtype: DType): boolean =>
   dtype === 'float32' || dtype === 'float64' || dtype === 'float16' || dtype === 'bfloat16'
 
@@ -75,6 +82,7 @@ export const toBfloat16 = (x: number): number => {
   return ((u + 0x7fff + ((u >>> 16) & 1)) >>> 16) & 0xffff
 }
 
+/** The number of a bfloat16 bit pattern. */
 export const fromBfloat16 = (bitsOf: number): number => {
   u32[0] = (bitsOf << 16) >>> 0
   return f32[0]
@@ -98,6 +106,7 @@ export const toFloat16 = (x: number): number => {
   return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
 }
 
+/** The number of a float16 bit pattern. */
 export const fromFloat16 = (bitsOf: number): number => {
   const sign = bitsOf & 0x8000 ? -1 : 1
   const exponent = (bitsOf >>> 10) & 31

@@ -11,10 +11,10 @@ import {
   type OnnxValueInfo,
   onnxType,
 } from './onnx.js'
-import type { FusedAttributes, Primitive } from './primitives.js'
+import type { FusedAttributes, Node, Primitive } from './primitives.js'
 import { ShapeError, sizeOf } from './shape.js'
 import type { Source } from './source.js'
-import type { Node, Tensor } from './tensor.js'
+import type { Tensor } from './tensor.js'
 import { castValue, value, type Value } from './value.js'
 
 export type Inputs = readonly string[]
@@ -58,7 +58,9 @@ const memoryName = (held: Source | Value): string => {
   return name
 }
 
-/** Constants from this many bytes on lie beside the model, by reference: a protobuf ends at 2 GB and is copied often. */
+/**
+ * Constants from this many bytes on lie beside the model, by reference: a protobuf ends at 2 GB and is copied often.
+ */
 const largeConstant = 2 ** 20
 
 export const bytesOf = (v: Value): Uint8Array =>
@@ -67,7 +69,10 @@ export const bytesOf = (v: Value): Uint8Array =>
 export class Emitter {
   readonly nodes: OnnxNode[] = []
   readonly initializers: OnnxTensor[] = []
-  /** Where tensors beside the model are declared: in the outermost graph, as ONNX Runtime does not look for them in branches. */
+  /**
+   * Where tensors beside the model are declared: in the outermost graph, as ONNX Runtime does not look for them in
+   * branches.
+   */
   private readonly outermost: OnnxTensor[]
   readonly inputs: Map<string, Tensor> = new Map()
   readonly inputInfo: OnnxValueInfo[] = []
@@ -100,8 +105,8 @@ export class Emitter {
   }
 
   /**
-   * The inputs of a kernel that multiplies uint8 with int8, such as the processor multiplies exactly: signed ones become
-   * unsigned, 128 higher, where signed ones saturate.
+   * The inputs of a kernel that multiplies uint8 with int8, such as the processor multiplies exactly: signed ones
+   * become unsigned, 128 higher, where signed ones saturate.
    */
   exactProducts(inputs: Inputs, dtypes: readonly DType[]): Inputs {
     this.shared.signedProducts = true

@@ -2,9 +2,9 @@
 import { alias, input, ones, zeros } from './create.js'
 import { isFloat } from './dtype.js'
 import { gradientRules } from './gradients.js'
-import type { Subgraph } from './primitives.js'
+import type { Node, Subgraph } from './primitives.js'
 import { ShapeError, show } from './shape.js'
-import { apply, type Node, Tensor } from './tensor.js'
+import { apply, Tensor } from './tensor.js'
 import { leaves, mapTree, type Replace, refill } from './tree.js'
 import { WeftError } from '../errors.js'
 import { append } from './numbers.js'
@@ -72,7 +72,9 @@ const flat = new Set([
   'shiftRight',
 ])
 
-/** The branches' gradients, as branches: they take the operands and the cotangents, and give the operands' cotangents. */
+/**
+ * The branches' gradients, as branches: they take the operands and the cotangents, and give the operands' cotangents.
+ */
 const condRule = (node: Node<'cond'>, cotangents: readonly Tensor[]): readonly (Tensor | undefined)[] => {
   const [predicate, ...operands] = node.inputs
   const branch = ({ parameters, outputs }: Subgraph): Subgraph => {
@@ -104,8 +106,9 @@ const pullBack = (
 }
 
 /**
- * Cotangents of `wrt` from those of `outputs` (vector-Jacobian product). An entry is undefined where no output depends
- * on it. Frozen tensors cost nothing: only what lies between `wrt` and `outputs` is differentiated.
+ * Cotangents of `wrt` from those of `outputs` (vector-Jacobian product), [...] each as its tensor. An entry is
+ * undefined where no output depends on it. Frozen tensors cost nothing: only what lies between `wrt` and `outputs` is
+ * differentiated.
  */
 export const gradients = (
   outputs: readonly Tensor[],
@@ -130,16 +133,18 @@ export const gradients = (
   return wrt.map((t) => found.get(t))
 }
 
+/** Result of `valueAndGrad`. */
 export interface ValueAndGrad<R, P> {
+  /** Result of the function. */
   readonly value: R
   /** The gradient of the loss by every float leaf of the parameters; zeros where the loss does not depend on it. */
   readonly grads: P
 }
 
 /**
- * Turns `f(parameters, ...rest)`, whose result is a scalar loss or `{ loss, ...more }`, into a function that gives the
- * result and the loss's gradients by every leaf of `parameters` (a tree of tensors). Apply it again for second derivatives.
- * Throws ShapeError when the loss is not a scalar.
+ * Turns `f(parameters, ...rest)`, whose result is a scalar loss or `{ loss, ...more }`, into a function that gives
+ * the result and the loss's gradients by every leaf of `parameters` (a tree of tensors). Apply it again for second
+ * derivatives. Throws ShapeError when the loss is not a scalar.
  */
 export const valueAndGrad =
   <P, A extends readonly unknown[], R extends Tensor | { readonly loss: Tensor }>(

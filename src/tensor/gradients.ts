@@ -1,11 +1,12 @@
 /**
- * @file The gradient table: for each primitive, the cotangents of its inputs from those of its outputs. A primitive that
- * is absent has no gradient. Cotangents that nobody asks for are never lowered, so rules need not look at who needs what.
+ * @file The gradient table: for each primitive, the cotangents of its inputs from those of its outputs. A primitive
+ * that is absent has no gradient. Cotangents that nobody asks for are never lowered, so rules need not look at who
+ * needs what.
  */
 import { concat, scalar, where, zeros } from './create.js'
-import type { ConvAttributes, Primitive } from './primitives.js'
+import type { ConvAttributes, Node, Primitive } from './primitives.js'
 import type { Shape } from './shape.js'
-import { apply, type Node, type Tensor } from './tensor.js'
+import { apply, type Tensor } from './tensor.js'
 
 type Cotangents = readonly (Tensor | undefined)[]
 type Rule<P extends Primitive> = (g: Tensor, node: Node<P>, cotangents: Cotangents) => Cotangents

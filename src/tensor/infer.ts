@@ -170,7 +170,10 @@ const inferCond: Infer<'cond'> = ([predicate], { then, otherwise }) => {
   return then.outputs
 }
 
-/** The shape and dtype rule of every primitive; it throws ShapeError or DTypeError naming the operation and both shapes. */
+/**
+ * The shape and dtype rule of every primitive; it throws ShapeError or DTypeError naming the operation and both
+ * shapes.
+ */
 export const infer: { readonly [P in Primitive]: Infer<P> } = {
   input: (_, { shape, dtype }) => one(shape, dtype),
   constant: (_, { value }) => one(value.shape, value.dtype),

@@ -1,14 +1,15 @@
 /**
- * @file The reference interpreter: any graph in float64, a few lines a primitive, without ONNX Runtime. It is the oracle of
- * every lowering and of every gradient, and favours being evidently right over being fast. Integers are exact to 2^53.
+ * @file The reference interpreter: any graph in float64, a few lines a primitive, without ONNX Runtime. It is the
+ * oracle of every lowering and of every gradient, and favours being evidently right over being fast. Integers are
+ * exact to 2^53.
  */
 import { reachable } from './control.js'
 import { isFloat } from './dtype.js'
 import { convolve, convolveTransposed, matrixProduct, type Numbers } from './interpreter-products.js'
-import type { FusedAttributes, Primitive, Subgraph } from './primitives.js'
+import type { FusedAttributes, Node, Primitive, Subgraph } from './primitives.js'
 import type { RandomSource } from './random-source.js'
 import { sizeOf, type Shape, stridesOf } from './shape.js'
-import type { Node, Tensor } from './tensor.js'
+import type { Tensor } from './tensor.js'
 import { toNumbers, type Value, value, valueOf } from './value.js'
 
 type Kernel<P extends Primitive> = (
@@ -350,7 +351,10 @@ const compute = async (
   return (kernels[node.op as keyof Kernels] as Kernel<Primitive>)(node.inputs.map(read), node)
 }
 
-/** The outputs' numbers, computed in float64 whatever the dtypes say. */
+/**
+ * The numbers of `outputs`: [...] each, computed in float64 whatever the dtypes say. Throws what host operations
+ * throw.
+ */
 export const interpret = async (outputs: readonly Tensor[], feeds: Feeds): Promise<Float64Array[]> => {
   const env: Env = new Map()
   await run(outputs, env, feeds)

@@ -1,6 +1,6 @@
 /**
- * @file Which operators of ONNX Runtime compute a fused value, and on which devices. A device that is not named runs the
- * body: so a kernel that a device lacks, or gets wrong, is one line here and nothing elsewhere.
+ * @file Which operators of ONNX Runtime compute a fused value, and on which devices. A device that is not named runs
+ * the body: so a kernel that a device lacks, or gets wrong, is one line here and nothing elsewhere.
  */
 import type { Device } from './device.js'
 
@@ -13,8 +13,8 @@ export interface Kernel {
   /** A hundred times slower unless bound inputs are packed anew, into copies, when the session opens. */
   readonly packs?: boolean
   /**
-   * Its products of uint8 and int8 saturate on some processors (runtime/processor.ts). There its signed inputs are given as uint8 with
-   * 128 added, zero points among them, which leaves the result as it is.
+   * Its products of uint8 and int8 saturate on some processors (runtime/processor.ts). There its signed inputs are
+   * given as uint8 with 128 added, zero points among them, which leaves the result as it is.
    */
   readonly signed?: boolean
 }

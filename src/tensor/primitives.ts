@@ -3,6 +3,7 @@
  * the tables of shapes (infer.ts), gradients, lowering, batching and the interpreter each hold one rule a primitive.
  */
 import type { DType } from './dtype.js'
+import type { Arithmetic, Bitwise, Comparison, Logic, Unary } from './operators.js'
 import type { Source } from './source.js'
 import type { Shape } from './shape.js'
 import type { Tensor } from './tensor.js'
@@ -16,27 +17,6 @@ export interface Spec {
 
 /** Of primitives without attributes. */
 export type None = Record<never, never>
-export type Unary =
-  | 'neg'
-  | 'abs'
-  | 'sign'
-  | 'floor'
-  | 'ceil'
-  | 'round'
-  | 'exp'
-  | 'log'
-  | 'sqrt'
-  | 'erf'
-  | 'sin'
-  | 'cos'
-  | 'tanh'
-  | 'sigmoid'
-  | 'softplus'
-export type Arithmetic = 'add' | 'sub' | 'mul' | 'div' | 'mod' | 'pow' | 'min' | 'max'
-export type Comparison = 'equal' | 'less' | 'lessEqual'
-export type Logic = 'and' | 'or' | 'xor'
-export type Bitwise = 'bitAnd' | 'bitOr' | 'bitXor' | 'shiftLeft' | 'shiftRight'
-
 /** A convolution over the last two axes. x: [batch, in, height, width], w: [out, in / groups, kernel, kernel]. */
 export interface ConvAttributes {
   readonly strides: readonly [number, number]
@@ -123,3 +103,13 @@ export type Attributes = {
 }
 
 export type Primitive = keyof Attributes
+
+/** One application of a primitive. */
+export interface Node<P extends Primitive = Primitive> {
+  /** Later nodes have greater numbers, so sorting by them is a topological order. */
+  readonly id: number
+  readonly op: P
+  readonly inputs: readonly Tensor[]
+  readonly attributes: Attributes[P]
+  readonly outputs: readonly Tensor[]
+}

@@ -4,7 +4,7 @@ import { fillBytes, keyOf } from '../random/index.js'
 /** `count` random bytes of stream number `stream`. */
 export type RandomSource = (count: number, stream: number) => Uint8Array
 
-/** What makes one run of a program differ from another. */
+/** Options of a run: its random bytes. */
 export interface RunOptions {
   /** Seed of the random bytes (dropout): the same seed and step give the same bytes everywhere. Default 0. */
   readonly seed?: number | string

@@ -25,4 +25,5 @@ export interface MemorySource {
   readonly value: Value
 }
 
+/** Place of a bound tensor's numbers. */
 export type Source = FileSource | MemorySource

@@ -1,37 +1,33 @@
 /**
- * @file The symbolic tensor: an operation, its inputs, a static shape and a dtype. Nothing is computed here, and nothing
- * needs disposing: a graph is garbage-collected like any other object.
+ * @file The symbolic tensor: an operation, its inputs, a static shape and a dtype. Nothing is computed here, and
+ * nothing needs disposing: a graph is garbage-collected like any other object.
  */
 import { full, scalar, where } from './create.js'
 import type { DType } from './dtype.js'
+import { Elementwise } from './elementwise.js'
 import { infer } from './infer.js'
-import type {
-  Arithmetic,
-  Attributes,
-  Bitwise,
-  Comparison,
-  Logic,
-  Primitive,
-  Spec,
-  Unary,
-} from './primitives.js'
-import { normalAxes, normalAxis, type Shape, ShapeError, show, sameShape, sizeOf } from './shape.js'
+import type { Arithmetic, Bitwise, Comparison, Logic, Unary } from './operators.js'
+import type { Attributes, Node, Primitive, Spec } from './primitives.js'
+import {
+  normalAxes,
+  normalAxis,
+  partSizes,
+  requirePadding,
+  resolvedShape,
+  sameShape,
+  type Shape,
+  ShapeError,
+  show,
+  sizeOf,
+  sliceRange,
+} from './shape.js'
 
-/** One application of a primitive. */
-export interface Node<P extends Primitive = Primitive> {
-  /** Later nodes have greater numbers, so sorting by them is a topological order. */
-  readonly id: number
-  readonly op: P
-  readonly inputs: readonly Tensor[]
-  readonly attributes: Attributes[P]
-  readonly outputs: readonly Tensor[]
-}
-
-/** A tensor, or a number that takes the other operand's dtype. */
+/** A tensor [...], or a number that takes the other operand's dtype. */
 export type Operand = Tensor | number
 
+/** Options of reductions. */
 export interface AxisOptions {
-  /** Keep the reduced axes with length 1. Default false. */
+  /** Whether reduced axes stay, with length 1. Default false. */
   readonly keep?: boolean
 }
 
@@ -61,171 +57,40 @@ export const apply = <P extends Primitive>(
 
 const none = {}
 
-/** A symbolic, immutable tensor. Methods that take a number give it this tensor's dtype; axes may count from the end. */
-export class Tensor {
+/**
+ * A symbolic, immutable tensor. Methods that take a number give it this tensor's dtype; axes may count from the end.
+ */
+export class Tensor extends Elementwise<Tensor> {
   constructor(
     readonly node: Node,
     readonly index: number,
     readonly shape: Shape,
     readonly dtype: DType,
-  ) {}
+  ) {
+    super()
+  }
 
+  /** Number of axes. */
   get rank(): number {
     return this.shape.length
   }
 
+  /** Number of elements. */
   get size(): number {
     return sizeOf(this.shape)
   }
 
-  private unary(op: Unary | 'not'): Tensor {
+  protected unary(op: Unary | 'not'): Tensor {
     return apply(op, [this], none)[0]
   }
 
-  private binary(op: Arithmetic | Comparison | Logic | Bitwise, other: Operand): Tensor {
+  protected binary(op: Arithmetic | Comparison | Logic | Bitwise, other: Operand): Tensor {
     return apply(op, [this, this.lift(other)], none)[0]
   }
 
-  /** `other` as a tensor of this dtype. */
+  /** `other` as a tensor: [...] as it is, a number as a scalar of this dtype. */
   lift(other: Operand): Tensor {
     return typeof other === 'number' ? scalar(other, this.dtype) : other
-  }
-
-  neg(): Tensor {
-    return this.unary('neg')
-  }
-  abs(): Tensor {
-    return this.unary('abs')
-  }
-  /** -1, 0 or 1. */
-  sign(): Tensor {
-    return this.unary('sign')
-  }
-  floor(): Tensor {
-    return this.unary('floor')
-  }
-  ceil(): Tensor {
-    return this.unary('ceil')
-  }
-  /** To the nearest integer, halves to even. */
-  round(): Tensor {
-    return this.unary('round')
-  }
-  exp(): Tensor {
-    return this.unary('exp')
-  }
-  /** Natural logarithm. */
-  log(): Tensor {
-    return this.unary('log')
-  }
-  sqrt(): Tensor {
-    return this.unary('sqrt')
-  }
-  /** The error function. */
-  erf(): Tensor {
-    return this.unary('erf')
-  }
-  sin(): Tensor {
-    return this.unary('sin')
-  }
-  cos(): Tensor {
-    return this.unary('cos')
-  }
-  tanh(): Tensor {
-    return this.unary('tanh')
-  }
-  /** 1 / (1 + exp(-x)). */
-  sigmoid(): Tensor {
-    return this.unary('sigmoid')
-  }
-  /** log(1 + exp(x)), without overflow. */
-  softplus(): Tensor {
-    return this.unary('softplus')
-  }
-  not(): Tensor {
-    return this.unary('not')
-  }
-  square(): Tensor {
-    return this.mul(this)
-  }
-  reciprocal(): Tensor {
-    return scalar(1, this.dtype).div(this)
-  }
-
-  add(other: Operand): Tensor {
-    return this.binary('add', other)
-  }
-  sub(other: Operand): Tensor {
-    return this.binary('sub', other)
-  }
-  mul(other: Operand): Tensor {
-    return this.binary('mul', other)
-  }
-  /** Quotient; integers truncate toward zero. */
-  div(other: Operand): Tensor {
-    return this.binary('div', other)
-  }
-  /** Remainder with the sign of the divisor (as Python's %). */
-  mod(other: Operand): Tensor {
-    return this.binary('mod', other)
-  }
-  pow(other: Operand): Tensor {
-    return other === 2 ? this.square() : this.binary('pow', other)
-  }
-  minimum(other: Operand): Tensor {
-    return this.binary('min', other)
-  }
-  maximum(other: Operand): Tensor {
-    return this.binary('max', other)
-  }
-  /** Clamped to [low, high]. */
-  clip(low: number, high: number): Tensor {
-    return this.maximum(low).minimum(high)
-  }
-
-  equal(other: Operand): Tensor {
-    return this.binary('equal', other)
-  }
-  notEqual(other: Operand): Tensor {
-    return this.equal(other).not()
-  }
-  less(other: Operand): Tensor {
-    return this.binary('less', other)
-  }
-  lessEqual(other: Operand): Tensor {
-    return this.binary('lessEqual', other)
-  }
-  greater(other: Operand): Tensor {
-    return this.lift(other).less(this)
-  }
-  greaterEqual(other: Operand): Tensor {
-    return this.lift(other).lessEqual(this)
-  }
-  and(other: Tensor): Tensor {
-    return this.binary('and', other)
-  }
-  or(other: Tensor): Tensor {
-    return this.binary('or', other)
-  }
-  xor(other: Tensor): Tensor {
-    return this.binary('xor', other)
-  }
-  bitAnd(other: Operand): Tensor {
-    return this.binary('bitAnd', other)
-  }
-  bitOr(other: Operand): Tensor {
-    return this.binary('bitOr', other)
-  }
-  bitXor(other: Operand): Tensor {
-    return this.binary('bitXor', other)
-  }
-  /** By `other` bits, zeros coming in. */
-  shiftLeft(other: Operand): Tensor {
-    return this.binary('shiftLeft', other)
-  }
-  /** By `other` bits, zeros coming in (a logical shift of the bit pattern). */
-  shiftRight(other: Operand): Tensor {
-    return this.binary('shiftRight', other)
   }
 
   /** Converted to another dtype; floats to integers truncate toward zero, anything to bool is `!= 0`. */
@@ -239,7 +104,7 @@ export class Tensor {
     return keep ? out : out.reshape(this.shape.filter((_, i) => !reduced.includes(i)))
   }
 
-  /** Sum over `axes` (default all). */
+  /** Sum over `axes` (default all). Throws ShapeError for an axis that is not there. */
   sum(axes?: Axes, { keep }: AxisOptions = {}): Tensor {
     return this.reduce('sum', axes, keep)
   }
@@ -256,16 +121,20 @@ export class Tensor {
   min(axes?: Axes, options: AxisOptions = {}): Tensor {
     return this.neg().max(axes, options).neg()
   }
-  /** Index (int32) of the first greatest element along `axis`. */
+  /**
+   * Index (int32) of the first greatest element along `axis`. Throws ShapeError for an axis that is not
+   * there.
+   */
   argMax(axis = -1, { keep }: AxisOptions = {}): Tensor {
     const at = normalAxis('argMax', axis, this.rank)
     const out = apply('argMax', [this], { axis: at })[0]
     return keep ? out : out.reshape(this.shape.filter((_, i) => i !== at))
   }
+  /** Index (int32) of the first least element along `axis`. Throws ShapeError for an axis that is not there. */
   argMin(axis = -1, options: AxisOptions = {}): Tensor {
     return this.neg().argMax(axis, options)
   }
-  /** Running sum along `axis`, from the end when `reverse`. */
+  /** Running sum along `axis`, from the end when `reverse`. Throws ShapeError for an axis that is not there. */
   cumsum(axis = -1, { reverse = false }: { reverse?: boolean } = {}): Tensor {
     return apply('cumsum', [this], { axis: normalAxis('cumsum', axis, this.rank), reverse })[0]
   }
@@ -285,92 +154,82 @@ export class Tensor {
     return this.topK(this.shape[normalAxis('sort', axis, this.rank)], { axis, largest: descending })
   }
 
-  /** The same elements in another shape; one axis may be -1. */
+  /** Same elements in another shape; one axis may be -1. Throws ShapeError where the sizes differ. */
   reshape(shape: Shape): Tensor {
-    const rest = shape.reduce((n, d) => (d === -1 ? n : n * d), 1)
-    const full = shape.map((d) => (d === -1 ? this.size / (rest || 1) : d))
-    if (!full.every((d) => Number.isInteger(d) && d >= 0))
-      throw new ShapeError('reshape', `${show(this.shape, shape)} have different sizes`)
+    const full = resolvedShape(this.shape, shape)
     return sameShape(full, this.shape) ? this : apply('reshape', [this], { shape: full })[0]
   }
-  /** Axes in the order of `permutation` (default: reversed). */
+  /**
+   * Axes in the order of `permutation`: [rank] distinct axes, default reversed. Throws ShapeError for any
+   * other list.
+   */
   transpose(permutation: readonly number[] = this.shape.map((_, i) => this.rank - 1 - i)): Tensor {
     const at = permutation.map((a) => normalAxis('transpose', a, this.rank))
     return at.every((a, i) => a === i) && at.length === this.rank
       ? this
       : apply('transpose', [this], { permutation: at })[0]
   }
-  /** The last two axes swapped. */
+  /** Last two axes swapped. Throws ShapeError for fewer than two. */
   t(): Tensor {
     if (this.rank < 2) throw new ShapeError('t', `${show(this.shape)} has fewer than two axes`)
     const order = this.shape.map((_, i) => i)
     return this.transpose([...order.slice(0, -2), this.rank - 1, this.rank - 2])
   }
-  /** Broadcast to `shape`. */
+  /** Elements repeated to `shape`, by broadcasting. Throws ShapeError where it does not fit. */
   expand(shape: Shape): Tensor {
     return sameShape(shape, this.shape) ? this : apply('expand', [this], { shape })[0]
   }
-  /** A new axis of length 1 at `axis`. */
+  /** Same elements with a new axis of length 1 at `axis`. Throws ShapeError for an axis beyond the rank. */
   unsqueeze(axis: number): Tensor {
     const at = normalAxis('unsqueeze', axis, this.rank + 1)
     return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)])
   }
-  /** Without the axis `axis` of length 1. */
+  /** Same elements without the axis `axis` of length 1. Throws ShapeError where it is longer. */
   squeeze(axis: number): Tensor {
     const at = normalAxis('squeeze', axis, this.rank)
     if (this.shape[at] !== 1) throw new ShapeError('squeeze', `axis ${axis} of ${show(this.shape)} is not 1`)
     return this.reshape(this.shape.filter((_, i) => i !== at))
   }
-  /** Elements `start` to `end` (excluded; may count from the end) of `axis`, every `step`th. */
+  /**
+   * Elements `start` to `end` (excluded; either may count from the end) of `axis`, every `step`th. Throws
+   * ShapeError where they leave the axis.
+   */
   slice(axis: number, start: number, end?: number, step = 1): Tensor {
     const at = normalAxis('slice', axis, this.rank)
-    const length = this.shape[at]
-    const [from, to] = [
-      start < 0 ? start + length : start,
-      end === undefined ? length : end < 0 ? end + length : end,
-    ]
-    if (!(from >= 0 && to <= length && from <= to && step >= 1))
-      throw new ShapeError(
-        'slice',
-        `[${start}, ${end}) by ${step} is outside axis ${axis} of ${show(this.shape)}`,
-      )
-    if (from === 0 && to === length && step === 1) return this
+    const { from, to } = sliceRange(this.shape, at, start, end, step)
+    if (from === 0 && to === this.shape[at] && step === 1) return this
     const set = (all: number, one: number): number[] => this.shape.map((_, i) => (i === at ? one : all))
     const ends = this.shape.map((d, i) => (i === at ? to : d))
     return apply('slice', [this], { starts: set(0, from), ends, steps: set(1, step) })[0]
   }
-  /** Row `index` of the first axis, that axis dropped. */
+  /** Row `index` of the first axis, that axis dropped. Throws ShapeError for a row that is not there. */
   at(index: number): Tensor {
     return this.slice(0, index, index === -1 ? undefined : index + 1).squeeze(0)
   }
-  /** Split along `axis` into parts of the given sizes (or into `sizes` equal parts). */
+  /**
+   * Parts of the given sizes along `axis`: `sizes`: [parts], or the number of equal parts. Throws ShapeError
+   * where they do not add up.
+   */
   split(sizes: number | readonly number[], axis = -1): Tensor[] {
     const at = normalAxis('split', axis, this.rank)
-    const parts = typeof sizes === 'number' ? new Array<number>(sizes).fill(this.shape[at] / sizes) : sizes
-    if (parts.reduce((n, p) => n + p, 0) !== this.shape[at] || !parts.every(Number.isInteger))
-      throw new ShapeError('split', `parts [${parts}] do not make axis ${axis} of ${show(this.shape)}`)
+    const parts = partSizes(this.shape, at, sizes)
     return parts.length === 1 ? [this] : [...apply('split', [this], { axis: at, sizes: parts })]
   }
-  /** Reversed along `axes`. */
+  /** Elements in reversed order along `axes`. Throws ShapeError for an axis that is not there. */
   flip(axes: Axes): Tensor {
     return apply('flip', [this], { axes: normalAxes('flip', axes, this.rank) })[0]
   }
-  /** Zeros (or `fill`) before and after each axis: `before[i]` and `after[i]` of axis i. */
+  /**
+   * Elements with zeros (or `fill`) before and after each axis: `before[i]` and `after[i]` of axis i. Throws
+   * ShapeError unless there is one natural number an axis.
+   */
   pad(before: readonly number[], after: readonly number[], fill = 0): Tensor {
-    if (
-      before.length !== this.rank ||
-      after.length !== this.rank ||
-      ![...before, ...after].every((n) => Number.isInteger(n) && n >= 0)
-    )
-      throw new ShapeError(
-        'pad',
-        `[${before}] and [${after}] do not fit ${show(this.shape)}: one non-negative number an axis`,
-      )
+    requirePadding(this.shape, before, after)
     if ([...before, ...after].every((n) => n === 0)) return this
     const padded = apply('pad', [this], { before, after })[0]
     return fill === 0 ? padded : where(full(this.shape, true, 'bool').pad(before, after), padded, fill)
   }
-  /** Repeated `times[i]` times along axis i. */
+  /** Elements repeated `times[i]` times along axis i. Throws ShapeError unless there is one number an axis. */
   tile(times: readonly number[]): Tensor {
     if (times.length !== this.rank)
       throw new ShapeError('tile', `[${times}] needs one number an axis of ${show(this.shape)}`)
@@ -380,7 +239,9 @@ export class Tensor {
       .reshape(this.shape.map((d, i) => d * times[i]))
   }
 
-  /** Slices `ids` (int, any shape) of `axis`: that axis is replaced by the shape of ids. Ids must lie within the axis. */
+  /**
+   * Slices `ids` (int, any shape) of `axis`: that axis is replaced by the shape of ids. Ids must lie within the axis.
+   */
   gather(ids: Tensor, axis = 0): Tensor {
     return apply('gather', [this, ids], { axis: normalAxis('gather', axis, this.rank) })[0]
   }

@@ -1,6 +1,7 @@
 /** @file Trees: plain objects and arrays with one kind of leaf, the shape of parameters, states and batches. */
 import { WeftError } from '../errors.js'
 
+/** A leaf, or arrays and plain objects of trees. */
 export type Tree<T> = T | readonly Tree<T>[] | { readonly [key: string]: Tree<T> }
 
 /** `S` with its leaves of type `From` replaced by `To`. */
@@ -12,7 +13,10 @@ export type Replace<S, From, To> = S extends From
       ? { [K in keyof S]: Replace<S[K], From, To> }
       : S
 
-/** Arrays and plain objects branch; what has a shape and a dtype (a tensor, a value, the description of one) is a leaf. */
+/**
+ * Arrays and plain objects branch; what has a shape and a dtype (a tensor, a value, the description of one) is a
+ * leaf.
+ */
 const isBranch = (x: unknown): x is Record<string, unknown> | unknown[] =>
   Array.isArray(x) ||
   (typeof x === 'object' &&
@@ -43,7 +47,7 @@ export const mapTree = <T, U, S = unknown>(
   return inner(tree, path) as Replace<S, T, U>
 }
 
-/** The tree with its leaves replaced, in order, by `values`. Throws when their numbers differ. */
+/** The tree with its leaves replaced, in order, by `values`. Throws WeftError (TreeError) when their numbers differ. */
 export const refill = <T, U, S = unknown>(tree: S, values: readonly U[]): Replace<S, T, U> => {
   const count = leaves(tree).length
   if (count !== values.length)

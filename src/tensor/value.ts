@@ -50,7 +50,7 @@ export const dispose = (tree: unknown): void => {
   for (const { leaf } of leaves<Value>(tree)) leaf.dispose?.()
 }
 
-/** The value over `data` (no copy). Throws ShapeError when the length does not fill the shape. */
+/** The value over `data`: [size of `shape`], not copied. Throws ShapeError when the length does not fill the shape. */
 export const value = (data: TypedArray, shape: Shape, dtype: DType): Value =>
   new HostValue(dtype, shape, data)
 
@@ -65,7 +65,10 @@ const convert = (dtype: DType, x: number): number =>
           : 0
         : x
 
-/** A value of `shape` filled from `numbers` (any iterable, in row-major order), rounded to `dtype`. */
+/**
+ * A value of `shape` filled from `numbers`: [size of `shape`], row-major, rounded to `dtype`. Throws ShapeError when
+ * the length does not fill the shape, DTypeError for int4.
+ */
 export const valueOf = (numbers: ArrayLike<number>, shape: Shape, dtype: DType = 'float32'): Value => {
   if (dtype === 'int4') throw new DTypeError('int4 values are made by packing: see packInt4')
   const data = allocate(dtype, numbers.length)
@@ -74,6 +77,7 @@ export const valueOf = (numbers: ArrayLike<number>, shape: Shape, dtype: DType =
   return value(data, shape, dtype)
 }
 
+/** A value of zeros. */
 export const zerosValue = (shape: Shape, dtype: DType = 'float32'): Value =>
   value(allocate(dtype, sizeOf(shape)), shape, dtype)
 
@@ -105,7 +109,7 @@ export const castValue = (v: Value, dtype: DType): Value => {
   return valueOf(isFloat(dtype) || !isFloat(v.dtype) ? numbers : numbers.map(Math.trunc), v.shape, dtype)
 }
 
-/** Signed 4-bit integers (-8 to 7) packed two a byte, low nibble first. */
+/** Signed 4-bit integers (-8 to 7), numbers: [size of `shape`], packed two a byte, low nibble first. */
 export const packInt4 = (numbers: ArrayLike<number>, shape: Shape): Value => {
   const data = allocate('int4', numbers.length) as Uint8Array
   for (let i = 0; i < numbers.length; i++) data[i >> 1] |= (numbers[i] & 15) << ((i & 1) * 4)

@@ -1,13 +1,14 @@
 /**
- * @file vmap: a function of single examples (or of one model's weights) becomes a function of many at once. The function is
- * traced on one row, and every node that depends on a row is replaced by its rule's operation on all of them.
+ * @file vmap: a function of single examples (or of one model's weights) becomes a function of many at once. The
+ * function is traced on one row, and every node that depends on a row is replaced by its rule's operation on all of
+ * them.
  */
 import { WeftError } from '../errors.js'
 import { input, randomBytes, range, where } from './create.js'
 import { reachable } from './control.js'
-import type { CustomGradient, FusedAttributes, Primitive, Subgraph } from './primitives.js'
+import type { CustomGradient, FusedAttributes, Node, Primitive, Subgraph } from './primitives.js'
 import { ShapeError, show } from './shape.js'
-import { apply, type Node, nodeCount, type Tensor } from './tensor.js'
+import { apply, nodeCount, type Tensor } from './tensor.js'
 import { leaves, refill } from './tree.js'
 import { maxOf } from './numbers.js'
 
@@ -130,7 +131,8 @@ const gather: Rule<'gather'> = (m, [x, ids], { attributes: { axis } }) => {
 }
 
 /**
- * Rows that share their weights are one greater batch; rows with weights of their own are groups of one greater convolution.
+ * Rows that share their weights are one greater batch; rows with weights of their own are groups of one greater
+ * convolution.
  */
 const convolution: Rule<'conv' | 'convTranspose'> = (m, [x, w], { op, attributes }) => {
   const rows = m.full(x)
@@ -176,7 +178,9 @@ const fused: Rule<'fused'> = (m, inputs, node) => {
   )
 }
 
-/** One predicate for all rows stays a branch; where each row has its own, both branches are computed and chosen from. */
+/**
+ * One predicate for all rows stays a branch; where each row has its own, both branches are computed and chosen from.
+ */
 const cond: Rule<'cond'> = (m, [predicate, ...operands], { attributes: { then, otherwise } }) => {
   if (predicate.batched) {
     const [a, b] = [then, otherwise].map(({ parameters, outputs }) => {
@@ -277,16 +281,17 @@ const rules: { readonly [P in Primitive]: Rule<P> } = {
   host: refuse('runs a host function, which takes one shape'),
 }
 
+/** Options of `vmap`. */
 export interface VmapOptions {
-  /** For each argument 0 (its leaves have the leading axis) or null (every row gets the same). Default all 0. */
+  /** Leading axes: for each argument 0 (its leaves have it) or null (every row gets the same). Default all 0. */
   readonly axes?: readonly (0 | null)[]
 }
 
 /**
- * `f` over the leading axis of its arguments, trees of tensors: many examples, many small models or many seeds in one program.
- * `vmap(f)(xs)` is the stack of `f(x)` over the rows x of xs. It composes with grad either way. Random bytes (dropout) are each
- * row's own. A `cond` whose predicate differs from row to row computes both branches. Throws ShapeError where leading axes
- * differ, NoBatchingRule at a hostOperation.
+ * `f` over the leading axis of its arguments, trees of tensors: many examples, many small models or many seeds in one
+ * program. `vmap(f)(xs)` is the stack of `f(x)` over the rows x of xs. It composes with grad either way. Random bytes
+ * (dropout) are each row's own. A `cond` whose predicate differs from row to row computes both branches. Throws
+ * ShapeError where leading axes differ, NoBatchingRule at a hostOperation.
  */
 export const vmap =
   <A extends readonly unknown[], R>(f: (...rows: A) => R, { axes }: VmapOptions = {}): ((...all: A) => R) =>

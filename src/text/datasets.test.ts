@@ -78,7 +78,7 @@ describe('jsonl', () => {
     expect(maxOf(read)).toBeLessThan(2100)
   })
 
-  test('reads the four kinds of record, and answers as index, letter or choice', async () => {
+  test('reads the four plain kinds of record, and answers as index, letter or choice', async () => {
     const choices = ['red', 'blue']
     const records = [
       { text: 'a' },
@@ -103,7 +103,16 @@ describe('jsonl', () => {
     ['[1]', 'expected an object, found a list'],
     ['{"txt": "a"}', 'the fields txt; expected "text"'],
     ['{"text": 3}', '"text" must be a string and is a number'],
-    ['{"prompt": "a", "completion": null}', '"completion" must be a string and is null'],
+    ['{"prompt": "a", "completion": null}', 'it has the fields prompt; expected'],
+    ['{"prompt": "a", "completion": 1}', '"completion" must be a string and is a number'],
+    ['{"text": null}', 'it has no fields; expected'],
+    ['{"conversations": [{"from": "narrator", "value": "a"}]}', '"conversations[0].from" is "narrator"'],
+    ['{"conversations": [{"from": "gpt"}]}', '"conversations[0].value" must be a string'],
+    ['{"conversations": "a"}', '"conversations" must be a list and is a string'],
+    ['{"instruction": "a", "input": "b"}', 'the fields instruction, input; expected'],
+    ['{"instruction": "a", "output": 1}', '"output" must be a string and is a number'],
+    ['{"instruction": "a", "output": "b", "history": [["c", "d"]]}', '"history" beside "instruction"'],
+    ['{"messages": [{"role": "user", "content": "a"}], "tools": "{"}', '"tools" is a string'],
     ['{"messages": []}', '"messages" is empty'],
     ['{"messages": [{"role": "user"}]}', '"messages[0]" has no "content"'],
     ['{"messages": [{"content": "a"}]}', '"messages[0].role" must be a string'],

@@ -47,20 +47,93 @@ const kindOf = (x: unknown): string => (x === null ? 'null' : Array.isArray(x) ?
 const string = (value: unknown, field: string): string =>
   typeof value === 'string' ? value : wrong(`"${field}" must be a string and is ${kindOf(value)}`)
 
-const message = (value: unknown, i: number): Message => {
-  if (!isObject(value)) return wrong(`"messages[${i}]" must be an object and is ${kindOf(value)}`)
-  const role = string(value.role, `messages[${i}].role`)
-  const content = value.content ?? null
-  if (content === null && !('tool_calls' in value)) return wrong(`"messages[${i}]" has no "content"`)
-  if (content !== null && typeof content !== 'string' && !(Array.isArray(content) && content.every(isObject)))
-    return wrong(`"messages[${i}].content" must be a string or a list of parts and is ${kindOf(content)}`)
-  return { ...value, role, content }
+/** What is there: a column that is null is none. */
+const withoutNulls = (json: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null))
+
+const message = (value: unknown, where: string): Message => {
+  if (!isObject(value)) return wrong(`"${where}" must be an object and is ${kindOf(value)}`)
+  const fields = withoutNulls(value)
+  const role = string(fields.role, `${where}.role`)
+  const { content } = fields
+  if (content === undefined) {
+    if (!('tool_calls' in fields)) return wrong(`"${where}" has no "content"`)
+    return { ...fields, role, content: null }
+  }
+  if (typeof content === 'string') return { ...fields, role, content }
+  if (Array.isArray(content) && content.every(isObject))
+    return { ...fields, role, content: content.map(withoutNulls) }
+  return wrong(`"${where}.content" must be a string or a list of parts and is ${kindOf(content)}`)
 }
 
-const chat = ({ messages, tools }: Record<string, unknown>): ChatRecord => {
-  if (!Array.isArray(messages)) return wrong(`"messages" must be a list and is ${kindOf(messages)}`)
-  if (messages.length === 0) return wrong('"messages" is empty')
-  return { messages: messages.map(message), ...(Array.isArray(tools) ? { tools: tools as unknown[] } : {}) }
+const listOf = (value: unknown, field: string): unknown[] => {
+  if (!Array.isArray(value)) return wrong(`"${field}" must be a list and is ${kindOf(value)}`)
+  return value.length > 0 ? (value as unknown[]) : wrong(`"${field}" is empty`)
+}
+
+/** Schemas of tools: a list, or its JSON. */
+const toolsOf = ({ tools }: Record<string, unknown>): { tools?: unknown[] } => {
+  if (Array.isArray(tools)) return { tools: tools as unknown[] }
+  if (typeof tools !== 'string' || tools.trim() === '') return {}
+  try {
+    const list: unknown = JSON.parse(tools)
+    if (Array.isArray(list)) return { tools: list }
+  } catch {
+    // Said below.
+  }
+  return wrong('"tools" is a string that holds no JSON list')
+}
+
+const chat = (r: Record<string, unknown>): ChatRecord => {
+  const messages = listOf(r.messages, 'messages')
+  return { messages: messages.map((m, i) => message(m, `messages[${i}]`)), ...toolsOf(r) }
+}
+
+/** Who speaks in ShareGPT's conversations, and the role that chat templates know. */
+const speakers: Readonly<Record<string, string>> = {
+  ...{ system: 'system', human: 'user', user: 'user', gpt: 'assistant', assistant: 'assistant' },
+  ...{ chatgpt: 'assistant', bing: 'assistant', bard: 'assistant', model: 'assistant' },
+  ...{ tool: 'tool', function: 'tool', observation: 'tool', function_call: 'assistant' },
+}
+
+const turn = (value: unknown, i: number): Message => {
+  const where = `conversations[${i}]`
+  if (isObject(value) && 'role' in value) return message(value, where)
+  if (!isObject(value)) return wrong(`"${where}" must be an object and is ${kindOf(value)}`)
+  const from = string(value.from, `${where}.from`)
+  if (!Object.hasOwn(speakers, from))
+    return wrong(`"${where}.from" is "${from}"; expected one of ${Object.keys(speakers).join(', ')}`)
+  return { role: speakers[from], content: string(value.value, `${where}.value`) }
+}
+
+/** ShareGPT's form: turns that say who speaks and what; the system's may stand beside them. */
+const conversation = (r: Record<string, unknown>): ChatRecord => {
+  const turns = listOf(r.conversations, 'conversations').map(turn)
+  const system = r.system === undefined ? '' : string(r.system, 'system')
+  const first = system === '' || turns[0].role === 'system' ? [] : [{ role: 'system', content: system }]
+  return { messages: [...first, ...turns], ...toolsOf(r) }
+}
+
+/** What stands before an instruction where the record says nothing else: the words of Stanford's Alpaca. */
+const preambles = {
+  alone:
+    'Below is an instruction that describes a task. Write a response that appropriately completes the request.',
+  withInput:
+    'Below is an instruction that describes a task, paired with an input that provides further context. ' +
+    'Write a response that appropriately completes the request.',
+}
+
+/** Alpaca's form, as its authors made a prompt of it. */
+const instruction = (r: Record<string, unknown>): CompletionRecord => {
+  const task = string(r.instruction, 'instruction')
+  const input = r.input === undefined ? '' : string(r.input, 'input')
+  if (Array.isArray(r.history) && r.history.length > 0)
+    return wrong('"history" beside "instruction" is not read; write the conversation as "messages"')
+  const system = r.system === undefined || r.system === '' ? undefined : string(r.system, 'system')
+  const preamble = system ?? (input === '' ? preambles.alone : preambles.withInput)
+  const context = input === '' ? '' : `### Input:\n${input}\n\n`
+  const prompt = `${preamble}\n\n### Instruction:\n${task}\n\n${context}### Response:\n`
+  return { prompt, completion: string(r.output, 'output') }
 }
 
 /** The answer as an index: it may be written as an index, as a letter (A is the first) or as the choice itself. */
@@ -86,23 +159,48 @@ const choice = (r: Record<string, unknown>): ChoiceRecord => {
   return { prompt: string(r[field], field), choices, answer: answerIndex(r.answer, choices) }
 }
 
-const shapes =
-  'expected "text", or "prompt" and "completion", or "messages", or "question", "choices" and "answer"'
+const completion = (r: Record<string, unknown>): CompletionRecord => ({
+  prompt: string(r.prompt, 'prompt'),
+  completion: string(r.completion, 'completion'),
+})
+
+const plainText = (r: Record<string, unknown>): TextRecord => ({ text: string(r.text, 'text') })
+
+type Shape = (r: Record<string, unknown>) => DataRecord
+
+/** The fields that say what a record is, the first that are there deciding; `text` may stand beside any. */
+const shapes: readonly (readonly [fields: readonly string[], read: Shape])[] = [
+  [['messages'], chat],
+  [['choices'], choice],
+  [['prompt', 'completion'], completion],
+  [['text'], plainText],
+  [['conversations'], conversation],
+  [['instruction', 'output'], instruction],
+]
+
+const expected =
+  'expected "text", or "prompt" and "completion", or "messages" (or "conversations"), ' +
+  'or "instruction" and "output", or "question", "choices" and "answer"'
 
 const check = (json: unknown): DataRecord => {
   if (!isObject(json)) return wrong(`expected an object, found ${kindOf(json)}`)
+  const record = shaped(withoutNulls(json))
   // A task by another name than a number is somebody else's.
-  return Number.isInteger(json.task) ? { ...shaped(json), task: json.task as number } : shaped(json)
+  return Number.isInteger(json.task) ? { ...record, task: json.task as number } : record
 }
 
 const shaped = (json: Record<string, unknown>): DataRecord => {
-  if ('messages' in json) return chat(json)
-  if ('choices' in json) return choice(json)
-  if ('completion' in json)
-    return { prompt: string(json.prompt, 'prompt'), completion: string(json.completion, 'completion') }
-  if ('text' in json) return { text: string(json.text, 'text') }
+  for (const [fields, read] of shapes) {
+    if (!fields.every((field) => field in json)) continue
+    try {
+      return read(json)
+    } catch (error) {
+      // Beside a text, columns of the same names may be somebody else's.
+      if (!(error instanceof Malformed) || typeof json.text !== 'string') throw error
+    }
+  }
   const fields = Object.keys(json).slice(0, 8)
-  return wrong(`it has ${fields.length ? `the fields ${fields.join(', ')}` : 'no fields'}; ${shapes}`)
+  return wrong(`it has ${fields.length ? `the fields ${fields.join(', ')}` : 'no fields'}; ${expected}`)
 }
 
 /**

@@ -1,13 +1,23 @@
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
-import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
+import { scratchFolder, sentences, writeReciter, writeTinyLlama } from '../../test/tiny.js'
 import { diskFiles, open, openFile } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
 import { Stream } from '../random/index.js'
 import { compile, type Tensor, toNumbers, valueOf } from '../tensor/index.js'
+import {
+  type Message,
+  openTokenizer,
+  saveTokenizer,
+  type Tokenizer,
+  tokenizerFromJson,
+  trainBytePairs,
+} from '../text/index.js'
 import { fit, forward, generate, generateTokens, type GenerateOptions, type TokenOptions } from './index.js'
 import { logProbabilities, sample } from './sample.js'
+import { StopTexts } from './stops.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let model: Model
@@ -90,6 +100,126 @@ describe('generation', () => {
     await expect(textOf('')).rejects.toThrow(/no token/)
     await expect(textOf('The', { topP: 0 })).rejects.toThrow(/topP is 0/)
     await expect(idsOf(model, new Array<number>(64).fill(5), {})).rejects.toThrow(/positions for 64/)
+  })
+})
+
+describe('stop texts', () => {
+  const says = ['a', 'b', '<|end|>', 'c', ',', 'd', '<|im|>', 'e']
+  let reciter: Model
+  let tokenizer: Tokenizer
+  beforeAll(async () => {
+    const folder = join(scratch.path, 'reciter')
+    const json = trainBytePairs([], { vocabularySize: 258, specialTokens: ['<|end|>', '<|im|>'] })
+    await saveTokenizer(folder, json)
+    tokenizer = await openTokenizer(folder)
+    await writeReciter(
+      folder,
+      says.map((token) => tokenizer.id(token) ?? -1),
+      258,
+      { eos_token_id: null },
+    )
+    reciter = await openModel(await open(folder))
+  })
+  const said = async (options: GenerateOptions = {}): Promise<string> => {
+    let text = ''
+    for await (const piece of generate(reciter, 'a', { maxTokens: 9, tokenizer, ...options })) text += piece
+    return text
+  }
+
+  it('may be special tokens, which the output lacks', async () => {
+    expect(await said()).toBe('bc,deee')
+    expect(await said({ stop: '<|end|>' })).toBe('b')
+    expect(await said({ stop: ['<|im|>'] })).toBe('bc,d')
+  })
+
+  it('may hold special tokens and text, across the borders of tokens', async () => {
+    expect(await said({ stop: 'b<|end|>c' })).toBe('')
+    expect(await said({ stop: '<|end|><|im|>' })).toBe('bc,deee')
+    expect(await said({ stop: 'd<|im|>e' })).toBe('bc,')
+    expect(await said({ stop: 'bc' })).toBe('bc,deee')
+  })
+
+  it('are not found in a part of a special token', async () => {
+    for (const stop of ['n', '|', '|>c,', 'b<', 'b<|en']) expect(await said({ stop })).toBe('bc,deee')
+  })
+
+  it('of several the first in the text ends it', async () => {
+    expect(await said({ stop: ['<|im|>', 'never', ',d', ''] })).toBe('bc')
+    expect(await said({ stop: [',', '<|end|>'] })).toBe('b')
+  })
+
+  it('stand beside end tokens, of which a list may be given', async () => {
+    const ids = (...tokens: string[]): number[] => tokens.map((token) => tokenizer.id(token) ?? -1)
+    expect(await said({ eos: ids('d', '<|im|>') })).toBe('bc,')
+    expect(await said({ eos: ids('e'), stop: 'd' })).toBe('bc,')
+  })
+
+  it('are found whatever the pieces that a text comes in', () => {
+    const piece = fc.tuple(fc.stringMatching(/^[ab]{1,3}$/), fc.boolean())
+    fc.assert(
+      fc.property(
+        fc.array(piece),
+        fc.array(fc.stringMatching(/^[ab]{1,4}$/), { maxLength: 3 }),
+        (pieces, stops) => {
+          const borders = [0]
+          for (const [text] of pieces) borders.push((borders.at(-1) ?? 0) + text.length)
+          const whole = pieces.map(([text]) => text).join('')
+          const splits = (from: number, to: number): boolean =>
+            pieces.some(([, shown], i) => {
+              const touched = borders[i] < to && borders[i + 1] > from
+              return !shown && touched && !(from <= borders[i] && to >= borders[i + 1])
+            })
+          const places = stops.flatMap((stop) =>
+            Array.from({ length: whole.length }, (_, i) => i).filter(
+              (i) => whole.startsWith(stop, i) && !splits(i, i + stop.length),
+            ),
+          )
+          const watch = new StopTexts(stops)
+          let out = ''
+          let stopped = false
+          for (const [text, shown] of pieces) {
+            const ready = watch.push(text, shown)
+            out += ready.text
+            stopped = ready.stopped
+            if (stopped) break
+          }
+          if (!stopped) out += watch.end()
+          expect(stopped).toBe(places.length > 0)
+          const shownUpTo = (to: number): string =>
+            pieces
+              .map(([text, shown], i) => (shown ? text.slice(0, Math.max(0, to - borders[i])) : ''))
+              .join('')
+          const candidates = stopped ? places.map(shownUpTo) : [shownUpTo(whole.length)]
+          expect(candidates).toContain(out)
+        },
+      ),
+    )
+  })
+})
+
+describe('the text after a prompt', () => {
+  it('goes on in it: words of SentencePiece keep the space between them; an answer begins without', async () => {
+    const folder = join(scratch.path, 'pieces')
+    const vocab = { '<unk>': 0, '▁the': 1, '▁cat': 2, '▁sits': 3 }
+    const decoder = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true }
+    const tokenizer = tokenizerFromJson(
+      {
+        model: { type: 'Unigram', unk_id: 0, vocab: Object.keys(vocab).map((token) => [token, -1]) },
+        pre_tokenizer: decoder,
+        decoder,
+      },
+      { chat_template: '{{ messages[0].content }}' },
+    )
+    await writeReciter(folder, [1, 2, 3], 4, { eos_token_id: 3 })
+    const reciter = await openModel(await open(folder))
+    const said = async (prompt: string | number[] | Message[]): Promise<string> => {
+      let text = ''
+      for await (const piece of generate(reciter, prompt, { tokenizer })) text += piece
+      return text
+    }
+    expect(await said('the')).toBe(' cat')
+    expect(await said([1])).toBe(' cat')
+    expect(await said([{ role: 'user', content: 'the' }])).toBe('cat')
   })
 })
 

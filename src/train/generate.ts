@@ -7,8 +7,8 @@ import { type Message, streamDecoder, type Tokenizer } from '../text/index.js'
 import { byShape } from './by-shape.js'
 import { positionLimit, tokenizerOf } from './data.js'
 import { forward } from './loss.js'
+import { StopTexts } from './stops.js'
 import { checkSampling, logProbabilities, ranked, sample, type SamplingOptions } from './sample.js'
-import { maxOf, minOf } from '../tensor/numbers.js'
 
 export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'device'> {
   /** The most new tokens. Default 128, or as many as the model has positions for. */
@@ -26,7 +26,7 @@ export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'dev
 }
 
 export interface GenerateOptions extends TokenOptions {
-  /** Texts that end the generation and are not part of it. */
+  /** Texts that end the generation and are not part of it; they may be special tokens, or contain some. */
   readonly stop?: string | readonly string[]
   /** Default: that of the model's folder. */
   readonly tokenizer?: Tokenizer
@@ -157,17 +157,6 @@ export async function* generateTokens(
   }
 }
 
-/** The longest end of `text` with which one of `stops` begins: it cannot be given out yet. */
-const heldBack = (text: string, stops: readonly string[]): number => {
-  const longest = maxOf(
-    stops.map(({ length }) => length - 1),
-    0,
-  )
-  for (let n = Math.min(longest, text.length); n > 0; n--)
-    if (stops.some((stop) => stop.startsWith(text.slice(-n)))) return n
-  return 0
-}
-
 /**
  * Text after the prompt, in pieces as it comes: a text (as it is), a conversation (by the chat template), or ids.
  * `generateTokens` gives ids and probabilities instead.
@@ -179,25 +168,24 @@ export async function* generate(
 ): AsyncGenerator<string> {
   const tokenizer = await tokenizerOf(model, options.tokenizer)
   const ids = promptIds(prompt, tokenizer)
-  const stops = [options.stop ?? []].flat().filter((text) => text !== '')
-  const text = streamDecoder(tokenizer)
+  const stops = new StopTexts([options.stop ?? []].flat())
+  const text = streamDecoder(tokenizer, { after: continues(model, prompt) ? ids : [] })
   const eos = options.eos ?? (endsOf(model, options).size ? undefined : tokenizer.eos)
-  let waiting = ''
   const tokens = generateTokens(model, ids, { ...options, ...(eos === undefined ? {} : { eos }) })
   for await (const { id } of tokens) {
-    waiting += text.push(id)
-    const stop = minOf(stops.map((s) => waiting.indexOf(s)).filter((at) => at >= 0))
-    if (Number.isFinite(stop)) {
-      if (stop > 0) yield waiting.slice(0, stop)
-      return
-    }
-    const ready = waiting.length - heldBack(waiting, stops)
-    if (ready > 0) yield waiting.slice(0, ready)
-    waiting = waiting.slice(ready)
+    const special = tokenizer.specialIds.has(id)
+    const ready = special ? stops.push(tokenizer.token(id) ?? '', false) : stops.push(text.push(id))
+    if (ready.text !== '') yield ready.text
+    if (ready.stopped) return
   }
-  waiting += text.end()
-  if (waiting !== '') yield waiting
+  const last = stops.push(text.end())
+  const rest = last.stopped ? last.text : last.text + stops.end()
+  if (rest !== '') yield rest
 }
+
+/** Whether the output goes on in the text of the prompt: an answer, and another sequence, are texts of their own. */
+const continues = (model: Model, prompt: string | readonly number[] | readonly Message[]): boolean =>
+  model.architecture.task(model.config) === 'causal' && typeof prompt[0] !== 'object'
 
 const promptIds = (
   prompt: string | readonly number[] | readonly Message[],

@@ -6,7 +6,6 @@ import type { Model, Parameters } from '../models/index.js'
 import type { Value } from '../tensor/index.js'
 import type { Batch } from './loss.js'
 import type { Objective, TrainingState } from './objective.js'
-import type { AdamWOptions } from './optimizer.js'
 import type { StepResult } from './step.js'
 
 /** Where a run stands. What is drawn at random must follow from it and the state alone, so that a resumed run draws the same. */
@@ -27,8 +26,6 @@ export interface Taken extends TrainingCourse {
 export interface Training {
   /** Which parameters follow the gradient. The others enter the step as inputs that only `between` changes: masks, indices. Default all. */
   moves?(name: string): boolean
-  /** Settings of AdamW where the caller names no optimiser: what the method's paper trains with. Default AdamW's own. */
-  readonly optimizer?: AdamWOptions
   /** The usual objective, changed: a term added to the loss, slots beside the optimiser's. */
   objective?(usual: Objective): Objective
   /** What joins each batch of the next step, always of the same names and shapes: which layers train. */

@@ -5,13 +5,14 @@
  */
 import { z } from 'zod'
 import type { JsonObject } from '../../checkpoint/index.js'
-import { CheckpointError, UsageError } from '../../errors.js'
+import { UsageError } from '../../errors.js'
 import { tensor, type Tensor, toNumbers, value, type Value } from '../../tensor/index.js'
 import type { Objective, Training } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
 import { card } from './card.js'
 import { type Allocation, scored, triplets, type TripletNames } from './allocation.js'
 import { normalWith, zeros } from '../core/initial.js'
+import { loraHarmless, loraVariants } from '../core/lora-keys.js'
 import { requireRank, type Site } from '../../models/sites.js'
 import {
   type AdapterMethod,
@@ -66,7 +67,6 @@ const options: z.ZodObject = commonOptions.extend({
 })
 
 const settings = (o: AdaloraOptions, site: Site): Settings => {
-  requireRank('adalora', o.rank, site)
   if (o.target > o.rank)
     throw new UsageError(
       'BadOption',
@@ -162,32 +162,22 @@ const keptFrom = (pattern: unknown): Record<string, boolean[]> =>
     ]),
   )
 
-const fromPeft = (json: JsonObject): Omit<AdaloraOptions, Exclude<keyof CommonOptions, 'seed'>> => {
-  const unsupported = ['use_dora', 'use_rslora', 'lora_bias', 'layer_replication', 'target_parameters'].find(
-    (key) => json[key],
-  )
-  if (unsupported !== undefined)
-    throw new CheckpointError(
-      'UnsupportedAdapter',
-      `adapter_config.json: ${unsupported} is ${JSON.stringify(json[unsupported])}, which AdaLoRA has not.`,
-    )
-  const given = {
-    rank: json.init_r,
-    target: json.target_r,
-    alpha: json.lora_alpha,
-    dropout: json.lora_dropout,
-    initialSteps: json.tinit,
-    finalSteps: json.tfinal,
-    interval: json.deltaT,
-    totalSteps: json.total_step,
-    sensitivityDecay: json.beta1,
-    uncertaintyDecay: json.beta2,
-    orthogonality: json.orth_reg_weight,
-  }
-  const present = Object.entries(given).filter(([, x]) => x !== undefined && x !== null)
-  const defaults = { rank: 12, target: 8, alpha: 8, dropout: 0, interval: 1, orthogonality: 0.5 }
-  const decays = { sensitivityDecay: 0.85, uncertaintyDecay: 0.85 }
-  return { ...defaults, ...decays, kept: keptFrom(json.rank_pattern), ...Object.fromEntries(present) }
+const rankPattern = (kept: AdaloraOptions['kept'] = {}): JsonObject | null => {
+  const entries = Object.entries(kept).map(([name, own]): [string, boolean[]] => [
+    `${name}.${keys.E}`,
+    [...own],
+  ])
+  return entries.length ? Object.fromEntries(entries) : null
+}
+
+/** What LoRA of PEFT has beside its variants, and AdaLoRA has not. */
+const otherVariants: JsonObject = {
+  ensure_weight_tying: false,
+  lora_bias: false,
+  target_parameters: null,
+  trainable_token_indices: null,
+  use_dora: false,
+  use_rslora: false,
 }
 
 const spec: AdapterSpec<AdaloraOptions, Settings> = {
@@ -196,6 +186,7 @@ const spec: AdapterSpec<AdaloraOptions, Settings> = {
   options,
   size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
+  fits: ({ rank }, site) => requireRank('adalora', rank, site),
   settings,
   parameters: ({ in: width, out }, { rank: r }) => ({
     A: { key: keys.A, shape: [r, width], initial: normalWith(0.02), axes: [undefined, 'in'] },
@@ -209,61 +200,29 @@ const spec: AdapterSpec<AdaloraOptions, Settings> = {
   asLora: ({ A, E, B }, { scale, rank }) => ({ A: A.mul(E), B, alpha: scale * rank }),
   training,
   export: (plan, parameters, o) => Promise.resolve(pruned(plan, parameters, o)),
-  toPeft: (o, sites) => ({
-    ...unused,
-    beta1: o.sensitivityDecay,
-    beta2: o.uncertaintyDecay,
-    deltaT: o.interval,
-    fan_in_fan_out: sites.some(({ transposed }) => transposed),
-    init_r: o.rank,
-    lora_alpha: o.alpha,
-    lora_dropout: o.dropout,
-    orth_reg_weight: o.orthogonality,
-    rank_pattern: rankPattern(o.kept),
-    target_r: o.target,
-    tfinal: o.finalSteps ?? 0,
-    tinit: o.initialSteps ?? 0,
-    // PEFT wants a length that leaves room between the two.
-    total_step: o.totalSteps ?? (o.initialSteps ?? 0) + (o.finalSteps ?? 0) + 1,
-  }),
-  fromPeft,
-  ignoredKeys: ['runtime_config'],
-}
-
-const rankPattern = (kept: AdaloraOptions['kept'] = {}): JsonObject | null => {
-  const entries = Object.entries(kept).map(([name, own]): [string, boolean[]] => [
-    `${name}.${keys.E}`,
-    [...own],
-  ])
-  return entries.length ? Object.fromEntries(entries) : null
-}
-
-/** Keys that PEFT writes for variants of LoRA that are not in use. */
-const unused: JsonObject = {
-  alora_invocation_tokens: null,
-  alpha_pattern: {},
-  arrow_config: null,
-  corda_config: null,
-  ensure_weight_tying: false,
-  eva_config: null,
-  init_lora_weights: true,
-  kasa_config: null,
-  layer_replication: null,
-  loftq_config: {},
-  lora_bias: false,
-  lora_ga_config: null,
-  megatron_config: null,
-  megatron_core: 'megatron.core',
-  monteclora_config: null,
-  qalora_group_size: 16,
-  r: 8,
-  target_parameters: null,
-  trainable_token_indices: null,
-  use_bdlora: null,
-  use_dora: false,
-  use_qalora: false,
-  use_rslora: false,
-  velora_config: null,
+  peft: {
+    keys: {
+      beta1: 'sensitivityDecay',
+      beta2: 'uncertaintyDecay',
+      deltaT: 'interval',
+      init_r: 'rank',
+      lora_alpha: 'alpha',
+      lora_dropout: 'dropout',
+      orth_reg_weight: 'orthogonality',
+      rank_pattern: { option: 'kept', write: rankPattern, read: keptFrom },
+      target_r: 'target',
+      tfinal: { option: 'finalSteps', write: (steps) => steps ?? 0 },
+      tinit: { option: 'initialSteps', write: (steps) => steps ?? 0 },
+      total_step: {
+        option: 'totalSteps',
+        // PEFT wants a length that leaves room between the two.
+        write: (steps, { initialSteps = 0, finalSteps = 0 }) => steps ?? initialSteps + finalSteps + 1,
+      },
+    },
+    derived: ({ sites }) => ({ fan_in_fan_out: sites.some(({ transposed }) => transposed) }),
+    unused: { ...loraVariants, ...otherVariants },
+    harmless: { ...loraHarmless, alpha_pattern: {}, init_lora_weights: true, r: 8 },
+  },
 }
 
 /**

@@ -42,9 +42,7 @@ const spec: AdapterSpec<BitfitOptions, undefined> = {
   parameters: ({ out }) => ({
     b: { key: 'bias', shape: [out], initial: ownBias, replaces: 'bias' },
   }),
-  toPeft: ({ add }) => ({ add: add ?? true }),
-  fromPeft: ({ add }) => ({ add: add !== false }),
-  ignoredKeys: [],
+  peft: { keys: { add: 'add' } },
   lacks: ['bias'],
 }
 

@@ -6,7 +6,6 @@
  * is no A, the low-rank adapter, and with a full B besides the dense one.
  */
 import { z } from 'zod'
-import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import { einsum, type Tensor, type Value } from '../../tensor/index.js'
@@ -199,9 +198,7 @@ const spec: AdapterSpec<CompacterOptions, Settings> = {
     options,
     arrangement: 'serial',
     projections,
-    toPeft: ({ divisions, rank, slow }) => ({ divisions, rank, slow }),
-    fromPeft: ({ divisions, rank, slow }: JsonObject) =>
-      ({ divisions, rank, slow }) as Partial<CompacterOptions>,
+    keys: { divisions: 'divisions', rank: 'rank', slow: 'slow' },
   }),
   size: {
     option: 'bottleneck',

@@ -2,8 +2,7 @@
  * @file `adapter`: what a method says of itself becomes a function of a base and options. Targets, modules trained whole,
  * the answers to the seam, PEFT's folders and folding are the same for all methods, and no method's business.
  */
-import type { Adapter, Checkpoint } from '../../checkpoint/index.js'
-import { CheckpointError, UsageError } from '../../errors.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { type Model, openModel, type Parameters, requireSame } from '../../models/index.js'
 import { frozen } from '../../models/stored.js'
 import type { Value } from '../../tensor/index.js'
@@ -29,7 +28,9 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
   const method = spec as unknown as Method
   const planFor = async (model: Model, options: Partial<O>): Promise<Plan> => {
     const complete = checked(method, options)
-    return planOf(method, model, (await method.resolve?.(model, complete)) ?? complete)
+    const plan = planOf(method, model, (await method.resolve?.(model, complete)) ?? complete)
+    for (const { site } of plan.sites) method.fits?.(plan.options, site)
+    return plan
   }
   const create = async (base: Checkpoint | Model, options: Partial<O> = {}): Promise<AdaptedModel> => {
     const plan = await onItsBase(await planFor(await asModel(base), options))
@@ -37,12 +38,9 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
   }
   const count: AdapterMethod<O>['count'] = async (base, options = {}) =>
     trainedNumbers(await planFor(base, options))
-  const load: AdapterMethod<O>['load'] = async (base, saved, options) => {
-    const { loadParameters, optionsFromPeft } = await import('./peft.js')
-    const model = await asModel(base)
-    const read = { ...optionsFromPeft(method, model, saved, options), ...options?.replace }
-    const plan = asItsFault(saved, () => planOf(method, model, checked(method, read)))
-    const parameters = await loadParameters(plan, saved, options)
+  const load: AdapterMethod<O>['load'] = async (base, saved, options = {}) => {
+    const { loadAdapted } = await import('./load.js')
+    const { plan, parameters } = await loadAdapted(method, await asModel(base), saved, options)
     return assembleAll(await onItsBase(plan), parameters)
   }
   const { paper, peftType, options, size } = spec
@@ -54,18 +52,6 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
 const onItsBase = async (plan: Plan): Promise<Plan> => {
   const base = await plan.method.rewrite?.(plan.base, plan.options)
   return base ? { ...plan, base } : plan
-}
-
-/** Options that make no sense are the adapter's fault here, not the caller's. */
-const asItsFault = <T>({ folder }: Adapter, work: () => T): T => {
-  try {
-    return work()
-  } catch (cause) {
-    if (!(cause instanceof UsageError)) throw cause
-    const { code, message, hint } = cause
-    const said = hint ? message.slice(0, -`\n  ${hint}`.length) : message
-    throw new CheckpointError(code, `${folder}: ${said}`, { hint, cause })
-  }
 }
 
 /** The model of all its values, those that never train apart. */
@@ -89,7 +75,8 @@ const exportedFrom = async (plan: Plan, values: Parameters<Value>): Promise<Adap
   const { method, base, options } = plan
   const changed = await method.export?.(plan, values, options)
   if (!changed) return assembleAll(plan, values)
-  return assembleAll(planOf(method, base, { ...options, ...changed.options }), changed.parameters)
+  const exported = planOf(method, base, { ...options, ...changed.options })
+  return assembleAll({ ...exported, held: plan.held }, changed.parameters)
 }
 
 const assemble = (plan: Plan, parameters: Parameters<Value>, constants: Parameters<Value>): AdaptedModel => ({

@@ -9,31 +9,21 @@ import {
   type Trace,
   type Weights,
 } from '../../models/index.js'
+import { retold } from '../../models/overlay.js'
 import type { Site } from '../../models/sites.js'
 import { frozen } from '../../models/stored.js'
 import type { Tensor } from '../../tensor/index.js'
 import { replacements, valuesAt } from './plan.js'
+import { withTokenRows } from './token-rows.js'
 import type { Named, Plan, PlannedSite, SiteContext } from './spec.js'
 
 /** The base's answers with the parameters that stand for whole tensors in their places. */
-const retold = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights => {
-  const { architecture, config } = plan.base
-  const below = plan.base.weights(frozen(plan.base), trace)
+const ground = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights => {
+  const { base } = plan
   const replaced = new Map([...replacements(plan)].map(([name, parameter]) => [name, tensors[parameter]]))
-  if (replaced.size === 0) return below
-  const tensor = (name: string): Tensor => replaced.get(name) ?? below.tensor(name)
-  const has = (name: string): boolean => replaced.has(name) || below.has(name)
-  const derived = answering(below, { tensor, has }, layoutsOf(architecture.table(config)))
-  // A module that keeps its tensors keeps the base's own answer, which may be another than the product with them.
-  const under = (module: string): Weights =>
-    replaced.has(`${module}.weight`) || replaced.has(`${module}.bias`) ? derived : below
-  return answering(below, {
-    tensor,
-    has,
-    linear: (name, x) => under(name).linear(name, x),
-    embedding: (name, ids) => under(name).embedding(name, ids),
-    conv: (name, x, options) => under(name).conv(name, x, options),
-  })
+  const layouts = layoutsOf(base.architecture.table(base.config))
+  const whole = retold(base.weights(frozen(base), trace), replaced, layouts)
+  return withTokenRows(whole, plan.rows, tensors)
 }
 
 /** What a method may ask for at `site` of a model whose answers without it are `below`. */
@@ -73,7 +63,7 @@ const enteredFrom =
  */
 export const answersOf = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace): Weights => {
   const { method, sites, shared } = plan
-  const below = retold(plan, tensors, trace)
+  const below = ground(plan, tensors, trace)
   const inputs = new Map<string, Tensor>()
   const planned = new Map(sites.map((site) => [site.site.name, site]))
   const common = new Map(Object.values(shared).map(({ key }) => [key, tensors[key]]))

@@ -5,12 +5,12 @@
  * are is a `Projections`: another method may make them otherwise.
  */
 import { z } from 'zod'
-import type { JsonObject } from '../../checkpoint/index.js'
 import type { Model } from '../../models/index.js'
 import type { Paper } from '../../papers/card.js'
 import { activation, activations, type Tensor } from '../../tensor/index.js'
 import { adapter } from './adapter.js'
 import { kaimingUniform, zeros } from './initial.js'
+import type { PeftTable } from './peft-table.js'
 import { requireRank, type Site } from '../../models/sites.js'
 import {
   type AdapterMethod,
@@ -107,9 +107,8 @@ export interface BottleneckMethod<O, S extends BottleneckSettings> extends Pick<
 > {
   readonly arrangement: Arrangement
   readonly projections: Projections<O, S>
-  /** Its own keys of adapter_config.json beside those of all bottlenecks. */
-  readonly toPeft?: (options: O) => JsonObject
-  readonly fromPeft?: (json: JsonObject) => Partial<O>
+  /** The method's own keys of adapter_config.json beside those of all bottlenecks. */
+  readonly keys?: PeftTable<O>['keys']
 }
 
 const usualSettings = (
@@ -158,20 +157,19 @@ const answerOf = <S extends BottleneckSettings>(
       }
 
 /** The keys of adapter_config.json that all bottlenecks have. */
-const toJson = (o: BottleneckOptions): JsonObject => ({
-  activation: o.activation,
-  bottleneck: o.bottleneck ?? null,
-  placement: o.placement ?? null,
-  reduction: o.reduction ?? null,
-  scale: o.scale,
-})
+const usualKeys = {
+  activation: 'activation',
+  bottleneck: 'bottleneck',
+  placement: 'placement',
+  reduction: 'reduction',
+  scale: 'scale',
+} as const
 
 /** What `adapter` takes, of a method that puts bottlenecks somewhere. */
 export const bottleneckSpec = <O extends BottleneckOptions, S extends BottleneckSettings>({
   arrangement,
   projections,
-  toPeft = () => ({}),
-  fromPeft = () => ({}),
+  keys,
   ...method
 }: BottleneckMethod<O, S>): AdapterSpec<O, S> => ({
   ...method,
@@ -186,14 +184,7 @@ export const bottleneckSpec = <O extends BottleneckOptions, S extends Bottleneck
   parameters: (site, settings) => projections.parameters(settings, site),
   ...(projections.shared && { shared: projections.shared }),
   ...answerOf(arrangement, projections),
-  toPeft: (options) => ({ ...toJson(options), ...toPeft(options) }),
-  fromPeft(json) {
-    const { activation: s, bottleneck, placement, reduction, scale } = json
-    const given = { activation: s, bottleneck, placement, reduction, scale, ...fromPeft(json) }
-    const present = Object.entries(given).filter(([, x]) => x !== null && x !== undefined)
-    return Object.fromEntries(present) as Omit<O, Exclude<keyof CommonOptions, 'seed'>>
-  },
-  ignoredKeys: [],
+  peft: { keys: { ...usualKeys, ...keys } },
 })
 
 /** Every block, as a regular expression. */

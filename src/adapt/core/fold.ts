@@ -7,32 +7,20 @@ import {
   copyCompanions,
   decode,
   encode,
-  type JsonObject,
   type SafetensorsDType,
   valueDType,
 } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
-import type { Model, Parameters, WeightSpec } from '../../models/index.js'
-import type { Shape, Tensor, Value } from '../../tensor/index.js'
+import type { Model, Parameters } from '../../models/index.js'
+import type { Tensor, Value } from '../../tensor/index.js'
 import { sizeOf, value, valueOf } from '../../tensor/index.js'
 import { byShape } from '../../train/index.js'
 import type { FoldOptions, Named, Plan, PlannedSite } from './spec.js'
+import { type Layout, layoutOf, storedOf } from './fold-layout.js'
 import { inMemory, isFoldable, replacements, valuesAt } from './plan.js'
+import type { TokenRows } from './token-rows.js'
 import { cutBytes, cutConfig, cutShape, type Kept, sizesForWeftAlone } from '../../units/index.js'
 import { baseTensor, ownerOf, ownTensor, storedName } from '../../models/stored.js'
-
-interface Stored {
-  readonly dtype: SafetensorsDType
-  readonly shape: Shape
-}
-
-const infoOf = (base: Model, name: string): Stored => {
-  const owner = ownerOf(base, name)
-  const trained = base.parameters[owner]
-  return trained
-    ? { dtype: 'F32', shape: trained.shape }
-    : base.checkpoint.info(storedName(base, owner) ?? owner)
-}
 
 /** Rows `start` to `end` of a stored tensor. */
 interface Rows {
@@ -44,7 +32,7 @@ interface Rows {
 async function* rowsOf(base: Model, name: string, size: number): AsyncGenerator<Rows> {
   const owner = ownerOf(base, name)
   const own = await ownTensor(base, owner)
-  if (own) yield { start: 0, end: own.shape[0] ?? 1, bytes: narrowed(own, infoOf(base, name).dtype) }
+  if (own) yield { start: 0, end: own.shape[0] ?? 1, bytes: narrowed(own, storedOf(base, name).dtype) }
   else yield* base.checkpoint.rows(storedName(base, owner) ?? owner, { blockBytes: size })
 }
 
@@ -82,7 +70,7 @@ const foldedBias = async (
     b: plan.method.foldBias!(W, p, at.settings),
   }))
   const { b } = await program({ W: await baseTensor(plan.base, name), p })
-  return narrowed(value(await b.read(), b.shape, 'float32'), infoOf(plan.base, name).dtype)
+  return narrowed(value(await b.read(), b.shape, 'float32'), storedOf(plan.base, name).dtype)
 }
 
 /** The bytes of one adapted weight, folded. */
@@ -95,7 +83,7 @@ async function* foldedRows(
   const { base, method } = plan
   const { site, settings, parameters: specs } = at
   const name = `${site.name}.weight`
-  const { dtype, shape } = infoOf(base, name)
+  const { dtype, shape } = storedOf(base, name)
   const along = site.transposed ? 'in' : 'out'
   const inBlocks = method.blocks?.(settings).includes(along) ?? false
   const program = byShape(({ W, p }: FoldInputs<Tensor>) => {
@@ -114,58 +102,30 @@ async function* foldedRows(
   }
 }
 
+/** A base's tensor with the rows of some tokens in place, in the blocks that it is read in. */
+async function* withRows(
+  base: Model,
+  { module, indices }: TokenRows,
+  changed: Value,
+  blockBytes: number,
+): AsyncGenerator<Uint8Array> {
+  const name = `${module}.weight`
+  const { dtype } = storedOf(base, name)
+  const rows = narrowed(await readValue(changed), dtype)
+  const size = rows.length / indices.length
+  for await (const { start, end, bytes } of rowsOf(base, name, blockBytes)) {
+    const block = bytes.slice()
+    for (const [i, token] of indices.entries())
+      if (token >= start && token < end)
+        block.set(rows.subarray(i * size, (i + 1) * size), (token - start) * size)
+    yield block
+  }
+}
+
+const readValue = async (v: Value): Promise<Value> => value(await v.read(), v.shape, v.dtype)
+
 async function* copiedRows(base: Model, name: string, size: number): AsyncGenerator<Uint8Array> {
   for await (const { bytes } of rowsOf(base, name, size)) yield bytes
-}
-
-interface Layout {
-  readonly written: readonly WeightSpec[]
-  /** Those of them that the base has not, with their dtypes. */
-  readonly added: ReadonlyMap<string, Stored>
-  readonly config: JsonObject
-}
-
-/** Biases that the base has no tensors for, and the config.json of a model that has them. Throws UsageError where none has. */
-const slotsFor = ({ base, method }: Plan, names: readonly string[]): Pick<Layout, 'written' | 'config'> => {
-  const { architecture, checkpoint } = base
-  if (names.length === 0) return { written: [], config: checkpoint.config }
-  const known = new Set(architecture.table(base.config).map(({ name }) => name))
-  const config = architecture.withBiases?.(checkpoint.config) as JsonObject | undefined
-  const written = config
-    ? architecture.table(architecture.readConfig(config)).filter(({ name }) => !known.has(name))
-    : []
-  const lost = names.filter((name) => !written.some((spec) => spec.name === name))
-  if (config && lost.length === 0) return { written, config }
-  throw new UsageError(
-    'CannotFold',
-    `${method.paper.id}: ${checkpoint.folder} has no place for ${lost.join(', ')}`,
-    {
-      hint: 'Keep the adapter beside its base, or leave those modules out (exclude).',
-    },
-  )
-}
-
-/** The folded checkpoint's tensors: a tied one is stored by itself where folding made it differ. */
-const layoutOf = (plan: Plan): Layout => {
-  const { base, sites } = plan
-  const replaced = [...replacements(plan).keys()]
-  const changed = new Set([...sites.map(({ site }) => `${site.name}.weight`), ...replaced])
-  const table = base.architecture.table(base.config)
-  const kept = table.filter(({ name, tied }) => tied === undefined || changed.has(name) || changed.has(tied))
-  const slots = slotsFor(
-    plan,
-    replaced.filter((name) => !table.some((spec) => spec.name === name)),
-  )
-  const added = slots.written.map(({ name, shape }) => {
-    const { dtype } = infoOf(base, name.replace(/\.bias$/, '.weight'))
-    return [name, { dtype, shape }] as const
-  })
-  const untied = kept.some(({ tied }) => tied !== undefined)
-  return {
-    written: [...kept, ...slots.written],
-    added: new Map(added),
-    config: untied ? { ...slots.config, tie_word_embeddings: false } : slots.config,
-  }
 }
 
 /** Throws UsageError where something would be lost that is wanted, or else says so. */
@@ -182,10 +142,52 @@ const checkLosses = async (
   })
 }
 
+/** Throws UsageError for what has no plain weights that do the same. */
+const requireFoldable = ({ base, method, sites }: Plan): void => {
+  const beside = { hint: 'Keep the adapter beside its base.' }
+  if (!isFoldable(method))
+    throw new UsageError('CannotFold', `${method.paper.id} has no plain weights that do the same`, beside)
+  if ('plan' in base)
+    throw new UsageError('AdapterOnAdapter', 'the base is itself an adapted model', {
+      hint: 'Fold the first adapter, and put the second on the result.',
+    })
+  for (const { site, settings } of sites) {
+    const obstacle = method.obstacle?.(site, settings)
+    if (obstacle !== undefined) throw new UsageError('CannotFold', `${method.paper.id}: ${obstacle}`, beside)
+  }
+}
+
+/** The bytes of each tensor of the folded checkpoint, by its name. */
+const foldedTensors = (
+  plan: Plan,
+  parameters: Parameters<Value>,
+  { added }: Layout,
+  blockBytes: number,
+): ((name: string) => Promise<Bytes>) => {
+  const { base, sites, method, rows } = plan
+  const replaced = replacements(plan)
+  const tokens = new Map(rows.map((own) => [`${own.module}.weight`, own]))
+  const planned = new Map(method.fold && sites.map((at) => [`${at.site.name}.weight`, at]))
+  const biased = new Map(method.foldBias && sites.map((at) => [`${at.site.name}.bias`, at]))
+  return async (name) => {
+    const at = planned.get(name)
+    if (at) return foldedRows(plan, at, parameters, blockBytes)
+    const { dtype, shape } = added.get(name) ?? storedOf(base, name)
+    const parameter = replaced.get(name)
+    if (parameter !== undefined) return narrowed(await readValue(parameters[parameter]), dtype)
+    const tokenRows = tokens.get(name)
+    if (tokenRows) return withRows(base, tokenRows, parameters[tokenRows.parameter], blockBytes)
+    if (added.has(name)) return narrowed(valueOf(new Float32Array(sizeOf(shape)), shape), dtype)
+    const withBias = biased.get(name)
+    return withBias ? foldedBias(plan, withBias, parameters) : copiedRows(base, name, blockBytes)
+  }
+}
+
 /**
  * Writes the base with the adapter folded in to `folder`: every tensor in the dtype that the base has it in, in blocks
  * of rows (where a method needs whole weights: a tensor at a time), config, tokenizer. Nothing appears under a final
- * name before all of it is written. Throws UsageError when the folder holds weights, or the base is itself an adapter.
+ * name before all of it is written. Throws UsageError when the folder holds weights, the base is itself an adapter, or no
+ * plain weights do the same.
  */
 export const foldInto = async (
   plan: Plan,
@@ -193,44 +195,22 @@ export const foldInto = async (
   folder: string,
   { onProgress, signal, blockBytes = 16 << 20, ...options }: FoldOptions = {},
 ): Promise<void> => {
-  const { base, sites, method } = plan
-  if (!isFoldable(method))
-    throw new UsageError('CannotFold', `${method.paper.id} has no plain weights that do the same`, {
-      hint: 'Keep the adapter beside its base.',
-    })
-  if ('plan' in base)
-    throw new UsageError('AdapterOnAdapter', 'the base is itself an adapted model', {
-      hint: 'Fold the first adapter, and put the second on the result.',
-    })
+  const { base, method } = plan
+  requireFoldable(plan)
   await checkLosses(plan, parameters, options)
   const kept: Kept = (await method.cut?.(plan, parameters)) ?? new Map()
-  const { written, added, config: whole } = layoutOf(plan)
-  const config = cutConfig(base, kept, whole)
+  const layout = layoutOf(plan)
+  const { written, added } = layout
+  const config = cutConfig(base, kept, layout.config)
   const unread = kept.size > 0 ? sizesForWeftAlone(base.architecture, config) : undefined
   if (unread !== undefined) (options.onWarning ?? console.warn)(unread)
-  const stored = (name: string): Stored => added.get(name) ?? infoOf(base, name)
-  const replaced = replacements(plan)
-  const planned = new Map(method.fold && sites.map((at) => [`${at.site.name}.weight`, at]))
-  const biased = new Map(method.foldBias && sites.map((at) => [`${at.site.name}.bias`, at]))
-  const bytesOf = async (name: string): Promise<Bytes> => {
-    const at = planned.get(name)
-    if (at) return foldedRows(plan, at, parameters, blockBytes)
-    const own = replaced.get(name)
-    if (own !== undefined) {
-      const v = parameters[own]
-      return narrowed(value(await v.read(), v.shape, v.dtype), stored(name).dtype)
-    }
-    const empty = added.get(name)
-    if (empty) return narrowed(valueOf(new Float32Array(sizeOf(empty.shape)), empty.shape), empty.dtype)
-    const withBias = biased.get(name)
-    return withBias ? foldedBias(plan, withBias, parameters) : copiedRows(base, name, blockBytes)
-  }
-  const plans = written.map((spec) => ({
+  const bytesOf = foldedTensors(plan, parameters, layout, blockBytes)
+  const tensors = written.map((spec) => ({
     name: spec.name,
-    dtype: stored(spec.name).dtype,
+    dtype: (added.get(spec.name) ?? storedOf(base, spec.name)).dtype,
     shape: cutShape(spec, kept),
   }))
-  await using writer = await CheckpointWriter.create(folder, plans, options)
+  await using writer = await CheckpointWriter.create(folder, tensors, options)
   for (const [i, spec] of written.entries()) {
     signal?.throwIfAborted()
     await writer.write(spec.name, async () => cutBytes(await bytesOf(spec.name), spec, kept))

@@ -1,8 +1,8 @@
 /** @file What LoHa and LoKr share: options, and how PEFT's config says them. */
 import { z } from 'zod'
-import type { JsonObject } from '../../checkpoint/index.js'
 import { full, type Tensor } from '../../tensor/index.js'
 import { byPattern, patterns } from './patterns.js'
+import type { PeftTable } from './peft-table.js'
 import type { Site } from '../../models/sites.js'
 import { type CommonOptions, commonOptions, type SiteContext } from './spec.js'
 
@@ -59,27 +59,16 @@ export const withoutSome = (
   return moduleDropout ? outputs.mul(kept(1, moduleDropout)) : outputs
 }
 
-export const lycorisToPeft = (o: LycorisOptions): JsonObject => ({
-  alpha: o.alpha,
-  alpha_pattern: { ...o.alphaPattern },
-  init_weights: true,
-  module_dropout: o.moduleDropout,
-  r: o.rank,
-  rank_dropout: o.rankDropout,
-  rank_pattern: { ...o.rankPattern },
-  use_effective_conv2d: false,
-})
-
-export const lycorisFromPeft = (json: JsonObject): Omit<LycorisOptions, keyof CommonOptions> => {
-  const given = {
-    rank: json.r,
-    alpha: json.alpha,
-    rankDropout: json.rank_dropout,
-    moduleDropout: json.module_dropout,
-    rankPattern: json.rank_pattern,
-    alphaPattern: json.alpha_pattern,
-  }
-  const present = Object.entries(given).filter(([, x]) => x !== undefined && x !== null)
-  const defaults = { rank: 8, alpha: 8, rankDropout: 0, moduleDropout: 0, rankPattern: {}, alphaPattern: {} }
-  return { ...defaults, ...Object.fromEntries(present) }
-}
+/** Keys of adapter_config.json that LoHa and LoKr have. */
+export const lycorisTable = {
+  keys: {
+    alpha: 'alpha',
+    alpha_pattern: 'alphaPattern',
+    module_dropout: 'moduleDropout',
+    r: 'rank',
+    rank_dropout: 'rankDropout',
+    rank_pattern: 'rankPattern',
+  },
+  // Convolutions are not adapted.
+  harmless: { init_weights: true, use_effective_conv2d: false },
+} satisfies PeftTable<LycorisOptions>

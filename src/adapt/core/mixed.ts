@@ -48,12 +48,14 @@ const refuse = (index: number, why: string): never => {
 
 /** Throws UsageError for an adapter of another base, or one that is more than additions to modules. */
 const check = ({ plan }: AdaptedModel, base: Model, index: number): void => {
-  const { method, sites, whole } = plan
+  const { method, sites, whole, rows, held } = plan
   if (plan.base.checkpoint !== base.checkpoint || plan.base.parameters !== base.parameters)
     throw new UsageError('OtherBase', `adapter ${index} stands on another base than the first`, {
       hint: 'Open the base once, and load every adapter on that model.',
     })
-  if (whole.length > 0) refuse(index, `it holds a whole '${whole[0]}'`)
+  const changed = held.filter(({ differs }) => differs).map(({ name }) => name)
+  const own = [...whole, ...changed, ...rows.map(({ parameter }) => parameter)]
+  if (own.length > 0) refuse(index, `it holds '${own[0]}' of its own`)
   const { attend, module, forward } = method
   if (attend ?? module ?? forward)
     refuse(index, `${method.paper.id} stands around more than modules of weights`)

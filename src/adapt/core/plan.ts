@@ -4,10 +4,12 @@
  */
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
-import { heads, noSuchModule, targetSites } from '../../models/sites.js'
+import { heads, type Site } from '../../models/sites.js'
+import { noSuchModule, type OnUnmatched, targetSites } from '../../models/targets.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { keyOf } from '../../random/index.js'
 import { sizeOf, value, type Value, valueOf } from '../../tensor/index.js'
+import { rowsBefore, type TokenRows, tokenRows } from './token-rows.js'
 import type { AdapterSpec, CommonOptions, Named, ParameterSpec, Plan, PlannedSite } from './spec.js'
 
 /** A method whose options are those of all: what the machinery sees of each. */
@@ -22,23 +24,78 @@ export const checked = (method: Method, options: object): CommonOptions => {
 }
 
 /**
- * The plan of `method` on `base`. options: as `checked` gives them. Throws UsageError for a target or a module to save that
- * matches nothing, and for options that a module cannot have.
+ * The plan of `method` on `base`. options: as `checked` gives them. Throws UsageError for targets that match nothing, for one
+ * entry of a list or one module to save that does (but where `unmatched` is given: it is told), for a module that would be
+ * both adapted and trained whole, and for options that a module cannot have.
  */
-export const planOf = (method: Method, base: Model, options: CommonOptions): Plan => {
+export const planOf = (
+  method: Method,
+  base: Model,
+  options: CommonOptions,
+  unmatched: OnUnmatched = (error) => {
+    throw error
+  },
+): Plan => {
   const complete = { ...options, modulesToSave: options.modulesToSave ?? classifiers(base) }
-  const saved = savedTensors(method, base, complete.modulesToSave)
+  const saved = savedTensors(method, base, complete.modulesToSave, unmatched)
   const targets = options.targets ?? method.defaultTargets?.(base, complete)
   const { kinds, paper } = method
-  const targeted = kinds.length ? targetSites(paper.id, base, kinds, { ...complete, targets }) : []
+  const targeted = kinds.length ? targetSites(paper.id, base, kinds, { ...complete, targets }, unmatched) : []
   const sites = targeted.filter(({ name }) => !saved.includes(`${name}.weight`))
+  requireApart(method, options, targeted)
   const planned = sites.map((site) => {
     const settings = method.settings(complete, site, sites)
     return { site, settings, parameters: method.parameters(site, settings) }
   })
   const shared = method.shared?.(complete, sites, base) ?? {}
   const biases = trainedBiases(base, complete, planned).filter((name) => !saved.includes(name))
-  return { method, base, options: complete, sites: planned, shared, whole: [...saved, ...biases] }
+  const rows = tokenRows(paper.id, base, method.tokens?.(complete) ?? {})
+  requireOneWay(paper.id, rows, [...saved, ...sites.map(({ name }) => `${name}.weight`)])
+  return {
+    method,
+    base,
+    options: complete,
+    sites: planned,
+    shared,
+    whole: [...saved, ...biases],
+    rows,
+    held: [],
+  }
+}
+
+/**
+ * Throws UsageError for a module that was chosen to be adapted and ends as a module to save, without being one or within one
+ * (q_proj with 'proj'): PEFT refuses it.
+ */
+const requireApart = (
+  { paper }: Method,
+  { targets, modulesToSave = [] }: CommonOptions,
+  targeted: readonly Site[],
+): void => {
+  if (targets === undefined) return
+  for (const end of modulesToSave)
+    for (const { name } of targeted)
+      if (name.endsWith(end) && !`.${name}.`.includes(`.${end}.`))
+        throw new UsageError(
+          'ModuleTwice',
+          `${paper.id}: ${name} is a target, and ends as the module to save '${end}'`,
+          {
+            hint: 'Modules to save match the ends of names. Give more of the name, or leave the module out (exclude).',
+          },
+        )
+}
+
+/** Throws UsageError for an embedding of which single tokens train, and that is adapted or trained whole besides. */
+const requireOneWay = (method: string, rows: readonly TokenRows[], others: readonly string[]): void => {
+  const twice = rows.find(({ module }) => others.includes(`${module}.weight`))
+  if (!twice) return
+  throw new UsageError(
+    'ModuleTwice',
+    `${method}: single tokens of ${twice.module} train, and all of it besides`,
+    {
+      hint: 'Leave it out of the targets and the modules to save, or train no single tokens.',
+    },
+  )
 }
 
 /** The biases of the base that train with the option `bias`. */
@@ -59,17 +116,32 @@ export const classifiers = ({ architecture, config }: Model): string[] =>
       })
     : []
 
-/** The tensors of the modules to save. Throws UsageError for a name that is none. */
-const savedTensors = (method: Method, base: Model, modulesToSave: readonly string[]): string[] => {
-  const tensors = base.architecture.table(base.config).map(({ name }) => name)
-  const parts = tensors.map((name) => name.split('.'))
-  const modules = new Set(parts.flatMap((p) => p.slice(1).map((_, i) => p.slice(0, i + 1).join('.'))))
-  const saved = modulesToSave.flatMap((target) => {
-    const matched = [...modules].filter((name) => name === target || name.endsWith(`.${target}`))
-    if (matched.length === 0) throw noSuchModule(method.paper.id, base, 'module', target, [...modules])
-    return tensors.filter((name) => matched.some((module) => name.startsWith(`${module}.`)))
-  })
-  return [...new Set(saved)]
+/** Names of the modules of `base`, those without tensors of their own among them. */
+export const moduleNamesOf = (base: Model): string[] => {
+  const names = new Set<string>()
+  for (const { name } of base.architecture.table(base.config)) {
+    const parts = name.split('.')
+    for (let length = 1; length < parts.length; length++) names.add(parts.slice(0, length).join('.'))
+  }
+  return [...names]
+}
+
+/** The tensors of the modules whose names end as one of `modulesToSave`, as PEFT finds them. */
+const savedTensors = (
+  method: Method,
+  base: Model,
+  modulesToSave: readonly string[],
+  unmatched: OnUnmatched,
+): string[] => {
+  const modules = moduleNamesOf(base)
+  for (const end of modulesToSave)
+    if (!modules.some((name) => name.endsWith(end)))
+      unmatched(noSuchModule(method.paper.id, base, 'module', end, modules))
+  const saved = modules.filter((name) => modulesToSave.some((end) => name.endsWith(end)))
+  return base.architecture
+    .table(base.config)
+    .map(({ name }) => name)
+    .filter((name) => saved.some((module) => name.startsWith(`${module}.`)))
 }
 
 /** How many numbers of a plan follow the gradient. */
@@ -80,9 +152,14 @@ export const trainedNumbers = (plan: Plan): number => {
     ...parameterSpecs(plan).flatMap(({ spec }) => (spec.still ? [] : [spec.shape])),
     ...Object.values(shared).flatMap(({ frozen, shape }) => (frozen ? [] : [shape])),
     ...whole.map((name) => table.get(name)!),
+    ...uniqueRows(plan).map(({ indices, shape }) => [indices.length, shape[1]]),
   ]
   return shapes.reduce((sum, shape) => sum + sizeOf(shape), 0)
 }
+
+/** The rows that are parameters of their own: heads that follow an embedding apart. */
+export const uniqueRows = ({ rows }: Pick<Plan, 'rows'>): TokenRows[] =>
+  rows.filter(({ parameter }, i) => rows.findIndex((other) => other.parameter === parameter) === i)
 
 /** Whether plain weights can do what the method does: it says which, or only replaces tensors. */
 export const isFoldable = ({ fold, linear, embedding, attend, module, forward }: Method): boolean =>
@@ -134,6 +211,7 @@ export const initialParameters = async (plan: Plan): Promise<Record<string, Valu
       tensor: (wanted) => baseTensor(base, wanted),
     })
   for (const name of whole) parameters[name] = await baseTensor(base, name)
+  for (const rows of uniqueRows(plan)) parameters[rows.parameter] = await rowsBefore(base, rows)
   return parameters
 }
 

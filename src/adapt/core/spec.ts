@@ -17,11 +17,14 @@ import type { Batch, SelfTrained, Training } from '../../train/index.js'
 import type { RandomStreams, Shape, Tensor, Value } from '../../tensor/index.js'
 import type { Kept } from '../../units/index.js'
 import type { Initial, SharedInitial } from './initial.js'
-import type { Site, Targets } from '../../models/sites.js'
+import type { PeftTable } from './peft-table.js'
+import type { TokenRows } from './token-rows.js'
+import type { Site } from '../../models/sites.js'
+import type { Targets } from '../../models/targets.js'
 
 /** Options that every such method has. */
 export interface CommonOptions extends Targets {
-  /** Modules that are trained whole and saved with the adapter, by name or dotted suffix. Default: a classifier's head. */
+  /** Ends of the names of modules that are trained whole and saved with the adapter: 'norm' is every norm. Default: a classifier's head. */
   readonly modulesToSave?: readonly string[]
   /** Which biases train: none, all, or those of the adapted modules. Default 'none'. */
   readonly bias?: 'none' | 'all' | 'adapted'
@@ -42,8 +45,11 @@ export const commonOptions: z.ZodObject = z.strictObject({
     .describe("modules to adapt: names or suffixes, one regular expression, or 'all-linear'"),
   exclude: moduleNames.optional().describe('modules to leave out, written as targets are'),
   layers: z.array(z.number().int().nonnegative()).optional().describe('only in layers of these numbers'),
-  layersPattern: z.string().optional().describe("the name before a layer's number (default: any)"),
-  modulesToSave: z.array(z.string()).optional().describe('modules to train whole and save with the adapter'),
+  layersPattern: moduleNames.optional().describe("names before a layer's number (default: any)"),
+  modulesToSave: z
+    .array(z.string())
+    .optional()
+    .describe('modules to train whole and save with the adapter, by the ends of their names'),
   bias: z.enum(['none', 'all', 'adapted']).default('none').describe('which biases train'),
   seed: z.union([z.number().int(), z.string()]).default(0).describe('of the parameters before training'),
 })
@@ -119,6 +125,8 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   resolve?(base: Model, options: O): Promise<O>
   /** The base as it computes with it where that is another: rounded to few bits. Default: as it is. */
   rewrite?(base: Model, options: O): Promise<Model | undefined>
+  /** Throws UsageError for options of a new adapter that make no sense at the site, though they would compute: a rank above the matrix. */
+  fits?(options: O, site: Site): void
   /** Throws UsageError for options that do not fit the site. sites: all of the adapter's, for methods whose sites share. */
   settings(options: O, site: Site, sites: readonly Site[]): S
   parameters(site: Site, settings: S): Named<ParameterSpec>
@@ -163,6 +171,10 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   fold?(W: Tensor, p: Named<Tensor>, settings: S): Tensor
   /** The bias that goes with it, where the module has one. Default: as it was. b: [out]. */
   foldBias?(b: Tensor, p: Named<Tensor>, settings: S): Tensor
+  /** Why what the method has at a site cannot be folded: a sentence. Default: it can. */
+  obstacle?(site: Site, settings: S): string | undefined
+  /** Single tokens that train, by the ends of the names of embeddings. */
+  tokens?(options: O): Readonly<Record<string, readonly number[]>>
   /** Units that the folded checkpoint is to be without, where training left some out. */
   cut?(plan: Plan, parameters: Parameters<Value>): Promise<Kept>
   /** What folding loses, though the outputs stay: a sentence. */
@@ -180,12 +192,15 @@ export interface AdapterSpec<O extends CommonOptions, S> {
    * Options and parameters that are not among them stay.
    */
   export?(plan: Plan, parameters: Parameters<Value>, options: O): Promise<Exported<O>>
-  /** The method's own keys of adapter_config.json. */
-  toPeft(options: O, sites: readonly Site[], base: Model): JsonObject
-  /** The method's own options from adapter_config.json. Throws CheckpointError for what it cannot do. */
-  fromPeft(config: JsonObject): Omit<O, Exclude<keyof CommonOptions, 'seed'>>
-  /** Keys of adapter_config.json that change nothing, or nothing that is not the default. */
-  readonly ignoredKeys: readonly string[]
+  /** A saved adapter in terms of modules that the base has, where PEFT's are others. Throws CheckpointError for what it cannot do. */
+  read?(base: Model, adapter: Adapter): Promise<Adapter>
+  /**
+   * A saved adapter as it stands here, where PEFT would change the base to load it: the start of PiSSA. Options and
+   * parameters that are not among them stay.
+   */
+  loaded?(plan: Plan, parameters: Parameters<Value>, config: JsonObject): Promise<Exported<O> | undefined>
+  /** How adapter_config.json says the method's own options. */
+  readonly peft: PeftTable<O>
   /** Keys that most adapters have in adapter_config.json, and this method's have not. */
   readonly lacks?: readonly CommonKey[]
 }
@@ -217,6 +232,13 @@ export interface PlannedSite {
   readonly parameters: Named<ParameterSpec>
 }
 
+/** A tensor of the base that an adapter's file holds. */
+export interface HeldTensor {
+  readonly name: string
+  /** Whether it is another than the base's, so that `base` has it in its place. */
+  readonly differs: boolean
+}
+
 /** Where an adapter stands, and what of the base trains whole. */
 export interface Plan {
   readonly method: AdapterSpec<CommonOptions, unknown>
@@ -226,6 +248,10 @@ export interface Plan {
   readonly shared: Named<SharedSpec>
   /** Names of tensors trained whole: of modules to save, and biases. */
   readonly whole: readonly string[]
+  /** Single tokens that train. */
+  readonly rows: readonly TokenRows[]
+  /** Tensors of the base that the adapter's file holds: they are saved with it, and do not train. */
+  readonly held: readonly HeldTensor[]
 }
 
 /** A model that is a base and an adapter; its parameters are the adapter's. */

@@ -48,9 +48,9 @@ export const describedBase = ({ checkpoint: { config } }: Model): JsonObject => 
   token_dim: config.hidden_size ?? config.n_embd ?? config.d_model ?? null,
 })
 
-/** `num_virtual_tokens`. Throws CheckpointError where it is missing. */
-export const tokensFrom = ({ num_virtual_tokens: tokens }: JsonObject): number => {
-  if (typeof tokens === 'number' && Number.isInteger(tokens) && tokens > 0) return tokens
+/** Throws CheckpointError for a config without `num_virtual_tokens`. */
+export const requireTokens = ({ num_virtual_tokens: tokens }: JsonObject): void => {
+  if (typeof tokens === 'number' && Number.isInteger(tokens) && tokens > 0) return
   throw new CheckpointError(
     'InvalidAdapter',
     `adapter_config.json: num_virtual_tokens is ${JSON.stringify(tokens)}; expected a positive integer.`,

@@ -3,10 +3,10 @@
  * gradient, a mean over samples (the diagonal of the empirical Fisher information), is largest; the choice stays.
  */
 import { z } from 'zod'
-import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
-import { type Site, targetSites } from '../../models/sites.js'
+import type { Site } from '../../models/sites.js'
+import { targetSites } from '../../models/targets.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { requireBatches } from '../../observe/calibration.js'
 import {
@@ -134,12 +134,7 @@ const spec: AdapterSpec<FishOptions, EntrySettings> = {
     for (const name of whole) own[name] = parameters[name]
     return { options: { entries: counts }, parameters: own }
   },
-  toPeft: ({ density, entries }) => ({ density, entries: { ...entries } }),
-  fromPeft: ({ density, entries }: JsonObject) => ({
-    density: density as number,
-    entries: entries as Record<string, number>,
-  }),
-  ignoredKeys: [],
+  peft: { keys: { density: 'density', entries: 'entries' } },
 }
 
 /**

@@ -7,7 +7,8 @@ import { architectures, type Model } from '../../models/index.js'
 import { adapter } from '../core/adapter.js'
 import { card } from './card.js'
 import { ones } from '../core/initial.js'
-import { listed, matcher, sitesOf } from '../../models/sites.js'
+import { sitesOf } from '../../models/sites.js'
+import { listed, matcher } from '../../models/targets.js'
 import {
   type AdapterMethod,
   type AdapterSpec,
@@ -59,19 +60,21 @@ const spec: AdapterSpec<Ia3Options, Settings> = {
   fold: (W, { l }) => W.mul(l),
   foldBias: (b, { l }, { scalesInput }) => (scalesInput ? b : b.mul(l.reshape([-1]))),
   blocks: () => ['in', 'out'],
-  toPeft: ({ feedforward: given }, sites) => ({
-    fan_in_fan_out: sites.some(({ transposed }) => transposed),
-    feedforward_modules:
-      given === undefined
-        ? []
-        : written(
-            given,
+  peft: {
+    keys: {
+      feedforward_modules: {
+        option: 'feedforward',
+        write: (feedforward, _, { sites }) =>
+          written(
+            feedforward,
             sites.map(({ name }) => name),
           ),
-    init_ia3_weights: true,
-  }),
-  fromPeft: ({ feedforward_modules: given }) => ({ feedforward: given as string | string[] }),
-  ignoredKeys: [],
+        read: (json) => json as string | string[],
+      },
+    },
+    derived: ({ sites }) => ({ fan_in_fan_out: sites.some(({ transposed }) => transposed) }),
+    harmless: { init_ia3_weights: true },
+  },
   lacks: ['bias', 'layers_pattern', 'layers_to_transform'],
 }
 

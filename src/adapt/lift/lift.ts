@@ -4,10 +4,10 @@
  * entries are kept, trained and moved is `sparse/entries.ts`.
  */
 import { z } from 'zod'
-import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
-import { type Site, targetSites } from '../../models/sites.js'
+import type { Site } from '../../models/sites.js'
+import { targetSites } from '../../models/targets.js'
 import { siteWeight, transposed } from '../../models/stored.js'
 import { requireBatches, weightGradients } from '../../observe/calibration.js'
 import {
@@ -196,7 +196,6 @@ const warnOfRefresh = (every: number, steps: number): void =>
 const training = (plan: Plan, o: LiftOptions): Training => {
   const every = o.refresh === 'never' || o.entries ? Infinity : o.refresh
   return {
-    optimizer: { betas: [0.9, 0.95], epsilon: 1e-6, weightDecay: 0 },
     inputs(state, { steps }) {
       if (state.step === 0 && every < Infinity && every >= steps) warnOfRefresh(every, steps)
       return {}
@@ -231,31 +230,18 @@ const spec: AdapterSpec<LiftOptions, LiftSettings> = {
     for (const name of whole) own[name] = parameters[name]
     return { options: { entries: counts }, parameters: own }
   },
-  toPeft: ({ density, rank, filterRank, mask, order, refresh, svd, entries }) => ({
-    density,
-    r: rank ?? null,
-    filter_rank: filterRank ?? null,
-    mask,
-    order,
-    refresh,
-    svd,
-    entries: { ...entries },
-  }),
-  fromPeft(json: JsonObject) {
-    const { density, r, filter_rank: q, mask, order, refresh, svd, entries } = json
-    const given = {
-      density,
-      mask,
-      order,
-      refresh,
-      svd,
-      entries,
-      rank: r ?? undefined,
-      filterRank: q ?? undefined,
-    }
-    return given as unknown as Omit<LiftOptions, keyof CommonOptions>
+  peft: {
+    keys: {
+      density: 'density',
+      r: 'rank',
+      filter_rank: 'filterRank',
+      mask: 'mask',
+      order: 'order',
+      refresh: 'refresh',
+      svd: 'svd',
+      entries: 'entries',
+    },
   },
-  ignoredKeys: [],
 }
 
 /**

@@ -23,9 +23,7 @@ const spec: AdapterSpec<LnTuningOptions, undefined> = {
       bias: { key: 'ln_tuning_layers.bias', shape: [width], initial: ownBias, replaces: 'bias' },
     }),
   }),
-  toPeft: () => ({}),
-  fromPeft: () => ({}),
-  ignoredKeys: [],
+  peft: {},
   lacks: ['bias', 'layers_pattern', 'layers_to_transform'],
 }
 

@@ -7,12 +7,11 @@ import { adapter } from '../core/adapter.js'
 import { normalWith, standardNormal, zeros } from '../core/initial.js'
 import { card } from './card.js'
 import {
-  lycorisFromPeft,
   type LycorisOptions,
   lycorisOptions,
   type LycorisSettings,
   lycorisSettings,
-  lycorisToPeft,
+  lycorisTable,
   withoutSome,
 } from '../core/lycoris.js'
 import { requireRank } from '../../models/sites.js'
@@ -30,11 +29,11 @@ const spec: AdapterSpec<LohaOptions, LycorisSettings> = {
   options: lycorisOptions,
   size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
-  settings(o, site) {
-    const settings = lycorisSettings(o, site)
-    requireRank('loha', settings.rank, site, { hint: 'Other ranks for some modules: rankPattern.' })
-    return settings
-  },
+  fits: (o, site) =>
+    requireRank('loha', lycorisSettings(o, site).rank, site, {
+      hint: 'Other ranks for some modules: rankPattern.',
+    }),
+  settings: lycorisSettings,
   parameters: ({ in: width, out }, { rank }) => ({
     A1: { key: 'hada_w1_a', shape: [out, rank], initial: normalWith(0.1), axes: ['out', undefined] },
     B1: { key: 'hada_w1_b', shape: [rank, width], initial: standardNormal, axes: [undefined, 'in'] },
@@ -44,9 +43,7 @@ const spec: AdapterSpec<LohaOptions, LycorisSettings> = {
   linear: (y, x, p, s, context) => y.add(withoutSome(x.matmul(delta(p, s).t()), s, context)),
   fold: (W, p, s) => W.add(delta(p, s)),
   blocks: () => ['in', 'out'],
-  toPeft: lycorisToPeft,
-  fromPeft: lycorisFromPeft,
-  ignoredKeys: [],
+  peft: lycorisTable,
   lacks: ['bias'],
 }
 

@@ -4,22 +4,21 @@
  * `decomposeBoth` C too. C is zero at first.
  */
 import { z } from 'zod'
-import { CheckpointError, UsageError } from '../../errors.js'
+import { UsageError } from '../../errors.js'
 import type { Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { kaimingUniform, zeros } from '../core/initial.js'
 import { card } from './card.js'
 import {
-  lycorisFromPeft,
   type LycorisOptions,
   lycorisOptions,
   type LycorisSettings,
   lycorisSettings,
-  lycorisToPeft,
+  lycorisTable,
   withoutSome,
 } from '../core/lycoris.js'
 import type { Site } from '../../models/sites.js'
-import type { AdapterMethod, AdapterSpec, CommonOptions, Named } from '../core/spec.js'
+import type { AdapterMethod, AdapterSpec, Named } from '../core/spec.js'
 
 export interface LokrOptions extends LycorisOptions {
   /** Rows and columns of C: a divisor of every width; -1 (the default): the divisor below and nearest to its root. */
@@ -109,27 +108,13 @@ const spec: AdapterSpec<LokrOptions, Settings> = {
     const product = C.reshape([s.l, 1, s.m, 1]).mul(D.reshape([1, s.k, 1, s.n]))
     return W.add(product.reshape(W.shape).mul(s.scale))
   },
-  toPeft: (o) => ({
-    ...lycorisToPeft(o),
-    decompose_both: o.decomposeBoth,
-    decompose_factor: o.factor,
-    rank_dropout_scale: false,
-  }),
-  fromPeft(json): Omit<LokrOptions, keyof CommonOptions> {
-    if (json.rank_dropout_scale && json.rank_dropout)
-      throw new CheckpointError(
-        'UnsupportedAdapter',
-        'adapter_config.json: rank_dropout_scale is true; Weft does not scale up what dropout leaves.',
-        { hint: 'It changes training only: set it to false.' },
-      )
-    return {
-      ...lycorisFromPeft(json),
-      factor: (json.decompose_factor as number | null | undefined) ?? -1,
-      decomposeBoth: json.decompose_both === true,
-      nearestFactor: true,
-    }
+  peft: {
+    ...lycorisTable,
+    keys: { ...lycorisTable.keys, decompose_both: 'decomposeBoth', decompose_factor: 'factor' },
+    missing: { nearestFactor: true },
+    // It scales up what dropout leaves, in training.
+    harmless: { ...lycorisTable.harmless, rank_dropout_scale: false },
   },
-  ignoredKeys: [],
   lacks: ['bias'],
 }
 

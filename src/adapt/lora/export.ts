@@ -5,7 +5,7 @@ import { type Tensor, value, type Value } from '../../tensor/index.js'
 import { byShape } from '../../train/index.js'
 import { inMemory, valuesAt } from '../core/plan.js'
 import { lora } from './lora.js'
-import { shortest } from '../core/peft.js'
+import { shortest } from '../core/peft-config.js'
 import type { AdaptedModel, LoraFactors, Named, Plan, PlannedSite } from '../core/spec.js'
 import { maxOf } from '../../tensor/numbers.js'
 

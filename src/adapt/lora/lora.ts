@@ -5,14 +5,16 @@
  * (Dettmers et al. 2023, arXiv 2305.14314) the base rounded to four bits.
  */
 import { z } from 'zod'
-import type { JsonObject } from '../../checkpoint/index.js'
-import { CheckpointError } from '../../errors.js'
+import { UsageError } from '../../errors.js'
 import { embedding, stopGradient, type Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 import { kaimingUniform, rowNorms, standardNormal, zeros } from '../core/initial.js'
 import { card } from './card.js'
+import { atExperts } from './experts.js'
 import { nf4 } from './nf4.js'
+import { loraTable } from './peft.js'
+import { withoutStart } from './starts.js'
 import { byPattern, patterns } from '../core/patterns.js'
 import { requireRank, type Site } from '../../models/sites.js'
 
@@ -27,6 +29,10 @@ export interface LoraOptions extends CommonOptions {
   readonly rslora: boolean
   /** Train the rows' magnitudes. Default false. */
   readonly dora: boolean
+  /** Train a bias of the update too: s (B A x + b). Default false. */
+  readonly updateBias: boolean
+  /** Single tokens that train, by the ends of the names of embeddings: their rows stand in the base's place. */
+  readonly trainableTokens: Readonly<Record<string, readonly number[]>>
   /** What the frozen weights are: as they are stored, or rounded to four bits (QLoRA). Default 'stored'. */
   readonly base: 'stored' | 'nf4'
   /** Of four bits: round the blocks' magnitudes too. Default true. */
@@ -37,22 +43,28 @@ export interface LoraOptions extends CommonOptions {
 }
 
 /** What the options come to at one module. */
-interface Settings {
+export interface LoraSettings {
   readonly rank: number
   /** s. */
   readonly scale: number
   readonly dropout: number
   readonly dora: boolean
+  readonly updateBias: boolean
 }
 
 const rank = z.number().int().positive()
 
 const options = commonOptions.extend({
   rank: rank.default(8).describe('rank r of the update'),
-  alpha: z.number().positive().default(16).describe('the update is scaled by alpha / rank'),
+  alpha: z.number().default(16).describe('the update is scaled by alpha / rank'),
   dropout: z.number().min(0).lt(1).default(0).describe("dropout on the update's input"),
   rslora: z.boolean().default(false).describe('scale by alpha / sqrt(rank)'),
   dora: z.boolean().default(false).describe("also train the magnitude of the weight's rows"),
+  updateBias: z.boolean().default(false).describe('also train a bias of the update'),
+  trainableTokens: z
+    .record(z.string(), z.array(z.number().int().nonnegative()))
+    .default({})
+    .describe('single tokens to train: embedding=token'),
   base: z
     .enum(['stored', 'nf4'])
     .default('stored')
@@ -61,74 +73,51 @@ const options = commonOptions.extend({
   ...patterns,
 })
 
-const settings = (o: LoraOptions, site: Site): Settings => {
-  const { name } = site
-  const r = byPattern(o.rankPattern, name) ?? o.rank
-  const alpha = byPattern(o.alphaPattern, name) ?? o.alpha
-  requireRank('lora', r, site, { hint: 'Other ranks for some modules: rankPattern.' })
-  return { rank: r, scale: alpha / (o.rslora ? Math.sqrt(r) : r), dropout: o.dropout, dora: o.dora }
+const rankAt = ({ rank, rankPattern }: LoraOptions, { name }: Site): number =>
+  byPattern(rankPattern, name) ?? rank
+
+const settings = (options: LoraOptions, site: Site): LoraSettings => {
+  const { dropout, dora, updateBias, rslora } = options
+  if (updateBias && (dora || site.kind === 'embedding'))
+    throw new UsageError(
+      'BadOption',
+      `lora: updateBias with ${dora ? 'dora' : `an embedding, ${site.name}`}`,
+      {
+        hint: 'An update has a bias at linear modules, without dora.',
+      },
+    )
+  const rank = rankAt(options, site)
+  const alpha = byPattern(options.alphaPattern, site.name) ?? options.alpha
+  return { rank, scale: alpha / (rslora ? Math.sqrt(rank) : rank), dropout, dora, updateBias }
 }
 
 type Parameters = Readonly<Record<string, Tensor>>
 
 /** s B A: [out, in]. */
-const delta = ({ A, B }: Parameters, { scale }: Settings): Tensor => B.matmul(A).mul(scale)
+const delta = ({ A, B }: Parameters, { scale }: LoraSettings): Tensor => B.matmul(A).mul(scale)
 
 /** m / ||W + s B A|| of each row; the norm is a constant in the backward pass. */
-const magnitudeScale = (W: Tensor, p: Parameters, s: Settings): Tensor =>
+const magnitudeScale = (W: Tensor, p: Parameters, s: LoraSettings): Tensor =>
   p.magnitude.div(stopGradient(W.add(delta(p, s)).square().sum(1).sqrt()))
 
-/** Ways in which PEFT starts A and B that leave the base as it is. */
-const harmlessStarts: readonly string[] = ['gaussian', 'eva', 'orthogonal']
-
-const fromPeft = (json: JsonObject): Omit<LoraOptions, keyof CommonOptions> => {
-  const unsupported = ['lora_bias', 'use_qalora', 'use_bdlora', 'alora_invocation_tokens', 'arrow_config']
-    .concat('layer_replication', 'target_parameters', 'trainable_token_indices', 'megatron_config')
-    .concat('kasa_config', 'monteclora_config', 'velora_config')
-    .find((key) => json[key])
-  if (unsupported !== undefined)
-    throw new CheckpointError(
-      'UnsupportedAdapter',
-      `adapter_config.json: ${unsupported} is ${JSON.stringify(json[unsupported])}, which Weft's LoRA has not.`,
-    )
-  const { init_lora_weights: initial = true } = json
-  if (typeof initial === 'string' && !harmlessStarts.includes(initial))
-    throw new CheckpointError(
-      'UnsupportedAdapter',
-      `adapter_config.json: init_lora_weights is '${initial}', which changed the base's weights too.`,
-      { hint: 'Convert it with PEFT to plain LoRA first (path_initial_model_for_weight_conversion).' },
-    )
-  const given = {
-    rank: json.r,
-    alpha: json.lora_alpha,
-    dropout: json.lora_dropout,
-    rslora: json.use_rslora,
-    dora: json.use_dora,
-    rankPattern: json.rank_pattern,
-    alphaPattern: json.alpha_pattern,
-    base: json.weft_base,
-    doubleQuantization: json.weft_base_double,
-  }
-  const defaults = { rank: 8, alpha: 8, dropout: 0, rslora: false, dora: false }
-  const rounded = { base: 'stored', doubleQuantization: true } as const
-  const present = Object.entries(given).filter(([, x]) => x !== undefined && x !== null)
-  return { ...defaults, ...rounded, rankPattern: {}, alphaPattern: {}, ...Object.fromEntries(present) }
-}
-
-const spec: AdapterSpec<LoraOptions, Settings> = {
+const spec: AdapterSpec<LoraOptions, LoraSettings> = {
   paper: card,
   peftType: 'LORA',
   options,
   size: { option: 'rank', kind: 'count' },
   kinds: ['linear', 'embedding'],
+  fits: (o, site) =>
+    requireRank('lora', rankAt(o, site), site, { hint: 'Other ranks for some modules: rankPattern.' }),
   settings,
-  parameters: ({ kind, in: width, out }, { rank: r, dora }) => {
+  tokens: ({ trainableTokens }) => trainableTokens,
+  parameters: ({ kind, in: width, out }, { rank: r, dora, updateBias }) => {
     const [A, B] =
       kind === 'embedding' ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight']
     const [first, second] = kind === 'embedding' ? [zeros, standardNormal] : [kaimingUniform, zeros]
     return {
       A: { key: A, shape: [r, width], initial: first, axes: [undefined, 'in'] },
       B: { key: B, shape: [out, r], initial: second, axes: ['out', undefined] },
+      ...(updateBias && { b: { key: 'lora_B.bias', shape: [out], initial: zeros, axes: ['out'] } }),
       ...(dora && {
         magnitude: { key: 'lora_magnitude_vector', shape: [out], initial: rowNorms, axes: ['out'] },
       }),
@@ -136,7 +125,8 @@ const spec: AdapterSpec<LoraOptions, Settings> = {
   },
   linear(y, x, p, s, { weight, bias, dropout }) {
     const dropped = dropout(x, s.dropout)
-    const update = dropped.matmul(p.A.t()).matmul(p.B.t()).mul(s.scale)
+    const product = dropped.matmul(p.A.t()).matmul(p.B.t())
+    const update = (s.updateBias ? product.add(p.b) : product).mul(s.scale)
     if (!s.dora) return y.add(update)
     const [b, m] = [bias(), magnitudeScale(weight(), p, s)]
     const same = dropped === x
@@ -153,48 +143,15 @@ const spec: AdapterSpec<LoraOptions, Settings> = {
     const changed = W.add(delta(p, s))
     return s.dora ? changed.mul(magnitudeScale(W, p, s).unsqueeze(1)) : changed
   },
+  foldBias: (b, p, s) => (s.updateBias ? b.add(p.b.mul(s.scale)) : b),
+  obstacle: ({ name, bias }, { updateBias }) =>
+    updateBias && !bias ? `the update has a bias, and ${name} has none` : undefined,
   blocks: ({ dora }) => (dora ? ['out'] : ['in', 'out']),
   rewrite: async (model, { base, doubleQuantization }) =>
     base === 'nf4' ? nf4(model, { double: doubleQuantization }) : undefined,
-  toPeft: ({ rank: r, alpha, dropout, rslora, dora, rankPattern, alphaPattern, ...o }, sites) => ({
-    // PEFT leaves the base's rounding to who loads the base; it passes over these two keys.
-    ...(o.base === 'nf4' && { weft_base: o.base, weft_base_double: o.doubleQuantization }),
-    alpha_pattern: { ...alphaPattern },
-    fan_in_fan_out: sites.some(({ kind, transposed }) => kind === 'linear' && transposed),
-    init_lora_weights: true,
-    lora_alpha: alpha,
-    lora_bias: false,
-    lora_dropout: dropout,
-    r,
-    rank_pattern: { ...rankPattern },
-    use_dora: dora,
-    use_rslora: rslora,
-    ...unused,
-  }),
-  fromPeft,
-  ignoredKeys: ['runtime_config', 'megatron_core', 'qalora_group_size', 'weft_base', 'weft_base_double'],
-}
-
-/** Keys that PEFT writes for variants that are not in use. */
-const unused: JsonObject = {
-  alora_invocation_tokens: null,
-  arrow_config: null,
-  corda_config: null,
-  ensure_weight_tying: false,
-  eva_config: null,
-  kasa_config: null,
-  layer_replication: null,
-  loftq_config: {},
-  lora_ga_config: null,
-  megatron_config: null,
-  megatron_core: 'megatron.core',
-  monteclora_config: null,
-  qalora_group_size: 16,
-  target_parameters: null,
-  trainable_token_indices: null,
-  use_bdlora: null,
-  use_qalora: false,
-  velora_config: null,
+  read: atExperts,
+  loaded: withoutStart,
+  peft: loraTable,
 }
 
 /**

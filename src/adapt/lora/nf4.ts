@@ -112,7 +112,7 @@ const unpacked = (packed: Packed): Value => {
  * `base` with the weights of its linear modules in NF4. Its tensors, and what is folded into them, are the rounded ones.
  * Throws UsageError for a base that trains, and for an adapted one.
  */
-export const nf4 = async (base: Model, options: Nf4Options = {}): Promise<Nf4Model> => {
+export const nf4 = async (base: Model & Rewritten, options: Nf4Options = {}): Promise<Nf4Model> => {
   if ('plan' in base || Object.keys(base.parameters).length > 0)
     throw new UsageError('CannotQuantize', `${base.checkpoint.folder}: a base that trains is not quantised`, {
       hint: 'Save or fold it first, and open the folder.',
@@ -130,7 +130,7 @@ export const nf4 = async (base: Model, options: Nf4Options = {}): Promise<Nf4Mod
     bytes: (name) => (packed.has(name) ? bytesOf(packed.get(name)!) : undefined),
     rewritten: (name) => {
       const own = byWeight.get(name)
-      return own && unpacked(own)
+      return own ? unpacked(own) : base.rewritten?.(name)
     },
     with: () => assemble(),
     weights(parameters, trace) {

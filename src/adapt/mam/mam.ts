@@ -17,7 +17,7 @@ import {
 } from '../prefix/prefix.js'
 import {
   lacksModules,
-  tokensFrom,
+  requireTokens,
   type VirtualTokenOptions,
   virtualTokenOptions,
 } from '../core/virtual-tokens.js'
@@ -70,13 +70,10 @@ const spec: AdapterSpec<MamOptions, Settings> = {
   forward: (inputs, run, _p, { base, options: { tokens } }) => run(laterBy(inputs, tokens, base)),
   virtual: ({ tokens }) => ({ positions: tokens, cached: 0 }),
   startsChanged: true,
-  toPeft: ({ tokens, bottleneck, scale }) => ({ num_virtual_tokens: tokens, bottleneck, scale }),
-  fromPeft: (json) => ({
-    tokens: tokensFrom(json),
-    bottleneck: json.bottleneck as number,
-    scale: json.scale as number,
-  }),
-  ignoredKeys: [],
+  peft: {
+    keys: { bottleneck: 'bottleneck', num_virtual_tokens: 'tokens', scale: 'scale' },
+    check: requireTokens,
+  },
   lacks: lacksModules,
 }
 

@@ -11,7 +11,7 @@ import { type Value, valueOf } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { type Initial, uniformWithin, zeros } from '../core/initial.js'
 import { card } from './card.js'
-import { shortest } from '../core/peft.js'
+import { shortest } from '../core/peft-config.js'
 import { poly } from '../poly/poly.js'
 import {
   checkTasks,
@@ -24,7 +24,7 @@ import {
   skillSpecs,
 } from '../core/routing.js'
 import type { Site } from '../../models/sites.js'
-import type { AdaptedModel, AdapterMethod, AdapterSpec, CommonOptions } from '../core/spec.js'
+import type { AdaptedModel, AdapterMethod, AdapterSpec } from '../core/spec.js'
 
 const routers = ['module', 'block', 'stack', 'model'] as const
 const tunings = ['all', 'routing', 'average'] as const
@@ -198,25 +198,17 @@ const spec: AdapterSpec<MhrOptions, Settings> = {
         usual.optimizer.grouped?.([{ match: isRouter, rateScale, weightDecay: 0 }]) ?? usual.optimizer,
     }),
   }),
-  toPeft: ({ rank, tasks, skills, splits, router, tune, routingRate }) => ({
-    n_skills: skills,
-    n_splits: splits,
-    n_tasks: tasks,
-    r: rank,
-    router,
-    routing_rate: routingRate,
-    tune,
-  }),
-  fromPeft: ({
-    r: rank,
-    n_tasks: tasks,
-    n_skills: skills,
-    n_splits: splits,
-    router,
-    tune,
-    routing_rate: routingRate,
-  }) => ({ rank, tasks, skills, splits, router, tune, routingRate }) as Omit<MhrOptions, keyof CommonOptions>,
-  ignoredKeys: [],
+  peft: {
+    keys: {
+      n_skills: 'skills',
+      n_splits: 'splits',
+      n_tasks: 'tasks',
+      r: 'rank',
+      router: 'router',
+      routing_rate: 'routingRate',
+      tune: 'tune',
+    },
+  },
   lacks: ['bias'],
 }
 

@@ -218,40 +218,30 @@ const spec: AdapterSpec<MosOptions, Settings> = {
     return W.add(B.matmul(A).mul(s.alpha / s.rank))
   },
   asLora: factors,
-  toPeft: (
-    { budget, rank, privateRank, shards, dissociate, randomScaling, alpha, dropout, seed },
-    sites,
-  ) => ({
-    equivalent_rank: budget,
-    mos_alpha: alpha,
-    mos_dropout: dropout,
-    pair_dissociation: dissociate,
-    private_rank: privateRank,
-    r: rank ?? (sites.length ? rankOf({ budget, privateRank } as MosOptions, sites[0], sites) : null),
-    random_scaling: randomScaling,
-    seed: seed ?? 0,
-    shards_per_vector: shards,
-    table_version: tableVersion,
-  }),
-  fromPeft(json) {
-    if (json.table_version !== tableVersion)
+  peft: {
+    keys: {
+      equivalent_rank: 'budget',
+      mos_alpha: 'alpha',
+      mos_dropout: 'dropout',
+      pair_dissociation: 'dissociate',
+      private_rank: 'privateRank',
+      r: {
+        option: 'rank',
+        write: (rank, options, { sites }) => rank ?? (sites.length ? rankOf(options, sites[0], sites) : null),
+      },
+      random_scaling: 'randomScaling',
+      seed: 'seed',
+      shards_per_vector: 'shards',
+    },
+    harmless: { table_version: tableVersion },
+    check({ table_version: version = null }) {
+      if (version === tableVersion) return
       throw new CheckpointError(
         'UnsupportedAdapter',
-        `adapter_config.json: table_version is ${json.table_version}; this Weft draws tables of version ${tableVersion}.`,
+        `adapter_config.json: table_version is ${JSON.stringify(version)}; this Weft draws tables of version ${tableVersion}.`,
       )
-    return {
-      budget: json.equivalent_rank,
-      rank: json.r,
-      privateRank: json.private_rank,
-      shards: json.shards_per_vector,
-      dissociate: json.pair_dissociation,
-      randomScaling: json.random_scaling,
-      alpha: json.mos_alpha,
-      dropout: json.mos_dropout,
-      seed: json.seed,
-    } as Omit<MosOptions, Exclude<keyof CommonOptions, 'seed'>>
+    },
   },
-  ignoredKeys: [],
 }
 
 /**

@@ -4,7 +4,7 @@
  * zero at first.
  */
 import { z } from 'zod'
-import { CheckpointError, UsageError } from '../../errors.js'
+import { UsageError } from '../../errors.js'
 import { concat, full, type Tensor, tensor, withGradient } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { zeros } from '../core/initial.js'
@@ -150,35 +150,27 @@ const spec: AdapterSpec<OftOptions, Settings> = {
   },
   fold: (W, { v }, s) => rotated(W, swapped(rotation(v, s))),
   blocks: () => ['out'],
-  toPeft: ({ blockSize, blocks, series, dropout }, sites) => ({
-    block_share: false,
-    coft: false,
-    eps: 6e-5,
-    fan_in_fan_out: sites.some(({ transposed }) => transposed),
-    init_weights: true,
-    module_dropout: dropout,
-    num_cayley_neumann_terms: series || 5,
-    oft_block_size: blocks ? 0 : blockSize,
-    r: blocks,
-    use_cayley_neumann: series > 0,
-  }),
-  fromPeft(json) {
-    const unsupported = ['coft', 'block_share'].find((key) => json[key])
-    if (unsupported !== undefined)
-      throw new CheckpointError(
-        'UnsupportedAdapter',
-        `adapter_config.json: ${unsupported} is ${JSON.stringify(json[unsupported])}, which Weft's OFT has not.`,
-      )
-    const number = (key: string, otherwise: number): number =>
-      typeof json[key] === 'number' ? json[key] : otherwise
-    return {
-      blockSize: number('oft_block_size', 32) || 32,
-      blocks: number('r', 0),
-      series: json.use_cayley_neumann === true ? number('num_cayley_neumann_terms', 5) : 0,
-      dropout: number('module_dropout', 0),
-    }
+  peft: {
+    keys: {
+      module_dropout: 'dropout',
+      oft_block_size: {
+        option: 'blockSize',
+        write: (size, { blocks }) => (blocks ? 0 : size),
+        read: (json) => (json === 0 ? undefined : (json as number)),
+      },
+      r: 'blocks',
+      num_cayley_neumann_terms: { option: 'series', write: (terms) => terms || 5, read: () => undefined },
+      use_cayley_neumann: {
+        option: 'series',
+        write: (terms) => terms > 0,
+        read: (used, { num_cayley_neumann_terms: terms }) => (used ? ((terms as number | null) ?? 5) : 0),
+      },
+    },
+    derived: ({ sites }) => ({ fan_in_fan_out: sites.some(({ transposed }) => transposed) }),
+    missing: { series: 5 },
+    unused: { block_share: false, coft: false },
+    harmless: { eps: 6e-5, init_weights: true },
   },
-  ignoredKeys: [],
 }
 
 /**

@@ -7,12 +7,11 @@ import { relu, type Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { kaimingUniform, standardNormal, zeros } from '../core/initial.js'
 import { card } from './card.js'
-import { promptKey, promptSpec, requireOneSide, withPrompt } from '../prompt/prompt.js'
+import { promptKey, promptSpec, requirePrompt, withPrompt } from '../prompt/prompt.js'
 import {
   computed,
   describedBase,
   lacksModules,
-  tokensFrom,
   tokenTable,
   type VirtualTokenOptions,
   virtualTokenOptions,
@@ -85,23 +84,20 @@ const spec: AdapterSpec<PTuningOptions, undefined> = {
     const prompt = await computed(promptOf, Object.fromEntries(own))
     return { options: { encoder: false }, parameters: { ...kept, [promptKey]: prompt } }
   },
-  toPeft({ tokens, encoderWidth }, _sites, base) {
-    const described = describedBase(base)
-    return {
-      ...described,
-      encoder_dropout: 0,
-      encoder_hidden_size: encoderWidth ?? described.token_dim,
-      encoder_num_layers: 2,
-      encoder_reparameterization_type: 'MLP',
-      num_transformer_submodules: 1,
-      num_virtual_tokens: tokens,
-    }
+  peft: {
+    keys: {
+      encoder_hidden_size: {
+        option: 'encoderWidth',
+        write: (width, _, { base }) => width ?? describedBase(base).token_dim,
+        read: () => undefined,
+      },
+      num_virtual_tokens: 'tokens',
+    },
+    missing: { encoder: false },
+    derived: ({ base }) => ({ ...describedBase(base), num_transformer_submodules: 1 }),
+    harmless: { encoder_dropout: 0, encoder_num_layers: 2, encoder_reparameterization_type: 'MLP' },
+    check: requirePrompt,
   },
-  fromPeft(json) {
-    requireOneSide(json.num_transformer_submodules)
-    return { tokens: tokensFrom(json), encoder: false }
-  },
-  ignoredKeys: [],
   lacks: lacksModules,
 }
 

@@ -42,19 +42,11 @@ const spec: AdapterSpec<PolyOptions, RoutedSettings> = {
   linear: (y, x, p, s, context) => routed(y, x, p, s, context, context.random),
   asLora: routedLora,
   check: checkTasks('poly'),
-  toPeft: ({ rank, tasks, skills, splits }) => ({
-    init_weights: true,
-    n_skills: skills,
-    n_splits: splits,
-    n_tasks: tasks,
-    poly_type: 'poly',
-    r: rank,
-  }),
-  fromPeft({ r: rank, n_tasks: tasks, n_skills: skills, n_splits: splits }) {
-    const present = Object.entries({ rank, tasks, skills, splits }).filter(([, x]) => typeof x === 'number')
-    return { rank: 8, tasks: 1, skills: 4, splits: 1, ...Object.fromEntries(present) }
+  peft: {
+    keys: { n_skills: 'skills', n_splits: 'splits', n_tasks: 'tasks', r: 'rank' },
+    unused: { poly_type: 'poly' },
+    harmless: { init_weights: true },
   },
-  ignoredKeys: [],
   lacks: ['bias', 'layers_pattern', 'layers_to_transform'],
 }
 

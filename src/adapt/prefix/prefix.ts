@@ -4,7 +4,6 @@
  * (`projection`); without it this is P-tuning v2 (Liu et al. 2021, arXiv 2110.07602).
  */
 import { z } from 'zod'
-import type { JsonObject } from '../../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../../errors.js'
 import {
   type AttentionParts,
@@ -22,7 +21,7 @@ import {
   computed,
   lacksModules,
   notApplicable,
-  tokensFrom,
+  requireTokens,
   type VirtualTokenOptions,
   virtualTokenOptions,
 } from '../core/virtual-tokens.js'
@@ -191,17 +190,6 @@ export const laterBy = (inputs: ModelInputs, tokens: number, base: Model): Model
   return { ...inputs, at: { ...at, ...later, ...(limit !== undefined && { limit: limit + tokens }) } }
 }
 
-const fromPeft = (json: JsonObject): Omit<PrefixOptions, 'modulesToSave' | 'seed'> => {
-  if (json.prefix_projection && json.inference_mode === false)
-    throw new CheckpointError(
-      'UnsupportedAdapter',
-      'adapter_config.json: prefix_projection with inference_mode false: the prefix is still to be made.',
-      { hint: 'Save it for inference with PEFT.' },
-    )
-  const initial = json.init_weights === 'zero' ? 'zero' : 'random'
-  return { tokens: tokensFrom(json), initial, projection: false }
-}
-
 const spec: AdapterSpec<PrefixOptions, PrefixSettings> = {
   paper: card,
   peftType: 'PREFIX_TUNING',
@@ -225,22 +213,38 @@ const spec: AdapterSpec<PrefixOptions, PrefixSettings> = {
     const prefix = await computed(prefixOf, Object.fromEntries(own))
     return { options: { projection: false }, parameters: { ...kept, prompt_embeddings: prefix } }
   },
-  toPeft({ tokens, initial }, sites, base) {
-    const [{ out, heads = 1 }] = sites.length ? sites : prefixSites('prefix', base)
-    const all = sites.length ? sites : prefixSites('prefix', base)
-    return {
-      encoder_hidden_size: out,
-      init_weights: initial === 'zero' ? 'zero' : null,
-      num_attention_heads: heads,
-      num_layers: blocksOf(all),
-      num_transformer_submodules: all.some(isCross) ? 2 : 1,
-      num_virtual_tokens: tokens,
-      prefix_projection: false,
-      token_dim: out,
-    }
+  peft: {
+    keys: {
+      init_weights: {
+        option: 'initial',
+        write: (initial) => (initial === 'zero' ? 'zero' : null),
+        read: (json) => (json === 'zero' ? 'zero' : 'random'),
+      },
+      num_virtual_tokens: 'tokens',
+    },
+    missing: { projection: false },
+    derived({ base, sites }) {
+      const all = sites.length ? sites : prefixSites('prefix', base)
+      const [{ out, heads = 1 }] = all
+      return {
+        encoder_hidden_size: out,
+        num_attention_heads: heads,
+        num_layers: blocksOf(all),
+        num_transformer_submodules: all.some(isCross) ? 2 : 1,
+        token_dim: out,
+      }
+    },
+    harmless: { prefix_projection: false },
+    check(config) {
+      requireTokens(config)
+      if (config.prefix_projection && config.inference_mode === false)
+        throw new CheckpointError(
+          'UnsupportedAdapter',
+          'adapter_config.json: prefix_projection with inference_mode false: the prefix is still to be made.',
+          { hint: 'Save it for inference with PEFT.' },
+        )
+    },
   },
-  fromPeft,
-  ignoredKeys: [],
   lacks: lacksModules,
 }
 

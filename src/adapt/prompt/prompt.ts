@@ -4,6 +4,7 @@
  * PEFT has it. An encoder reads them before its own tokens.
  */
 import { z } from 'zod'
+import type { JsonObject } from '../../checkpoint/index.js'
 import { CheckpointError } from '../../errors.js'
 import type { Model, ModelInputs, ModelOutputs, Positions } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
@@ -15,7 +16,7 @@ import {
   behind,
   describedBase,
   lacksModules,
-  tokensFrom,
+  requireTokens,
   tokenTable,
   type VirtualTokenOptions,
   virtualTokenOptions,
@@ -111,6 +112,18 @@ export const withPrompt = (
   return { logits: tokensOf(logits), hidden, ...first }
 }
 
+/** Throws CheckpointError for a config without a number of virtual tokens, and for tokens of encoder and decoder both. */
+export const requirePrompt = (config: JsonObject): void => {
+  requireTokens(config)
+  const { num_transformer_submodules: count } = config
+  if (typeof count === 'number' && count > 1)
+    throw new CheckpointError(
+      'UnsupportedAdapter',
+      `adapter_config.json: num_transformer_submodules is ${count}: it has virtual tokens for the decoder too.`,
+      { hint: 'Train it with num_transformer_submodules 1: virtual tokens before those of the encoder.' },
+    )
+}
+
 const spec: AdapterSpec<PromptOptions, undefined> = {
   paper: card,
   peftType: 'PROMPT_TUNING',
@@ -123,32 +136,20 @@ const spec: AdapterSpec<PromptOptions, undefined> = {
   forward: (inputs, run, { prompt }, context) => withPrompt(inputs, run, prompt, context),
   virtual: ({ tokens }) => ({ positions: tokens, cached: tokens }),
   startsChanged: true,
-  toPeft: ({ tokens, initial }, _sites, base) => ({
-    ...describedBase(base),
-    num_transformer_submodules: 1,
-    num_virtual_tokens: tokens,
-    prompt_tuning_init: initial === 'random' ? 'RANDOM' : 'SAMPLE_VOCAB',
-    prompt_tuning_init_text: null,
-    tokenizer_kwargs: null,
-    tokenizer_name_or_path: null,
-  }),
-  fromPeft(json) {
-    requireOneSide(json.num_transformer_submodules)
-    const initial = json.prompt_tuning_init === 'RANDOM' ? 'random' : 'vocabulary'
-    return { tokens: tokensFrom(json), initial }
+  peft: {
+    keys: {
+      num_virtual_tokens: 'tokens',
+      prompt_tuning_init: {
+        option: 'initial',
+        write: (initial) => (initial === 'random' ? 'RANDOM' : 'SAMPLE_VOCAB'),
+        read: (json) => (json === 'RANDOM' ? 'random' : 'vocabulary'),
+      },
+    },
+    derived: ({ base }) => ({ ...describedBase(base), num_transformer_submodules: 1 }),
+    harmless: { prompt_tuning_init_text: null, tokenizer_kwargs: null, tokenizer_name_or_path: null },
+    check: requirePrompt,
   },
-  ignoredKeys: [],
   lacks: lacksModules,
-}
-
-/** Throws CheckpointError for virtual tokens of encoder and decoder both. */
-export const requireOneSide = (count: unknown): void => {
-  if (typeof count === 'number' && count > 1)
-    throw new CheckpointError(
-      'UnsupportedAdapter',
-      `adapter_config.json: num_transformer_submodules is ${count}: it has virtual tokens for the decoder too.`,
-      { hint: 'Train it with num_transformer_submodules 1: virtual tokens before those of the encoder.' },
-    )
 }
 
 /**

@@ -7,7 +7,6 @@
  */
 import { z } from 'zod'
 import { UsageError } from '../../errors.js'
-import type { JsonObject } from '../../checkpoint/index.js'
 import type { Model } from '../../models/index.js'
 import { oneHot, type Shape, type Tensor, tensor } from '../../tensor/index.js'
 import type { Batch } from '../../train/index.js'
@@ -17,7 +16,8 @@ import { byPattern } from '../core/patterns.js'
 import { card } from './card.js'
 import { chooseUnits, requireUnits, type Selection, selections } from './selection.js'
 import { entriesOf, type UnitAxis } from '../../units/index.js'
-import { heads, type Site, sitesOf, targetSites } from '../../models/sites.js'
+import { heads, type Site, sitesOf } from '../../models/sites.js'
+import { targetSites } from '../../models/targets.js'
 import {
   type AdapterMethod,
   type AdapterSpec,
@@ -131,22 +131,16 @@ const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
     const [A, B] = side.axis === 'in' ? [chosen, V] : [V, chosen.t()]
     return { A, B, alpha: entries.length }
   },
-  toPeft: ({ ratio, ratioPattern, select, order, per, units = {} }) => ({
-    ratio,
-    ratio_pattern: { ...ratioPattern },
-    select,
-    order,
-    per,
-    units: Object.fromEntries(Object.entries(units).map(([name, own]) => [name, [...own]])),
-  }),
-  fromPeft(json: JsonObject) {
-    const { ratio, ratio_pattern: ratioPattern, select, order, per, units } = json
-    return { ratio, ratioPattern, select, order, per, units } as unknown as Omit<
-      S2ftOptions,
-      keyof CommonOptions
-    >
+  peft: {
+    keys: {
+      ratio: 'ratio',
+      ratio_pattern: 'ratioPattern',
+      select: 'select',
+      order: 'order',
+      per: 'per',
+      units: 'units',
+    },
   },
-  ignoredKeys: [],
 }
 
 /**

@@ -19,11 +19,12 @@ import {
 } from '../prefix/prefix.js'
 import {
   lacksModules,
-  tokensFrom,
+  requireTokens,
   type VirtualTokenOptions,
   virtualTokenOptions,
 } from '../core/virtual-tokens.js'
-import { matcher, requireRank, type Site, sitesOf } from '../../models/sites.js'
+import { requireRank, type Site, sitesOf } from '../../models/sites.js'
+import { matcher } from '../../models/targets.js'
 import type { AdapterMethod, AdapterSpec, Named, ParameterSpec } from '../core/spec.js'
 import { beginOfPart, endsOfParts, entrancesOf, partEndedBy } from '../../models/sublayers.js'
 import { card } from './card.js'
@@ -124,19 +125,10 @@ const spec: AdapterSpec<UnipeltOptions, Settings> = {
   forward: (inputs, run, _p, { base, options: { tokens } }) => run(laterBy(inputs, tokens, base)),
   virtual: ({ tokens }) => ({ positions: tokens, cached: 0 }),
   startsChanged: true,
-  toPeft: ({ tokens, rank, alpha, bottleneck }) => ({
-    num_virtual_tokens: tokens,
-    r: rank,
-    lora_alpha: alpha,
-    bottleneck,
-  }),
-  fromPeft: (json) => ({
-    tokens: tokensFrom(json),
-    rank: json.r as number,
-    alpha: json.lora_alpha as number,
-    bottleneck: json.bottleneck as number,
-  }),
-  ignoredKeys: [],
+  peft: {
+    keys: { bottleneck: 'bottleneck', lora_alpha: 'alpha', num_virtual_tokens: 'tokens', r: 'rank' },
+    check: requireTokens,
+  },
   lacks: lacksModules,
 }
 

@@ -77,35 +77,24 @@ const spec: AdapterSpec<VeraOptions, Settings> = {
     const { A, B } = projections(p, s)
     return W.add(B.mul(p.d).matmul(A).mul(p.b.unsqueeze(1)))
   },
-  toPeft: ({ rank, dropout, initial, projectionKey }, sites) => ({
-    d_initial: initial,
-    fan_in_fan_out: sites.some(({ transposed }) => transposed),
-    init_weights: true,
-    projection_prng_key: projectionKey,
-    r: rank,
-    save_projection: true,
-    vera_dropout: dropout,
-  }),
-  fromPeft(json) {
-    if (json.save_projection === false)
+  peft: {
+    keys: {
+      d_initial: 'initial',
+      projection_prng_key: 'projectionKey',
+      r: 'rank',
+      vera_dropout: 'dropout',
+    },
+    derived: ({ sites }) => ({ fan_in_fan_out: sites.some(({ transposed }) => transposed) }),
+    harmless: { init_weights: true, save_projection: true },
+    check({ save_projection: saved }) {
+      if (saved !== false) return
       throw new CheckpointError(
         'UnsupportedAdapter',
         'adapter_config.json: save_projection is false: the random projections are not in the folder.',
         { hint: 'Load it with PEFT, set save_projection, and save it again.' },
       )
-    const given = {
-      rank: json.r,
-      dropout: json.vera_dropout,
-      initial: json.d_initial,
-      projectionKey: json.projection_prng_key,
-    }
-    const present = Object.entries(given).filter(([, x]) => x !== undefined && x !== null)
-    return {
-      ...{ rank: 256, dropout: 0, initial: 0.1, projectionKey: 0 },
-      ...Object.fromEntries(present),
-    }
+    },
   },
-  ignoredKeys: [],
   lacks: ['exclude_modules'],
 }
 

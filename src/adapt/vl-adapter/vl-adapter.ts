@@ -175,8 +175,7 @@ const usual = bottleneckSpec<VlAdapterOptions, Settings>({
   options,
   arrangement: 'serial',
   projections,
-  toPeft: ({ tasks, sharing }) => ({ sharing, tasks }),
-  fromPeft: ({ sharing, tasks }) => ({ sharing, tasks }) as Partial<VlAdapterOptions>,
+  keys: { sharing: 'sharing', tasks: 'tasks' },
 })
 
 const spec: AdapterSpec<VlAdapterOptions, Settings> = {

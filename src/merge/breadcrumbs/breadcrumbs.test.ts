@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { tensorsOf } from '../../../test/in-memory.js'
 import { scratchFolder } from '../../../test/tiny.js'
+import { weftWith } from '../../../test/weft.js'
 import { type Checkpoint, diskFiles, open, openFile } from '../../checkpoint/index.js'
 import { createModel } from '../../models/index.js'
 import { keyOf, normal } from '../../random/index.js'
@@ -55,7 +56,7 @@ const read = async (folder: string): Promise<Record<string, Value>> => {
 /** What a recipe makes of the tasks. */
 const recipe = async (
   method: string,
-  parameters: Record<string, number>,
+  parameters: Record<string, number | boolean>,
   tasks: readonly number[] = [0, 1, 2],
 ): Promise<Record<string, Value>> => {
   const folder = at(`recipe-${made++}`)
@@ -175,6 +176,88 @@ describe('the recipe', () => {
   it('does not depend on the order of tasks, and masks each by itself', async () => {
     const parameters = { density: 0.5, gamma: 0.25 }
     expectClose(await recipe('breadcrumbs', parameters, [2, 0, 1]), await recipe('breadcrumbs', parameters))
+  })
+})
+
+describe("the paper's masks", () => {
+  /** What breadcrumbs of the first task make of the base, by the definition. */
+  const defined = async (options: Parameters<typeof writeBreadcrumbs>[3]): Promise<Record<string, Value>> => {
+    const from = await tensorsOf(base)
+    const to = await tensorsOf(tuned[0])
+    return Object.fromEntries(
+      Object.entries(from).map(([name, v]) => {
+        const before = v.data as Float32Array
+        const delta = (to[name].data as Float32Array).map((x, i) => x - before[i])
+        const trail = breadcrumbsOf(delta, v.shape, options, name)
+        return [
+          name,
+          valueOf(
+            before.map((x, i) => x + 0.3 * trail[i]),
+            v.shape,
+          ),
+        ]
+      }),
+    )
+  }
+
+  it.each([
+    ['tensor', true],
+    ['tensor', false],
+    ['row', true],
+    ['row', false],
+  ] as const)('of each %s, vectors masked: %s, are those of the definition', async (granularity, vectors) => {
+    for (const [keep, removeTop] of [
+      [0.5, 0.25],
+      [0.3, 0],
+    ]) {
+      const parameters = {
+        density: keep,
+        gamma: removeTop,
+        paper_masks: true,
+        row_wise: granularity === 'row',
+        mask_vectors: vectors,
+      }
+      const options = { keep, removeTop, granularity, maskVectors: vectors }
+      expectClose(await recipe('breadcrumbs', parameters, [0]), await defined(options))
+    }
+  })
+
+  it('without removal are the trimming of TIES, which those of mergekit are not', async () => {
+    const shares = { density: 0.5, gamma: 0 }
+    const trimmed = await recipe('ties', { density: 0.5, lambda: 0.3 }, [0])
+    expectClose(await recipe('breadcrumbs', { ...shares, paper_masks: true }, [0]), trimmed)
+    expectClose(await recipe('breadcrumbs', shares, [0]), await tensorsOf(base))
+  })
+
+  it('leave something of every tensor, however small', async () => {
+    const paper = { density: 0.15, gamma: 0.006, paper_masks: true }
+    const merged = await recipe('breadcrumbs', paper, [0])
+    const before = await tensorsOf(base)
+    for (const [name, v] of Object.entries(merged)) {
+      const changed = toNumbers(v).filter((x, i) => x !== toNumbers(before[name])[i]).length
+      expect(changed, name).toBe(Math.max(1, Math.floor(0.15 * v.data.length)))
+    }
+  })
+
+  it('are refused where they leave out more than there is', async () => {
+    await expect(recipe('breadcrumbs', { density: 0.9, gamma: 0.2, paper_masks: true })).rejects.toThrow(
+      /density 0.9 and gamma 0.2: .*at most 1/,
+    )
+  })
+
+  it("are what the method's name alone asks for; an option gives mergekit's", async () => {
+    const run = async (...flags: string[]): Promise<Record<string, Value>> => {
+      const out = at(`named-${made++}`)
+      const argv = ['--method', 'breadcrumbs', '--base', at('base'), '--weight', '0.3', '--out', out]
+      const { code } = await weftWith({ WEFT_HOME: at('home') }, ['merge', at('task-0'), ...argv, ...flags])
+      expect(code).toBe(0)
+      return read(out)
+    }
+    const shares = { density: 0.15, gamma: 0.006 }
+    expectClose(await run(), await recipe('breadcrumbs', { ...shares, paper_masks: true }, [0]))
+    expectClose(await run('-p', 'paper_masks=false'), await recipe('breadcrumbs', shares, [0]))
+    const plain = await recipe('ties', { density: 0.5, lambda: 0.3 }, [0])
+    expectClose(await run('-p', 'gamma=0', '-p', 'density=0.5'), plain)
   })
 })
 

@@ -1,11 +1,10 @@
 /**
  * @file Breadcrumbs as things of their own (Davari and Belilovsky 2023, arXiv 2312.06795): what a fine-tuning changed, with
  * the smallest and the very largest changes left out, kept in a small file; any of them, added to the base, make a
- * multi-task model. Recipes do the same in one go: `merge_method: breadcrumbs`, whose density is `keep` and whose gamma is
- * `removeTop`.
+ * multi-task model. Recipes do the same in one go: `merge_method: breadcrumbs` with `paper_masks: true`, whose density is
+ * `keep` and whose gamma is `removeTop`; so does the command line, `--method breadcrumbs`.
  */
 import { createHash } from 'node:crypto'
-import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import {
   type Checkpoint,
@@ -14,6 +13,7 @@ import {
   copyCompanions,
   diskFiles,
   encode,
+  isFolder,
   openFile,
   type TensorData,
   valueDType,
@@ -21,6 +21,7 @@ import {
 } from '../../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../../errors.js'
 import { isFloat, type Shape, value } from '../../tensor/index.js'
+import { keepBetween } from '../tensor-methods/sparsify.js'
 
 export interface BreadcrumbOptions {
   /** The share of the changes that is kept: 1 - beta - (1 - gamma) in the paper's quantiles. Default 0.15. */
@@ -36,7 +37,10 @@ export interface BreadcrumbOptions {
 }
 
 const defaults: BreadcrumbOptions = {
-  ...{ keep: 0.15, removeTop: 0.006, granularity: 'tensor', maskVectors: true },
+  keep: 0.15,
+  removeTop: 0.006,
+  granularity: 'tensor',
+  maskVectors: true,
   exclude: () => false,
 }
 
@@ -47,35 +51,6 @@ const checkShares = ({ keep, removeTop }: BreadcrumbOptions): void => {
       'BadOption',
       `keep ${keep} and removeTop ${removeTop}: expected shares that add up to at most 1`,
     )
-}
-
-/**
- * Zeroes in place all but `kept` elements, of those that are left when the `top` largest are gone the largest. Of equal
- * magnitudes the lowest index stays.
- */
-const maskRange = (delta: Float32Array, kept: number, top: number): void => {
-  const sorted = delta.map(Math.abs).sort()
-  const count = delta.length
-  const [high, low] = [sorted[count - top - 1], sorted[count - top - kept]]
-  // Of the elements equal to the upper bound, as many go as there are removed ones not above it: the last ones.
-  let above = 0
-  let equal = 0
-  for (const x of delta) {
-    if (Math.abs(x) > high) above++
-    else if (Math.abs(x) === high) equal++
-  }
-  let stay = equal - (top - above)
-  let left = kept
-  if (low !== high) {
-    for (const x of delta) if (Math.abs(x) > low && Math.abs(x) < high) left--
-    left -= stay
-  } else stay = left = Math.min(stay, kept)
-  for (let i = 0; i < count; i++) {
-    const size = Math.abs(delta[i])
-    const passes =
-      size < high && size > low ? true : size === high ? stay-- > 0 : size === low ? left-- > 0 : false
-    if (!passes) delta[i] = 0
-  }
 }
 
 /**
@@ -94,7 +69,8 @@ export const breadcrumbsOf = (
   const { keep, removeTop, granularity, maskVectors } = options
   if (shape.length === 0 || (shape.length === 1 && !maskVectors) || keep === 1) return out
   const size = granularity === 'row' ? shape[shape.length - 1] : delta.length
-  const [kept, top] = [Math.floor(keep * size), Math.floor(removeTop * size)]
+  const kept = Math.floor(keep * size)
+  const top = Math.floor(removeTop * size)
   if (kept === 0)
     throw new UsageError(
       'NothingKept',
@@ -104,7 +80,7 @@ export const breadcrumbsOf = (
       },
     )
   for (let start = 0; start < out.length; start += size)
-    maskRange(out.subarray(start, start + size), kept, top)
+    keepBetween(out.subarray(start, start + size), { kept, top })
   return out
 }
 
@@ -231,8 +207,7 @@ export const composeBreadcrumbs = async (
       await writer.write(name, encode(convertValue(merged, valueDType[dtype])).data)
     }
     await writer.finish({ 'config.json': base.config })
-    if ((await stat(base.folder).catch(() => undefined))?.isDirectory())
-      await copyCompanions(base.folder, folder)
+    if (await isFolder(base.folder)) await copyCompanions(base.folder, folder)
   } finally {
     await Promise.all(trails.map((trail) => trail.close()))
   }

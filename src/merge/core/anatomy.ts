@@ -2,7 +2,8 @@
 import { type Checkpoint, decode } from '../../checkpoint/index.js'
 import type { DrawnPlot } from '../../papers/plot.js'
 import type { OnProgress } from '../../progress.js'
-import { sizeOf } from '../../tensor/index.js'
+import { sameShape, sizeOf } from '../../tensor/index.js'
+import { underTableNames } from './recipe/table-names.js'
 
 export interface AnatomyOptions {
   /** What the models started from, which their changes are counted from. Without it signs are not compared. */
@@ -101,11 +102,13 @@ export const anatomyOf = async (
   { base, signal, onProgress }: AnatomyOptions = {},
 ): Promise<DrawnPlot[]> => {
   const [distance, change, signs] = [new Cells(), new Cells(), new Cells()]
-  const checkpoints = [merged, ...models.values(), ...(base ? [base] : [])]
-  const shared = merged
+  const given = [merged, ...models.values(), ...(base ? [base] : [])]
+  const { views } = underTableNames(new Map(given.map((checkpoint, i) => [String(i), checkpoint])))
+  const checkpoints = [...views.values()]
+  const shared = checkpoints[0]
     .names()
     .filter((name) =>
-      checkpoints.every((c) => c.has(name) && `${c.info(name).shape}` === `${merged.info(name).shape}`),
+      checkpoints.every((c) => c.has(name) && sameShape(c.info(name).shape, checkpoints[0].info(name).shape)),
     )
   const names = [...models.keys()]
   for (const [done, name] of shared.entries()) {

@@ -182,6 +182,13 @@ describe('an extracted adapter', () => {
     expect(await distance(at('tuned'), at('whole'))).toBeLessThan(1e-5)
     expect(all.notes).toEqual([])
     expect(all.tensors.filter(({ kept }) => kept === 'saved')).toHaveLength(7)
+    const listed = await extracted(at('base'), at('tuned'), {
+      rank: 48,
+      modulesToSave: ['changed', 'q_proj'],
+    })
+    const saved = listed.tensors.filter(({ kept }) => kept === 'saved').map(({ name }) => name)
+    expect(saved).toHaveLength(7 + 2)
+    expect(saved).toContain('model.layers.0.self_attn.q_proj.weight')
     const some = await refolded(at('base'), at('tuned'), 'some', {
       rank: 48,
       modulesToSave: ['lm_head', 'q_proj'],

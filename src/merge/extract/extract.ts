@@ -21,7 +21,7 @@ import { type LowRank, nearestLowRank, type RankChoice } from './low-rank.js'
 import { placeOf } from '../core/recipe/vocabulary.js'
 
 export interface ExtractOptions extends Pick<Targets, 'targets' | 'exclude'>, RankChoice {
-  /** Modules that are saved whole, as names or dotted suffixes; or `changed`: whatever differs and has no low rank. */
+  /** Modules that are saved whole, as names or suffixes; `changed`, alone or among them: whatever differs and has no low rank. */
   readonly modulesToSave?: readonly string[] | 'changed'
   readonly onProgress?: OnProgress
   readonly signal?: AbortSignal
@@ -171,13 +171,15 @@ const find = async (
 /** Which modules and biases the adapter saves whole. */
 const savedModules = (
   { rest }: Findings,
-  wanted: ExtractOptions['modulesToSave'] = [],
+  modulesToSave: ExtractOptions['modulesToSave'] = [],
 ): { modulesToSave: readonly string[]; bias: 'none' | 'all' } => {
-  if (wanted !== 'changed') return { modulesToSave: wanted, bias: 'none' }
+  const wanted = [modulesToSave].flat()
+  if (!wanted.includes('changed')) return { modulesToSave: wanted, bias: 'none' }
   const whole = rest.filter(({ name }) => !name.endsWith('.bias')).map(({ name }) => moduleOf(name))
   const isSaved = new Set(whole)
   const biases = rest.some(({ name }) => name.endsWith('.bias') && !isSaved.has(moduleOf(name)))
-  return { modulesToSave: [...isSaved], bias: biases ? 'all' : 'none' }
+  const named = wanted.filter((name) => name !== 'changed')
+  return { modulesToSave: [...new Set([...whole, ...named])], bias: biases ? 'all' : 'none' }
 }
 
 /** Modules that are saved whole need no low rank. */

@@ -1,24 +1,21 @@
-/** @file Matching the units of two models by what they do on the same inputs. */
+/**
+ * @file Matching the units of two models by what they do on the same inputs (step 1 of the method): the similarity of two
+ * units is minus the distance of their activations, over batches and positions, summed over batches and over all nodes of
+ * the graph where their group appears.
+ */
 import { linearAssignment, type Matrix, matrix } from '../../linalg/index.js'
 import type { Model } from '../../models/index.js'
-import type { Tensor } from '../../tensor/index.js'
+import { type Batches, inPasses, rowsOf, type Site, sitesOf, summed, unpadded } from '../../observe/index.js'
+import { type Tensor, tensor } from '../../tensor/index.js'
+import type { Batch } from '../../train/index.js'
 import {
-  bestInside,
   type GroupAxis,
+  type Inside,
   outputAxis,
   type PermutationGroup,
 } from '../../units/permutation/index.js'
-import {
-  type Batches,
-  inPasses,
-  rowsOf,
-  type Site,
-  sitesOf,
-  summed,
-  unpadded,
-} from '../../observe/passing.js'
 
-/** A place in the graph where the units of a group appear, in both models. */
+/** A node of the graph where the units of a group appear, in both models. */
 interface Appearance {
   readonly a: Tensor
   readonly b: Tensor
@@ -29,156 +26,195 @@ interface Appearance {
 /** Where a group appears: outputs of the modules that make it, inputs of those that read it; each tensor once. */
 const appearancesOf = (group: PermutationGroup, sites: readonly (readonly [Site, Site])[]): Appearance[] => {
   const axes = new Map(group.axes.map((axis) => [`${axis.tensor} ${axis.axis}`, axis]))
-  const found = new Map<Tensor, Appearance>()
+  const appearances = new Map<Tensor, Appearance>()
   for (const [first, second] of sites) {
     const out = outputAxis(first.spec)
     const isConv = first.options !== undefined
-    const [made, read] = [out, 1 - out].map((axis) => axes.get(`${first.spec.name} ${axis}`))
-    if (read) found.set(first.x, { a: first.x, b: second.x, isConv, axis: read })
-    if (made) found.set(first.y, { a: first.y, b: second.y, isConv, axis: made })
+    const read = axes.get(`${first.spec.name} ${1 - out}`)
+    const made = axes.get(`${first.spec.name} ${out}`)
+    if (read) appearances.set(first.x, { a: first.x, b: second.x, isConv, axis: read })
+    if (made) appearances.set(first.y, { a: first.y, b: second.y, isConv, axis: made })
   }
-  return [...found.values()]
+  return [...appearances.values()]
 }
 
-/** Of one appearance over all rows: squared lengths of A's and B's elements, [elements] each, and products, [elements, elements]. */
-interface Products {
-  readonly aa: Float64Array
-  readonly bb: Float64Array
-  readonly ab: Float64Array
-  readonly axis: GroupAxis
+/** Activations at a node with one row for each unit of `axis`, the padding zero: [units, run * rows]. */
+const unitsOf = (x: Tensor, isConv: boolean, axis: GroupAxis, batch: Batch<Tensor>): Tensor => {
+  const { places, run } = axis
+  const elements = rowsOf(unpadded(x, batch), isConv).gather(
+    tensor(Int32Array.from(places), [places.length], 'int32'),
+    1,
+  )
+  return elements.t().reshape([places.length / run, -1])
 }
 
-/** Products of the elements that lie in the units of `axis`, summed over each run: [count, count], count = places / run. */
-const runProducts = ({ ab, aa }: Products, { places, run }: GroupAxis): Matrix => {
-  const [count, width] = [places.length / run, aa.length]
-  const out = matrix(count, count)
-  for (let i = 0; i < count; i++)
-    for (let j = 0; j < count; j++)
-      for (let r = 0; r < run; r++)
-        out.data[i * count + j] += ab[places[i * run + r] * width + places[j * run + r]]
-  return out
+const squares = (units: Tensor): Tensor => units.square().sum(1, { keep: true })
+
+/** Distances from squared lengths, [units, 1] each, and inner products, [units, units]: sqrt(|a|² + |b|² - 2 a·b). */
+const distances = (aa: Tensor, bb: Tensor, ab: Tensor): Tensor =>
+  aa.add(bb.t()).sub(ab.mul(2)).maximum(0).sqrt()
+
+/** The axis of `inside` that a node shows; undefined for a node where its dimensions have no order of their own. */
+const axisInside = ({ axes }: Inside, { axis }: Appearance): GroupAxis | undefined =>
+  axes.find((one) => one.tensor === axis.tensor && one.axis === axis.axis)
+
+/** Inner products of the dimensions of A's heads and B's at a node: [heads * size] squared. */
+const productsAt = (node: Appearance, axis: GroupAxis, batch: Batch<Tensor>): Tensor =>
+  unitsOf(node.a, node.isConv, axis, batch).matmul(unitsOf(node.b, node.isConv, axis, batch).t())
+
+/** Which dimension of B's head j goes with which of A's head i: 1 at [(i, d), (j, order of i and j at d)], else 0. */
+const bestOrders = (products: Matrix, size: number): Float32Array => {
+  const heads = products.rows / size
+  const mask = new Float32Array(products.rows * products.cols)
+  for (let i = 0; i < heads; i++)
+    for (let j = 0; j < heads; j++)
+      orderInside(products, size, i, j).forEach(
+        (e, d) => (mask[(i * size + d) * products.cols + j * size + e] = 1),
+      )
+  return mask
 }
 
-/** The squared length of each unit. */
-const lengths = (squares: Float64Array, { places, run }: GroupAxis): Float64Array => {
-  const out = new Float64Array(places.length / run)
-  places.forEach((place, p) => (out[Math.floor(p / run)] += squares[place]))
-  return out
+/** The order of the dimensions of B's head j in which they agree best with those of A's head i. */
+const orderInside = ({ data, cols }: Matrix, size: number, i: number, j: number): Int32Array => {
+  const block = matrix(size, size)
+  for (let d = 0; d < size; d++)
+    for (let e = 0; e < size; e++) block.data[d * size + e] = data[(i * size + d) * cols + j * size + e]
+  return linearAssignment(block, { maximize: true }).columns
 }
 
-/** Adds minus the distance of units: sqrt(|a|² + |b|² - 2 a·b). */
-const addDistances = (sum: Matrix, aa: Float64Array, bb: Float64Array, ab: Matrix): void => {
-  for (let i = 0; i < aa.length; i++)
-    for (let j = 0; j < bb.length; j++)
-      sum.data[i * bb.length + j] -= Math.sqrt(Math.max(0, aa[i] + bb[j] - 2 * ab.data[i * bb.length + j]))
+/** Distances of all pairs of units at a node. masks: of each inside, `bestOrders` as [heads * size] squared. */
+const distancesAt = (
+  group: PermutationGroup,
+  node: Appearance,
+  masks: readonly Tensor[],
+  batch: Batch<Tensor>,
+): Tensor => {
+  const a = unitsOf(node.a, node.isConv, node.axis, batch)
+  const b = unitsOf(node.b, node.isConv, node.axis, batch)
+  const inside = group.insides.findIndex((one) => axisInside(one, node))
+  if (inside < 0) return distances(squares(a), squares(b), a.matmul(b.t()))
+  const { size } = group.insides[inside]
+  const products = productsAt(node, axisInside(group.insides[inside], node)!, batch).mul(masks[inside])
+  const ofHeads = products.reshape([group.units, size, group.units, size]).sum([1, 3])
+  return distances(squares(a), squares(b), ofHeads)
 }
 
 /** How the units of one group of the second model are put into the first's order, and how well they then agree. */
 export interface GroupMatch {
   readonly order: Int32Array
-  /** [units]: minus the distance of what is matched. */
+  /** [units]: the similarity of what is matched. */
   readonly agreement: Float64Array
   /** For each inside of a head: the order of the dimensions of each unit, once the units are in order. */
   readonly insides: readonly (readonly Int32Array[])[]
 }
 
-const assigned = (similarity: Matrix): Pick<GroupMatch, 'order' | 'agreement'> => {
-  const { columns } = linearAssignment(similarity, { maximize: true })
-  const agreement = Float64Array.from(columns, (j, i) => similarity.data[i * similarity.cols + j])
-  return { order: columns, agreement }
+/** Inner products inside the heads of a group, one matrix an inside, summed over batches. */
+type InsideProducts = ReadonlyMap<string, readonly Matrix[]>
+
+const nodesOf = (
+  groups: readonly PermutationGroup[],
+  [a, b]: readonly [Model, Model],
+  batch: Batch<Tensor>,
+): (readonly [PermutationGroup, readonly Appearance[]])[] => {
+  const second = sitesOf(b, batch)
+  const sites = sitesOf(a, batch).map((site, i) => [site, second[i]] as const)
+  return groups.map((group) => [group, appearancesOf(group, sites)] as const)
 }
 
-const matchPlain = (group: PermutationGroup, found: readonly Products[]): GroupMatch => {
-  const sum = matrix(group.units, group.units)
-  for (const one of found)
-    addDistances(sum, lengths(one.aa, one.axis), lengths(one.bb, one.axis), runProducts(one, one.axis))
-  return { ...assigned(sum), insides: [] }
-}
-
-/** Heads are compared with the dimensions inside in the best order; these are then put into it. */
-const matchHeads = (group: PermutationGroup, found: readonly Products[]): GroupMatch => {
-  const sum = matrix(group.units, group.units)
-  const [aa, bb] = [new Float64Array(group.units), new Float64Array(group.units)]
-  const products = matrix(group.units, group.units)
-  const add = (to: Float64Array, from: Float64Array): void => from.forEach((x, i) => (to[i] += x))
-  const loose = new Set(found)
-  const inner = group.insides.map(({ axes, size }) => {
-    const all = matrix(group.units * size, group.units * size)
-    for (const one of found) {
-      const axis = axes.find((a) => a.tensor === one.axis.tensor && a.axis === one.axis.axis)
-      if (!axis) continue
-      loose.delete(one)
-      add(all.data, runProducts(one, axis).data)
-    }
-    add(products.data, bestInside(all, size).data)
-    return { all, size }
-  })
-  for (const one of loose) add(products.data, runProducts(one, one.axis).data)
-  for (const one of found) {
-    add(aa, lengths(one.aa, one.axis))
-    add(bb, lengths(one.bb, one.axis))
+/** First round, for groups of heads alone: how the dimensions inside any two heads agree. */
+const productsInside = async (
+  groups: readonly PermutationGroup[],
+  models: readonly [Model, Model],
+  batches: Batches,
+  signal?: AbortSignal,
+): Promise<InsideProducts> => {
+  const products = new Map<string, readonly Matrix[]>()
+  const sizeOf = ({ insides, units }: PermutationGroup): number =>
+    insides.reduce((n, { size }) => n + (units * size) ** 2, 0)
+  const withHeads = groups.filter(({ insides }) => insides.length > 0)
+  for (const pass of inPasses(withHeads, sizeOf)) {
+    const program = (batch: Batch<Tensor>): Record<string, Tensor> =>
+      Object.fromEntries(
+        nodesOf(pass, models, batch).flatMap(([group, nodes]) =>
+          group.insides.flatMap((inside, i): [string, Tensor][] => {
+            const each = nodes.flatMap((node) => {
+              const axis = axisInside(inside, node)
+              return axis ? [productsAt(node, axis, batch)] : []
+            })
+            return each.length ? [[`${group.name} ${i}`, each.reduce((sum, one) => sum.add(one))]] : []
+          }),
+        ),
+      )
+    const sums = await summed(batches, program, signal)
+    for (const { name, insides, units } of pass)
+      products.set(
+        name,
+        insides.map(({ size }, i) => {
+          const out = matrix(units * size, units * size)
+          if (sums[`${name} ${i}`]) out.data.set(sums[`${name} ${i}`])
+          return out
+        }),
+      )
   }
-  addDistances(sum, aa, bb, products)
-  const match = assigned(sum)
-  const insides = inner.map(({ all, size }) =>
-    Array.from(match.order, (j, i) => {
-      const block = matrix(size, size)
-      for (let d = 0; d < size; d++)
-        for (let e = 0; e < size; e++)
-          block.data[d * size + e] = all.data[(i * size + d) * all.cols + j * size + e]
-      return linearAssignment(block, { maximize: true }).columns
-    }),
-  )
-  return { ...match, insides }
+  return products
+}
+
+/** Second round: minus the distances of all pairs of units, [units, units], summed over batches and nodes. */
+const similaritiesOf = async (
+  groups: readonly PermutationGroup[],
+  models: readonly [Model, Model],
+  inside: InsideProducts,
+  batches: Batches,
+  signal?: AbortSignal,
+): Promise<ReadonlyMap<string, Matrix>> => {
+  const similarities = new Map<string, Matrix>()
+  for (const pass of inPasses(groups, ({ units }) => units ** 2)) {
+    const masks = new Map(
+      pass.map(({ name, insides }) => [
+        name,
+        insides.map(({ size }, i) => {
+          const products = inside.get(name)![i]
+          return tensor(bestOrders(products, size), [products.rows, products.cols])
+        }),
+      ]),
+    )
+    const program = (batch: Batch<Tensor>): Record<string, Tensor> =>
+      Object.fromEntries(
+        nodesOf(pass, models, batch).flatMap(([group, nodes]): [string, Tensor][] => {
+          const each = nodes.map((node) => distancesAt(group, node, masks.get(group.name)!, batch))
+          return each.length ? [[group.name, each.reduce((sum, one) => sum.add(one)).neg()]] : []
+        }),
+      )
+    const sums = await summed(batches, program, signal)
+    for (const { name, units } of pass)
+      if (sums[name]) similarities.set(name, { rows: units, cols: units, data: sums[name] })
+  }
+  return similarities
 }
 
 /**
- * The order of B's units, group by group, in which its activations are nearest to A's on the same inputs: the similarity
- * of two units is minus the distance of their activations over all batches and positions, summed over where the group
- * appears; the best assignment is taken. Groups that appear nowhere are left out.
+ * The order of B's units, group by group, in which its activations are nearest to A's on the same inputs. Heads are
+ * compared with the dimensions inside in their best order, and these are then put into it. Groups that appear nowhere are
+ * left out. `batches` is gone through once, and twice where there are heads.
  */
 export const matchActivations = async (
   groups: readonly PermutationGroup[],
-  [a, b]: readonly [Model, Model],
+  models: readonly [Model, Model],
   batches: Batches,
   signal?: AbortSignal,
 ): Promise<ReadonlyMap<string, GroupMatch>> => {
-  const matches = new Map<string, GroupMatch>()
-  const sizeOf = ({ axes }: PermutationGroup): number =>
-    axes.reduce((n, { places }) => n + places.length ** 2, 0)
-  for (const pass of inPasses(groups, sizeOf)) {
-    const axes = new Map<string, GroupAxis[]>()
-    const sums = await summed(
-      batches,
-      (batch) => {
-        const [first, second] = [sitesOf(a, batch), sitesOf(b, batch)]
-        const sites = first.map((site, i) => [site, second[i]] as const)
-        const results: Record<string, Tensor> = {}
-        for (const group of pass) {
-          const found = appearancesOf(group, sites)
-          axes.set(
-            group.name,
-            found.map(({ axis }) => axis),
-          )
-          for (const [i, one] of found.entries()) {
-            const [x, y] = [one.a, one.b].map((t) => rowsOf(unpadded(t, batch), one.isConv))
-            results[`${group.name} ${i} aa`] = x.square().sum(0)
-            results[`${group.name} ${i} bb`] = y.square().sum(0)
-            results[`${group.name} ${i} ab`] = x.t().matmul(y)
-          }
-        }
-        return results
-      },
-      signal,
-    )
-    for (const group of pass) {
-      const found = (axes.get(group.name) ?? []).map((axis, i): Products => {
-        const of = (part: string): Float64Array => sums[`${group.name} ${i} ${part}`]
-        return { aa: of('aa'), bb: of('bb'), ab: of('ab'), axis }
-      })
-      if (found.length)
-        matches.set(group.name, group.insides.length ? matchHeads(group, found) : matchPlain(group, found))
-    }
-  }
-  return matches
+  const inside = await productsInside(groups, models, batches, signal)
+  const similarities = await similaritiesOf(groups, models, inside, batches, signal)
+  return new Map(
+    groups.flatMap((group): [string, GroupMatch][] => {
+      const similarity = similarities.get(group.name)
+      if (!similarity) return []
+      const { columns: order } = linearAssignment(similarity, { maximize: true })
+      const agreement = Float64Array.from(order, (j, i) => similarity.data[i * similarity.cols + j])
+      const insides = group.insides.map(({ size }, n) =>
+        Array.from(order, (j, i) => orderInside(inside.get(group.name)![n], size, i, j)),
+      )
+      return [[group.name, { order, agreement, insides }]]
+    }),
+  )
 }

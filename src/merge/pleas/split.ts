@@ -1,7 +1,7 @@
 /** @file Partial merging: which units of two aligned models become one, which stay apart, and what that costs. */
 import type { WeightSpec } from '../../models/index.js'
 import { sizeOf, type Value, value } from '../../tensor/index.js'
-import { outputAxis, type PermutationGroup, segmentsOf, type Tensors } from '../../units/permutation/index.js'
+import { outputAxis, segmentsOf, type Tensors } from '../../units/permutation/index.js'
 
 /** Whose an element is: of both models, merged; of the first alone; of the second alone. */
 export const owners = { both: 0, first: 1, second: 2 } as const
@@ -130,66 +130,3 @@ export const blockTensors = (
         blockTensor(spec, wide.get(spec.name)!, a[spec.name] ?? b[spec.name], b[spec.name] ?? a[spec.name]),
       ]),
   )
-
-/** What the budget is about: the groups that may widen, in which steps. */
-export interface Widening {
-  readonly groups: readonly PermutationGroup[]
-  readonly fixed: (group: string) => boolean
-  readonly step: (group: string) => number
-}
-
-/**
- * Multiplications of the linear modules and convolutions at these ratios relative to one model: (1 + r_in)(1 + r_out) -
- * 2 r_in r_out for each, since what is only the one's and what is only the other's are not connected.
- */
-export const costOf = (table: readonly WeightSpec[], { groups, step }: Widening, ratios: Ratios): number => {
-  const apart = new Map(
-    groups.map(({ name, units }) => [name, unitsApart(ratios.get(name) ?? 0, units, step(name)) / units]),
-  )
-  let [merged, one] = [0, 0]
-  for (const { shape, axes } of table.filter(({ kind }) => kind === 'linear' || kind === 'conv')) {
-    const [r, s] = [0, 1].map((axis) => apart.get(axes[axis]?.group ?? '') ?? 0)
-    merged += sizeOf(shape) * (1 + r + s - r * s)
-    one += sizeOf(shape)
-  }
-  return merged / one
-}
-
-/** The greatest x in [0, 1] that fits, found to 2^-30 by bisection; 0 when none does. */
-const greatest = (fits: (x: number) => boolean): number => {
-  if (fits(1)) return 1
-  let [low, high] = [0, 1]
-  for (let i = 0; i < 30; i++) {
-    const middle = (low + high) / 2
-    if (fits(middle)) low = middle
-    else high = middle
-  }
-  return low
-}
-
-/**
- * The ratios whose cost is at most `budget` (1: one model; 2: both). One ratio for all groups; or, given what
- * un-merging each group gains, first the groups with the most gain for their cost.
- */
-export const ratiosWithin = (
-  budget: number,
-  table: readonly WeightSpec[],
-  widening: Widening,
-  gains?: Readonly<Record<string, number>>,
-): Ratios => {
-  const names = widening.groups.map(({ name }) => name).filter((name) => !widening.fixed(name))
-  const fits = (ratios: Ratios): boolean => costOf(table, widening, ratios) <= budget + 1e-9
-  if (!gains) {
-    const all = (ratio: number): Ratios => new Map(names.map((name) => [name, ratio]))
-    return all(greatest((ratio) => fits(all(ratio))))
-  }
-  const worth = (name: string): number =>
-    (gains[name] ?? 0) / (costOf(table, widening, new Map([[name, 1]])) - 1)
-  const ratios = new Map<string, number>()
-  for (const name of [...names].sort((x, y) => worth(y) - worth(x)))
-    ratios.set(
-      name,
-      greatest((ratio) => fits(new Map([...ratios, [name, ratio]]))),
-    )
-  return ratios
-}

@@ -9,11 +9,17 @@ import { type KeyPasses, type Ranked, ranked } from '../../stream/kernels/select
 /** Zeroes in place the elements of `delta`, the first of which has index `first`, that are dropped. Called on all blocks in order. */
 export type Mask = (delta: Float32Array, first: number) => void
 
-/** What the kinds of masks are told of each model. */
+/** What the kinds of masks are told of each model, and of all. */
 export interface Sparsity {
   readonly density: readonly number[]
   readonly gamma?: readonly number[]
   readonly epsilon?: readonly number[]
+  /** Whether outliers are left out as Model Breadcrumbs has it, and not as mergekit has it. */
+  readonly paper_masks?: boolean
+  /** Of the paper's masks: whether each row of the last axis is ranked by itself. */
+  readonly row_wise?: boolean
+  /** Of the paper's masks: whether vectors are masked too. */
+  readonly mask_vectors?: boolean
 }
 
 /** Finds every model's mask for a tensor; undefined where all is kept. */
@@ -66,36 +72,136 @@ const quotas = (low: Ranked, high: Ranked, count: number, bottom: number, top: n
   return [low.equal - fewer - (same ? more : 0), high.equal - more - (same ? fewer : 0)]
 }
 
-/**
- * Drops the smallest magnitudes, and before them the share `gamma` of the largest, so that the share `density` stays
- * (Davari and Belilovsky, "Model Breadcrumbs", 2023; without gamma: Yadav et al., "TIES-Merging", 2023). Of equal
- * magnitudes at a bound, those of the lowest index stay. As in mergekit, nothing at all stays where gamma is given and its
- * share is less than one element (the norms of small models).
- */
-export const byMagnitude: Sparsifier = async (tensor, { density, gamma }) => {
+/** How many elements of `count` go at each end, and how many stay between. */
+interface Cut {
+  readonly bottom: number
+  readonly top: number
+  readonly kept: number
+}
+
+/** mergekit's: nothing at all stays where gamma is given and its share is less than one element. */
+const mergekitCut = (count: number, density: number, gamma: number | undefined): Cut => {
+  const outliers = Math.floor((gamma ?? 0) * count)
+  const kept = gamma !== undefined && !outliers ? 0 : Math.min(count, Math.floor(density * count))
+  const top = Math.min(count - kept, outliers)
+  return { bottom: count - kept - top, top, kept }
+}
+
+/** The paper's: the share gamma goes, then the share density stays, and at least one element where that is not 0. */
+const paperCut = (count: number, density: number, gamma: number): Cut => {
+  const top = Math.floor(gamma * count)
+  const kept = Math.min(count - top, density > 0 ? Math.max(1, Math.floor(density * count)) : 0)
+  return { bottom: count - kept - top, top, kept }
+}
+
+/** Masks of `tensor` that leave between the ends what `cuts` say of each model; undefined where all stays. */
+const cutMasks = async (
+  tensor: AlignedTensor,
+  cuts: readonly (Cut | undefined)[],
+): Promise<(Mask | undefined)[]> => {
+  if (cuts.every((cut) => cut === undefined)) return cuts.map(() => undefined)
   const { count } = tensor
-  const cuts = density.map((share, m) => {
-    const outliers = Math.floor((gamma?.[m] ?? 0) * count)
-    const kept = gamma && !outliers ? 0 : Math.min(count, Math.floor(share * count))
-    const top = Math.min(count - kept, outliers)
-    return { bottom: count - kept - top, top, kept, dense: share >= 1 }
-  })
-  if (cuts.every(({ dense }) => dense)) return cuts.map(() => undefined)
   const distances = distancesInPlace()
   const passes: KeyPasses = async function* () {
     for await (const block of tensor.blocks()) yield { first: block.first, keys: distances(block) }
   }
-  const ranks = cuts.map(({ bottom, top, kept }) =>
-    kept ? (top ? [bottom, count - top - 1] : [bottom]) : [],
-  )
+  const ranks = cuts.map((cut) => {
+    if (!cut?.kept) return []
+    return cut.top ? [cut.bottom, count - cut.top - 1] : [cut.bottom]
+  })
   const bounds = await ranked(passes, ranks)
-  return cuts.map(({ dense, bottom, top, kept }, m) => {
-    if (dense) return undefined
-    if (!kept) return (delta) => void delta.fill(0)
+  return cuts.map((cut, m) => {
+    if (!cut) return undefined
+    if (!cut.kept) return (delta) => void delta.fill(0)
     const [low, high = unbounded(count)] = bounds[m]
-    const [nthLow, nthHigh] = quotas(low, high, count, bottom, top)
+    const [nthLow, nthHigh] = quotas(low, high, count, cut.bottom, cut.top)
     return maskOf({ ...low, nth: nthLow }, { ...high, nth: nthHigh })
   })
+}
+
+/**
+ * Zeroes in place all of `delta` but `kept` elements: those that are left when the `top` largest magnitudes are gone, the
+ * largest. Of equal magnitudes the lowest index stays.
+ */
+export const keepBetween = (delta: Float32Array, { kept, top }: Pick<Cut, 'kept' | 'top'>): void => {
+  if (kept === 0) return void delta.fill(0)
+  const sorted = delta.map(Math.abs).sort()
+  const count = delta.length
+  const high = sorted[count - top - 1]
+  const low = sorted[count - top - kept]
+  // Of the elements equal to the upper bound, as many go as there are removed ones not above it: the last ones.
+  let above = 0
+  let equal = 0
+  let between = 0
+  for (const x of delta) {
+    const size = Math.abs(x)
+    if (size > high) above++
+    else if (size === high) equal++
+    else if (size > low) between++
+  }
+  let stay = Math.min(equal - (top - above), kept)
+  let left = low === high ? 0 : kept - between - stay
+  for (let i = 0; i < count; i++) {
+    const size = Math.abs(delta[i])
+    if (size > low && size < high) continue
+    if (size === high && stay > 0) stay--
+    else if (size === low && left > 0) left--
+    else delta[i] = 0
+  }
+}
+
+/** A mask that ranks each row of `width` elements by itself. It is given whole rows. */
+const rowMask =
+  (width: number, cut: Cut): Mask =>
+  (delta) => {
+    for (let start = 0; start < delta.length; start += width)
+      keepBetween(delta.subarray(start, start + width), cut)
+  }
+
+/** Throws UsageError for shares that leave out more than there is. */
+const checkShares = (name: string, density: number, gamma: number): void => {
+  if (density + gamma > 1)
+    throw new UsageError(
+      'BadValue',
+      `${name}: density ${density} and gamma ${gamma}: expected shares that add up to at most 1`,
+      { hint: 'density is the share of the changes that stays, gamma the share of the largest that goes.' },
+    )
+}
+
+/** The masks of Model Breadcrumbs. Scalars stay whole, and so do vectors unless they are masked. */
+const paperMasks: Sparsifier = async (tensor, { density, gamma = [], row_wise: rows, mask_vectors }) => {
+  const { count, width, shape, name } = tensor
+  density.forEach((share, m) => checkShares(name, share, gamma[m]))
+  if (shape.length === 0 || (shape.length === 1 && mask_vectors === false))
+    return density.map(() => undefined)
+  const cutOf = (size: number, m: number): Cut | undefined =>
+    density[m] === 1 ? undefined : paperCut(size, density[m], gamma[m])
+  if (!rows)
+    return cutMasks(
+      tensor,
+      density.map((_, m) => cutOf(count, m)),
+    )
+  return density.map((_, m) => {
+    const cut = cutOf(width, m)
+    return cut && rowMask(width, cut)
+  })
+}
+
+/**
+ * Drops the smallest magnitudes, and before them the share `gamma` of the largest, so that the share `density` stays
+ * (Davari and Belilovsky, "Model Breadcrumbs", 2023; without gamma: Yadav et al., "TIES-Merging", 2023). Of equal
+ * magnitudes at a bound, those of the lowest index stay. Without `paper_masks` as mergekit has it, where nothing at all
+ * stays if gamma is given and its share is less than one element. Throws UsageError for shares of the paper's masks that
+ * add up to more than 1.
+ */
+export const byMagnitude: Sparsifier = async (tensor, sparsity) => {
+  const { density, gamma, paper_masks } = sparsity
+  if (paper_masks) return paperMasks(tensor, sparsity)
+  if (density.every((share) => share >= 1)) return density.map(() => undefined)
+  return cutMasks(
+    tensor,
+    density.map((share, m) => (share >= 1 ? undefined : mergekitCut(tensor.count, share, gamma?.[m]))),
+  )
 }
 
 /** Zeroes each element with probability 1 - its entry of `chances`. */

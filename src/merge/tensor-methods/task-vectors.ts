@@ -19,6 +19,19 @@ interface Variant {
     readonly gamma?: z.ZodDefault<z.ZodNumber>
     readonly epsilon?: z.ZodDefault<z.ZodNumber>
   }
+  /** Further parameters of the merge. */
+  readonly global?: Partial<typeof masks>
+  readonly unlessGiven?: Readonly<Record<string, number | boolean>>
+}
+
+/** Parameters of the masks of Model Breadcrumbs. */
+const masks = {
+  /** The paper's masks instead of mergekit's, which empty tensors of which gamma is less than one element. */
+  paper_masks: z.boolean().default(false),
+  /** Of the paper's masks: each row of the last axis is ranked by itself, as its code has it, and not the tensor. */
+  row_wise: z.boolean().default(false),
+  /** Of the paper's masks: whether vectors (biases, norms) are masked too; else they are whole. */
+  mask_vectors: z.boolean().default(true),
 }
 
 /** A model's mask, and the factor that gives what it keeps the sum of magnitudes that there was. */
@@ -121,12 +134,15 @@ const variant = ({
   normalize = false,
   rescale = false,
   perModel = {},
+  global = {},
+  unlessGiven = {},
 }: Variant): MergeMethod =>
   merge({
     name,
     module: import.meta.url,
     base: 'required',
-    rows: sparsifier === byRank,
+    rows: sparsifier === byRank || 'row_wise' in global,
+    unlessGiven,
     perModel: { weight: z.number(), density: z.number().min(0).max(1).default(1), ...perModel } as {
       weight: z.ZodNumber
       density: z.ZodDefault<z.ZodNumber>
@@ -139,9 +155,10 @@ const variant = ({
       lambda: z.number().default(1),
       // How mergekit stores its masks, which Weft has none of: accepted, without effect.
       int8_mask: z.boolean().default(false),
+      ...(global as typeof masks),
     },
-    remark: (count, { density, gamma }) =>
-      gamma?.some((share, m) => density[m] < 1 && Math.floor(share * count) === 0)
+    remark: (count, { density, gamma, paper_masks: isPaper }) =>
+      !isPaper && gamma?.some((share, m) => density[m] < 1 && Math.floor(share * count) === 0)
         ? 'gamma is less than one element, so that (as in mergekit) the whole task vector is left out'
         : undefined,
     prepare: async (tensor, p): Promise<State> => {
@@ -165,6 +182,9 @@ const variant = ({
 const gamma = z.number().min(0).max(1).default(0.01)
 const epsilon = z.number().min(0).max(1).default(0.15)
 
+/** What holds where Breadcrumbs is named without a recipe: the paper's masks and shares. */
+const byPaper = { paper_masks: true, density: 0.15, gamma: 0.006 }
+
 /** Ilharco et al., "Editing Models with Task Arithmetic", 2022. */
 export const taskArithmetic: MergeMethod = variant({ name: 'task_arithmetic' })
 /** Trim by magnitude, elect signs, average what agrees: Yadav et al., "TIES-Merging", 2023. */
@@ -183,11 +203,16 @@ export const dareTies: MergeMethod = variant({
   election: true,
   rescale: true,
 })
-/** Without the smallest and the largest changes: Davari and Belilovsky, "Model Breadcrumbs", 2023. */
+/**
+ * Without the smallest and the largest changes: Davari and Belilovsky, "Model Breadcrumbs", 2023. A recipe gets mergekit's
+ * masks, unless it says `paper_masks: true`; the method by its name gets the paper's, unless it is told otherwise.
+ */
 export const breadcrumbs: MergeMethod = variant({
   name: 'breadcrumbs',
   sparsifier: byMagnitude,
   perModel: { gamma },
+  global: masks,
+  unlessGiven: byPaper,
 })
 /** Breadcrumbs' masks with TIES' election. */
 export const breadcrumbsTies: MergeMethod = variant({
@@ -195,6 +220,8 @@ export const breadcrumbsTies: MergeMethod = variant({
   sparsifier: byMagnitude,
   election: true,
   perModel: { gamma },
+  global: masks,
+  unlessGiven: byPaper,
 })
 /** Drop at random, the small more often: Deep et al., "DELLA-Merging", 2024. */
 export const della: MergeMethod = variant({

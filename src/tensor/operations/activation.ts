@@ -5,7 +5,7 @@ import { scalar, stopGradient } from '../create.js'
 import { normalAxis } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 
-/** max(x, 0); its gradient at 0 is 0. */
+/** Rectified linear unit max(x, 0); its gradient at 0 is 0. x: [...]. */
 export const relu = (x: Tensor): Tensor => x.maximum(0)
 
 const cubic = 0.044715
@@ -17,7 +17,9 @@ const geluBody = (x: Tensor, tanh: boolean): Tensor => {
   return x.mul(inner.tanh().add(1)).mul(0.5)
 }
 
-/** Its derivative: Φ + x φ exactly; of the approximation x σ(z), z = 2 √(2/π) (x + c x³), it is σ (1 + x z' (1 - σ)). */
+/**
+ * Its derivative: Φ + x φ exactly; of the approximation x σ(z), z = 2 √(2/π) (x + c x³), it is σ (1 + x z' (1 - σ)).
+ */
 const geluSlope = (x: Tensor, tanh: boolean): Tensor => {
   if (!tanh) {
     const u = x.mul(Math.SQRT1_2)
@@ -39,8 +41,8 @@ const geluSlope = (x: Tensor, tanh: boolean): Tensor => {
 }
 
 /**
- * x Φ(x) (Hendrycks & Gimpel 2016), exactly by erf, or with `tanh` by its approximation. Of a forward pass only x is kept
- * for the backward one.
+ * Gaussian error linear unit x Φ(x) (Hendrycks & Gimpel 2016), exactly by erf, or with `tanh` by its approximation.
+ * Of a forward pass only x is kept for the backward one. x: [...].
  */
 export const gelu = (x: Tensor, { tanh = false }: { tanh?: boolean } = {}): Tensor =>
   fused('Gelu', [x], [geluBody(x, tanh)], {
@@ -49,7 +51,7 @@ export const gelu = (x: Tensor, { tanh = false }: { tanh?: boolean } = {}): Tens
     batch: ([t]) => [gelu(t, { tanh })],
   })[0]
 
-/** x σ(x). */
+/** Sigmoid linear unit x σ(x), also called swish. x: [...]. */
 export const silu = (x: Tensor): Tensor => x.mul(x.sigmoid())
 
 /** The activations by the names that config.json uses. */
@@ -72,7 +74,7 @@ export const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   relu6: (x) => relu(x).minimum(6),
 }
 
-/** The activation that config.json calls `name`. Throws UnknownActivation. */
+/** The activation that config.json calls `name`. Throws WeftError (UnknownActivation) for another name. */
 export const activation = (name: string): ((x: Tensor) => Tensor) => {
   const f = Object.hasOwn(activations, name) ? activations[name] : undefined
   if (f) return f
@@ -81,7 +83,10 @@ export const activation = (name: string): ((x: Tensor) => Tensor) => {
   })
 }
 
-/** exp(x) over its sum along `axis`. */
+/**
+ * Softmax exp(x) / Σ exp(x) along `axis`, without overflow. x: [...]. Throws ShapeError for an axis that is not
+ * there.
+ */
 export const softmax = (x: Tensor, axis = -1): Tensor => {
   const at = normalAxis('softmax', axis, x.rank)
   const e = x.sub(x.max(at, { keep: true })).exp()
@@ -92,7 +97,9 @@ export const softmax = (x: Tensor, axis = -1): Tensor => {
   })[0]
 }
 
-/** log softmax(x) along `axis`, without overflow. */
+/**
+ * Logarithm of the softmax along `axis`, without overflow. x: [...]. Throws ShapeError for an axis that is not there.
+ */
 export const logSoftmax = (x: Tensor, axis = -1): Tensor => {
   const at = normalAxis('logSoftmax', axis, x.rank)
   return fused('LogSoftmax', [x], [x.sub(logSumExp(x, at, { keep: true }))], {
@@ -102,7 +109,7 @@ export const logSoftmax = (x: Tensor, axis = -1): Tensor => {
   })[0]
 }
 
-/** log Σ exp(x) along `axis`, without overflow. */
+/** Logarithm of Σ exp(x) along `axis`, without overflow. x: [...]. Throws ShapeError for an axis that is not there. */
 export const logSumExp = (x: Tensor, axis = -1, { keep = false }: { keep?: boolean } = {}): Tensor => {
   const at = normalAxis('logSumExp', axis, x.rank)
   const top = stopGradient(x.max(at, { keep: true }))

@@ -4,24 +4,25 @@ import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { logSumExp, softmax } from './activation.js'
 
+/** Options of `attention`. */
 export interface AttentionOptions {
-  /** Which keys a query sees: bool, broadcastable to [batch, heads, time, keys]. Default all. */
+  /** Keys that a query sees: bool, broadcastable to [batch, heads, time, keys]. Default all. */
   readonly mask?: Tensor
-  /** Added to the scores: broadcastable to [batch, heads, time, keys]. */
+  /** Bias added to the scores: broadcastable to [batch, heads, time, keys]. */
   readonly bias?: Tensor
-  /** Multiplies q kᵀ. Default 1 / sqrt(size). */
+  /** Factor of q kᵀ. Default 1 / sqrt(size). */
   readonly scale?: number
-  /** Scores s become c tanh(s / c) before mask and bias (Gemma 2). */
+  /** Bound c of the scores, which become c tanh(s / c) before mask and bias (Gemma 2). Default none. */
   readonly softcap?: number
 }
 
-/** Each part is computed only if it is used. */
+/** Result of `attention`; each part is computed only if it is used. */
 export interface Attended {
-  /** [batch, heads, time, size of v]. */
+  /** Values weighed by the probabilities: [batch, heads, time, size of v]. */
   readonly output: Tensor
-  /** [batch, heads, time, keys]. */
+  /** Probabilities of the keys: [batch, heads, time, keys]. */
   readonly probabilities: Tensor
-  /** Of the scores over the keys: [batch, heads, time]. */
+  /** Log-sum-exp of the scores over the keys: [batch, heads, time]. */
   readonly logSumExp: Tensor
 }
 
@@ -32,9 +33,9 @@ const regroup = (t: Tensor, heads: number, rows: number): Tensor =>
   t.reshape([t.shape[0], heads, rows, t.shape[t.rank - 1]])
 
 /**
- * softmax(q kᵀ scale) v (Vaswani et al. 2017), with fewer key-value heads than query heads if these divide them
- * (grouped-query attention: query head h uses key head floor(h / (heads / keyHeads))).
- * q: [batch, heads, time, size], k: [batch, keyHeads, keys, size], v: [batch, keyHeads, keys, sizeV]. Throws ShapeError.
+ * Scaled dot-product attention softmax(q kᵀ scale) v (Vaswani et al. 2017), with fewer key-value heads than query
+ * heads if these divide them (grouped-query attention: query head h uses key head floor(h / (heads / keyHeads))). q:
+ * [batch, heads, time, size], k: [batch, keyHeads, keys, size], v: [batch, keyHeads, keys, sizeV]. Throws ShapeError.
  */
 export const attention = (
   q: Tensor,
@@ -72,8 +73,8 @@ export const attention = (
 }
 
 /**
- * Rotary position embedding (Su et al. 2021), the halves of the last axis forming the pairs, as Hugging Face lays it out.
- * x: [batch, heads, time, size]; cos, sin: broadcastable to [batch, 1, time, size].
+ * Rotary position embedding (Su et al. 2021), the halves of the last axis forming the pairs, as Hugging Face lays it
+ * out. x: [batch, heads, time, size]; cos, sin: broadcastable to [batch, 1, time, size].
  */
 export const rotary = (x: Tensor, cos: Tensor, sin: Tensor): Tensor => {
   const [first, second] = x.split(2, -1)

@@ -5,11 +5,15 @@ import { apply, type Tensor } from '../tensor.js'
 
 type Pair = number | readonly [number, number]
 
-/** Strides, zero padding, dilations (default 1, 0, 1; one number, or [height, width]) and groups (default 1). */
+/** Options of a two-dimensional convolution; a pair is one number for both axes, or [height, width]. */
 export interface ConvOptions {
+  /** Step from window to window, in elements. Default 1. */
   readonly stride?: Pair
+  /** Zeros added on every side. Default 0. */
   readonly padding?: Pair
+  /** Distance between the elements of a window. Default 1. */
   readonly dilation?: Pair
+  /** Number of groups of channels that are convolved apart. Default 1. */
   readonly groups?: number
 }
 
@@ -27,7 +31,10 @@ const withBias = (y: Tensor, bias?: Tensor): Tensor => (bias ? y.add(bias.reshap
 export const conv2d = (x: Tensor, w: Tensor, options: ConvOptions & { bias?: Tensor } = {}): Tensor =>
   withBias(apply('conv', [x, w], attributesOf(options))[0], options.bias)
 
-/** The transpose of conv2d. x: [batch, in, height, width], w: [in, out / groups, kh, kw], bias: [out]. Throws ShapeError. */
+/**
+ * The transpose of conv2d. x: [batch, in, height, width], w: [in, out / groups, kh, kw], bias: [out]. Throws
+ * ShapeError.
+ */
 export const convTranspose2d = (
   x: Tensor,
   w: Tensor,
@@ -43,10 +50,15 @@ export const convTranspose2d = (
 
 /** Options of a one-dimensional convolution. */
 export interface Conv1dOptions {
+  /** Step from window to window, in elements. Default 1. */
   readonly stride?: number
+  /** Zeros added at both ends. Default 0. */
   readonly padding?: number
+  /** Distance between the elements of a window. Default 1. */
   readonly dilation?: number
+  /** Number of groups of channels that are convolved apart. Default 1. */
   readonly groups?: number
+  /** Bias of each output channel: [out]. Default none. */
   readonly bias?: Tensor
 }
 
@@ -69,11 +81,17 @@ const lengthwise = ({
   bias,
 })
 
-/** x: [batch, in, length], w: [out, in / groups, kernel] -> [batch, out, length]. */
+/**
+ * Cross-correlation along one axis. x: [batch, in, length], w: [out, in / groups, kernel] -> [batch, out, length].
+ * Throws ShapeError.
+ */
 export const conv1d = (x: Tensor, w: Tensor, options: Conv1dOptions = {}): Tensor =>
   conv2d(flat(x), flat(w), lengthwise(options)).squeeze(2)
 
-/** x: [batch, in, length], w: [in, out / groups, kernel] -> [batch, out, length]. */
+/**
+ * The transpose of conv1d. x: [batch, in, length], w: [in, out / groups, kernel] -> [batch, out, length]. Throws
+ * ShapeError.
+ */
 export const convTranspose1d = (
   x: Tensor,
   w: Tensor,

@@ -111,10 +111,11 @@ const product = (p: Term, q: Term, needed: ReadonlySet<string>): Term => {
 }
 
 /**
- * Einstein's summation, as NumPy writes it: `einsum('bij,bjk->bik', a, b)`. A letter names an axis; one that occurs twice
- * in a term takes the diagonal, one that the output lacks is summed over; `...` stands for leading axes that broadcast;
- * without `->` the output is the letters that occur once, in order. Terms are multiplied from left to right, each pair as
- * one batched matrix product. Throws ShapeError naming the equation and the shapes.
+ * Einstein's summation, as NumPy writes it: `einsum('bij,bjk->bik', a, b)`. A letter names an axis; one that occurs
+ * twice in a term takes the diagonal, one that the output lacks is summed over; `...` stands for leading axes that
+ * broadcast; without `->` the output is the letters that occur once, in order. Terms are multiplied from left to
+ * right, each pair as one batched matrix product. operands: [...] of the rank that its term says, as many as there
+ * are terms. Throws ShapeError naming the equation and the shapes.
  */
 export const einsum = (equation: string, ...operands: readonly Tensor[]): Tensor => {
   const fail = (message: string): never => {

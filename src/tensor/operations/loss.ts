@@ -4,14 +4,20 @@ import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { logSoftmax, softmax } from './activation.js'
 
+/** Options of `crossEntropy`. */
 export interface CrossEntropyOptions {
-  /** Labels of this value do not count. Default -100. */
+  /** Label whose rows do not count. Default -100. */
   readonly ignored?: number
-  /** 'mean' over the labels that count (0 when none does), 'sum', or 'none': one value a label, 0 where ignored. */
+  /**
+   * Reduction of the losses: 'mean' over the labels that count (0 when none does), 'sum', or 'none': one value a
+   * label, 0 where ignored. Default 'mean'.
+   */
   readonly reduction?: 'mean' | 'sum' | 'none'
 }
 
-/** -log softmax(logits)[label]. logits: [..., classes], labels: [...] int32 or int64. Throws ShapeError. */
+/**
+ * Cross-entropy -log softmax(logits)[label]. logits: [..., classes], labels: [...] int32 or int64. Throws ShapeError.
+ */
 export const crossEntropy = (
   logits: Tensor,
   labels: Tensor,
@@ -30,16 +36,19 @@ export const crossEntropy = (
   return reduction === 'sum' ? kept.sum() : kept.sum().div(counts.cast(logits.dtype).sum().maximum(1))
 }
 
-/** KL(softmax(p) || softmax(q)) along the last axis, one value a row. p, q: logits [..., classes] -> [...]. */
+/**
+ * Kullback-Leibler divergence KL(softmax(p) || softmax(q)) along the last axis, one value a row. p, q: logits [...,
+ * classes] -> [...].
+ */
 export const klDivergence = (p: Tensor, q: Tensor): Tensor =>
   softmax(p)
     .mul(logSoftmax(p).sub(logSoftmax(q)))
     .sum(-1)
 
-/** Mean of (a - b)². */
+/** Mean of (a - b)². a, b: [...], broadcast. */
 export const meanSquaredError = (a: Tensor, b: Tensor): Tensor => a.sub(b).square().mean()
 
-/** Numbers the streams of random bytes that one trace draws from, in the order of the draws. */
+/** Counter that numbers the streams of random bytes that one trace draws from, in the order of the draws. */
 export class RandomStreams {
   private next = 0
   /** Uniform bytes (uint8) of the run's seed and step. */
@@ -49,8 +58,9 @@ export class RandomStreams {
 }
 
 /**
- * Each element zeroed with probability p, the others divided by 1 - p (Srivastava et al. 2014). One host-drawn byte an
- * element decides, so p is rounded to 256ths. Without `random` (evaluation) x itself. Throws ShapeError when p is not in [0, 1).
+ * Elements each zeroed with probability p, the others divided by 1 - p (Srivastava et al. 2014). One host-drawn byte
+ * an element decides, so p is rounded to 256ths. Without `random` (evaluation) x itself. x: [...]. Throws ShapeError
+ * when p is not in [0, 1).
  */
 export const dropout = (x: Tensor, p: number, random?: RandomStreams): Tensor => {
   if (!(p >= 0 && p < 1)) throw new ShapeError('dropout', `p = ${p} is not in [0, 1)`)
@@ -60,7 +70,7 @@ export const dropout = (x: Tensor, p: number, random?: RandomStreams): Tensor =>
   return where(kept, x.mul(256 / (256 - threshold)), 0)
 }
 
-/** 1 at `ids`, 0 elsewhere. ids: [...] -> [..., depth]. */
+/** One-hot rows: 1 at `ids`, 0 elsewhere. ids: [...] -> [..., depth]. */
 export const oneHot = (ids: Tensor, depth: number, dtype: Tensor['dtype'] = 'float32'): Tensor =>
   ids
     .unsqueeze(-1)

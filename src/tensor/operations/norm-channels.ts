@@ -5,12 +5,13 @@ import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { layerNorm } from './norm.js'
 
-/** One number a channel each: [channels]; epsilon default 1e-5. */
+/** Options of the norms over channels. */
 export interface ChannelNormOptions {
-  /** Default ones. */
+  /** Factor of each channel: [channels]. Default ones. */
   readonly weight?: Tensor
-  /** Default zeros. */
+  /** Bias of each channel: [channels]. Default zeros. */
   readonly bias?: Tensor
+  /** Number added to the variance. Default 1e-5. */
   readonly epsilon?: number
 }
 
@@ -28,8 +29,8 @@ const requireChannels = (name: string, x: Tensor, ...parameters: readonly (Tenso
 const channelwise = (p: Tensor, x: Tensor): Tensor => p.reshape([-1, ...x.shape.slice(2).map(() => 1)])
 
 /**
- * Each of `groups` equal runs of channels normalised over its channels and all places (Wu & He 2018), times `weight`,
- * plus `bias`. x: [batch, channels, ...]. Throws ShapeError.
+ * Group norm: each of `groups` equal runs of channels normalised over its channels and all places (Wu & He 2018),
+ * times `weight`, plus `bias`. x: [batch, channels, ...]. Throws ShapeError.
  */
 export const groupNorm = (
   x: Tensor,
@@ -44,15 +45,18 @@ export const groupNorm = (
   return bias ? scaled.add(channelwise(bias, x)) : scaled
 }
 
-/** Each channel of each example normalised over its places (Ulyanov et al. 2016). x: [batch, channels, ...]. */
+/**
+ * Instance norm: each channel of each example over its places (Ulyanov et al. 2016). x: [batch, channels, ...].
+ * Throws ShapeError.
+ */
 export const instanceNorm = (x: Tensor, options: ChannelNormOptions = {}): Tensor => {
   requireChannels('instanceNorm', x, options.weight, options.bias)
   return groupNorm(x, x.shape[1], options)
 }
 
 /**
- * (x - mean) / sqrt(variance + epsilon) a channel, times `weight`, plus `bias`: batch norm by statistics that are given,
- * as in inference. x: [batch, channels, ...], mean, variance: [channels]. Throws ShapeError.
+ * Batch norm (x - mean) / sqrt(variance + epsilon) a channel, times `weight`, plus `bias`, by statistics that are
+ * given, as in inference. x: [batch, channels, ...], mean, variance: [channels]. Throws ShapeError.
  */
 export const batchNorm = (
   x: Tensor,
@@ -70,17 +74,20 @@ export const batchNorm = (
   })[0]
 }
 
+/** Result of batch norm in training. */
 export interface BatchNormalised {
+  /** Normalised values: [batch, channels, ...]. */
   readonly output: Tensor
-  /** The running statistics moved towards the batch's: [channels]. The variance is the unbiased one, as PyTorch keeps it. */
+  /** Running mean moved towards the batch's: [channels]. */
   readonly mean: Tensor
+  /** Running variance moved towards the batch's unbiased one, as PyTorch keeps it: [channels]. */
   readonly variance: Tensor
 }
 
 /**
- * Batch norm in training (Ioffe & Szegedy 2015): by the batch's own mean and (biased) variance of each channel, through
- * which the gradient flows. `mean` and `variance` are the running statistics: running + momentum (batch - running) comes
- * back, without gradient. x: [batch, channels, ...]; momentum default 0.1. Throws ShapeError.
+ * Batch norm in training (Ioffe & Szegedy 2015): by the batch's own mean and (biased) variance of each channel,
+ * through which the gradient flows. `mean` and `variance` are the running statistics: running + momentum (batch -
+ * running) comes back, without gradient. x: [batch, channels, ...]; momentum default 0.1. Throws ShapeError.
  */
 export const batchNormTraining = (
   x: Tensor,

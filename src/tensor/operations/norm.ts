@@ -36,7 +36,10 @@ export const layerNorm = (
   })[0]
 }
 
-/** `inverse` is 1 / sqrt(variance + epsilon); the mean and it may have cotangents too, when this is differentiated again. */
+/**
+ * `inverse` is 1 / sqrt(variance + epsilon); the mean and it may have cotangents too, when this is differentiated
+ * again.
+ */
 const layerNormGradient = (
   [g, gMean, gInverse]: readonly (Tensor | undefined)[],
   [x, w]: readonly Tensor[],

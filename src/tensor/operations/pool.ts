@@ -1,4 +1,7 @@
-/** @file Pooling over the last two axes, or the last: the greatest or the mean of windows, and means of a given output size. */
+/**
+ * @file Pooling over the last two axes, or the last: the greatest or the mean of windows, and means of a given output
+ * size.
+ */
 import { fused } from '../control.js'
 import { full, ones, tensor, where } from '../create.js'
 import { isFloat } from '../dtype.js'
@@ -9,10 +12,13 @@ import { conv2d } from './conv.js'
 
 type Pair = number | readonly [number, number]
 
-/** Strides (default: the kernel), padding (default 0) and dilations (default 1): one number, or [height, width]. */
+/** Options of pooling over two axes; a pair is one number for both, or [height, width]. */
 export interface PoolOptions {
+  /** Step from window to window, in elements. Default the kernel. */
   readonly stride?: Pair
+  /** Elements added on every side. Default 0. */
   readonly padding?: Pair
+  /** Distance between the elements of a window. Default 1. */
   readonly dilation?: Pair
 }
 
@@ -76,8 +82,8 @@ const chosen = (x: Tensor, y: Tensor, windows: Windows): Tensor => {
 }
 
 /**
- * The greatest element of each window. x: [batch, channels, height, width] -> [batch, channels, h, w] with
- * h = floor((height + 2 padding - dilation (kernel - 1) - 1) / stride) + 1, and w alike. Padding never wins; the gradient
+ * The greatest element of each window. x: [batch, channels, height, width] -> [batch, channels, h, w] with h =
+ * floor((height + 2 padding - dilation (kernel - 1) - 1) / stride) + 1, and w alike. Padding never wins; the gradient
  * goes to the first of equal elements. Throws ShapeError.
  */
 export const maxPool2d = (x: Tensor, kernel: Pair, options: PoolOptions = {}): Tensor => {
@@ -94,8 +100,8 @@ export const maxPool2d = (x: Tensor, kernel: Pair, options: PoolOptions = {}): T
 }
 
 /**
- * The mean of each window; shapes as in `maxPool2d`. Padding counts as zeros unless `countPadding` is false: then the
- * mean is over what lies inside. Throws ShapeError.
+ * The mean of each window. x: [batch, channels, height, width] -> [batch, channels, h, w] as `maxPool2d` gives. Padding
+ * counts as zeros unless `countPadding` is false: then the mean is over what lies inside. Throws ShapeError.
  */
 export const averagePool2d = (
   x: Tensor,
@@ -146,8 +152,11 @@ export const globalAveragePool2d = (x: Tensor): Tensor => {
 
 /** Options of pooling along one axis. */
 export interface Pool1dOptions {
+  /** Step from window to window, in elements. Default the kernel. */
   readonly stride?: number
+  /** Elements added at both ends. Default 0. */
   readonly padding?: number
+  /** Distance between the elements of a window. Default 1. */
   readonly dilation?: number
 }
 
@@ -165,11 +174,11 @@ const flat = (name: string, x: Tensor): Tensor => {
   return x.unsqueeze(2)
 }
 
-/** maxPool2d along one axis. x: [batch, channels, length]. */
+/** maxPool2d along one axis. x: [batch, channels, length]. Throws ShapeError. */
 export const maxPool1d = (x: Tensor, kernel: number, options: Pool1dOptions = {}): Tensor =>
   maxPool2d(flat('maxPool1d', x), [1, kernel], lengthwise(kernel, options)).squeeze(2)
 
-/** averagePool2d along one axis. x: [batch, channels, length]. */
+/** averagePool2d along one axis. x: [batch, channels, length]. Throws ShapeError. */
 export const averagePool1d = (
   x: Tensor,
   kernel: number,

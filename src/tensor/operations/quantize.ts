@@ -1,4 +1,7 @@
-/** @file Weights rounded and packed on the host, in the layouts of ONNX Runtime's 4- and 8-bit products, and unpacked again. */
+/**
+ * @file Weights rounded and packed on the host, in the layouts of ONNX Runtime's 4- and 8-bit products, and unpacked
+ * again.
+ */
 import { ShapeError } from '../shape.js'
 import { type Value, value } from '../value.js'
 
@@ -9,12 +12,13 @@ export interface QuantizedBlocks {
   readonly zeroPoints?: Value
 }
 
+/** Options of `quantizeBlocks`. */
 export interface QuantizeBlocksOptions {
-  /** Default 4. */
+  /** Bits of a code. Default 4. */
   readonly bits?: 4 | 8
-  /** Default 32. */
+  /** Weights of a block. Default 32. */
   readonly blockSize?: number
-  /** A zero point a block, for weights that are not centred. Default false. */
+  /** Whether each block has a zero point, for weights that are not centred. Default false. */
   readonly zeroPoints?: boolean
 }
 
@@ -47,8 +51,9 @@ const get = (bytes: ArrayLike<number>, i: number, bits: 4 | 8): number =>
   bits === 8 ? bytes[i] : (bytes[i >> 1] >> (4 * (i & 1))) & 15
 
 /**
- * Weights [n, k], row-major, rounded to nearest in blocks of `blockSize` along k. blocks: [n, count, blockSize bits / 8] uint8,
- * scales: [n, count] float32, zeroPoints: [n, ceil(count bits / 8)] uint8, count = ceil(k / blockSize). Throws ShapeError.
+ * Weights [n, k], row-major, rounded to nearest in blocks of `blockSize` along k. blocks: [n, count, blockSize bits /
+ * 8] uint8, scales: [n, count] float32, zeroPoints: [n, ceil(count bits / 8)] uint8, count = ceil(k / blockSize).
+ * Throws ShapeError.
  */
 export const quantizeBlocks = (
   weights: Float32Array,
@@ -98,11 +103,12 @@ export const dequantizeBlocks = (
   })
 }
 
+/** 4-bit data types of bitsandbytes: see `bnb4Tables`. */
 export type Bnb4Type = 'nf4' | 'fp4'
 
 /**
- * What the sixteen codes stand for, in units of the block's greatest magnitude. NF4: quantiles of the normal distribution
- * (Dettmers et al. 2023, appendix E). FP4: sign, two bits of exponent, one of mantissa.
+ * Numbers that the sixteen codes stand for, in units of the block's greatest magnitude. NF4: quantiles of the normal
+ * distribution (Dettmers et al. 2023, appendix E). FP4: sign, two bits of exponent, one of mantissa.
  */
 export const bnb4Tables: Readonly<Record<Bnb4Type, readonly number[]>> = {
   nf4: [
@@ -136,10 +142,11 @@ export interface QuantizedBnb4 {
   readonly absmax: Value
 }
 
+/** Options of `quantizeBnb4`. */
 export interface QuantizeBnb4Options {
-  /** Default 'nf4'. */
+  /** Data type of the codes. Default 'nf4'. */
   readonly type?: Bnb4Type
-  /** Default 64. */
+  /** Weights of a block. Default 64. */
   readonly blockSize?: number
 }
 
@@ -150,8 +157,9 @@ const nearestCode = (x: number, table: readonly number[]): number => {
 }
 
 /**
- * Weights [n, k] as the nearest of sixteen numbers a block of `blockSize` consecutive weights (blocks may span rows), two codes
- * a byte, high bits first. packed: [ceil(n k / 2)] uint8, absmax: [ceil(n k / blockSize)] float32. Throws ShapeError.
+ * Weights [n, k] as the nearest of sixteen numbers a block of `blockSize` consecutive weights (blocks may span rows),
+ * two codes a byte, high bits first. packed: [ceil(n k / 2)] uint8, absmax: [ceil(n k / blockSize)] float32. Throws
+ * ShapeError.
  */
 export const quantizeBnb4 = (
   weights: Float32Array,

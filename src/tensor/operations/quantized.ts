@@ -1,7 +1,7 @@
 /**
- * @file Products with integer and block-quantised weights, on ONNX Runtime's kernels for them. The packed weights should be
- * bound to the program (`bound`), not given at each run: only then are they kept in the kernel's own layout, a hundred
- * times faster for a row vector. How weights are packed is in quantize.ts.
+ * @file Products with integer and block-quantised weights, on ONNX Runtime's kernels for them. The packed weights
+ * should be bound to the program (`bound`), not given at each run: only then are they kept in the kernel's own
+ * layout, a hundred times faster for a row vector. How weights are packed is in quantize.ts.
  */
 import { fused, withGradient } from '../control.js'
 import { scalar, stack, tensor } from '../create.js'
@@ -11,8 +11,8 @@ import { apply, type Tensor } from '../tensor.js'
 import { bnb4Tables, type Bnb4Type } from './quantize.js'
 
 /**
- * u8 x s8 products in exact int32. a: [..., n, k] uint8, b: [k, m] int8 -> [..., n, m] int32, of a - aZero and b - bZero.
- * aZero: [] uint8, bZero: [] or [m] int8, default 0. Throws ShapeError.
+ * Products of uint8 and int8 in exact int32, on every processor. a: [..., n, k] uint8, b: [k, m] int8 -> [..., n, m]
+ * int32, of a - aZero and b - bZero. aZero: [] uint8, bZero: [] or [m] int8, default 0. Throws ShapeError.
  */
 export const matmulInteger = (
   a: Tensor,
@@ -47,8 +47,9 @@ const quantizeDynamic = (x: Tensor): { q: Tensor; scale: Tensor; zero: Tensor } 
 }
 
 /**
- * x W by integer products: x is rounded to 8 bits at each run, over its whole range. x: [..., n, k] float32, w: [k, m] int8,
- * scale: [m], W = w scale -> [..., n, m]. The gradient in x is that of the product with W itself (straight-through).
+ * Product x W by integers: x is rounded to 8 bits at each run, over its whole range. x: [..., n, k] float32, w: [k,
+ * m] int8, scale: [m], W = w scale -> [..., n, m]. The gradient in x is that of the product with W itself
+ * (straight-through).
  */
 export const matmulDynamic = (x: Tensor, w: Tensor, scale: Tensor): Tensor =>
   withGradient(
@@ -61,18 +62,21 @@ export const matmulDynamic = (x: Tensor, w: Tensor, scale: Tensor): Tensor =>
 
 /** Weights [n, k] in blocks along k: see `quantizeBlocks`. */
 export interface BlockWeights {
-  /** [n, ceil(k / blockSize), blockSize bits / 8] uint8, low bits first. */
+  /** Codes: [n, ceil(k / blockSize), blockSize bits / 8] uint8, low bits first. */
   readonly blocks: Tensor
-  /** [n, ceil(k / blockSize)]. */
+  /** Step of each block: [n, ceil(k / blockSize)]. */
   readonly scales: Tensor
-  /** [n, ceil(ceil(k / blockSize) bits / 8)] uint8, low bits first. Default 2^(bits - 1). */
+  /**
+   * Code of zero of each block: [n, ceil(ceil(k / blockSize) bits / 8)] uint8, low bits first. Default 2^(bits - 1).
+   */
   readonly zeroPoints?: Tensor
 }
 
+/** Format of block-quantised weights. */
 export interface BlockFormat {
-  /** Default 4. */
+  /** Bits of a code. Default 4. */
   readonly bits?: 4 | 8
-  /** A power of two, at least 16. Default 32. */
+  /** Weights of a block: a power of two, at least 16. Default 32. */
   readonly blockSize?: number
 }
 
@@ -130,8 +134,9 @@ const requireBlocks = (
 }
 
 /**
- * A product whose frozen weights `packed` the gradient unpacks again, once the cotangent is there: so that unpacked weights are
- * neither kept from the forward pass nor, being constants, computed when the program is compiled and held for good.
+ * A product whose frozen weights `packed` the gradient unpacks again, once the cotangent is there: so that unpacked
+ * weights are neither kept from the forward pass nor, being constants, computed when the program is compiled and held
+ * for good.
  */
 const packedProduct = (
   kernel: string,
@@ -149,8 +154,8 @@ const packedProduct = (
   })[0]
 
 /**
- * x Wᵀ for weights W [n, k] of 4 or 8 bits in blocks (ONNX Runtime's MatMulNBits). x: [..., rows, k] -> [..., rows, n];
- * differentiable in x and in the scales. Throws ShapeError.
+ * Product x Wᵀ for weights W [n, k] of 4 or 8 bits in blocks (ONNX Runtime's MatMulNBits). x: [..., rows, k] -> [...,
+ * rows, n]; differentiable in x and in the scales. Throws ShapeError.
  */
 export const matmulNBits = (x: Tensor, weights: BlockWeights, format: BlockFormat = {}): Tensor => {
   const { bits = 4, blockSize = 32 } = format
@@ -173,16 +178,17 @@ export const matmulNBits = (x: Tensor, weights: BlockWeights, format: BlockForma
 
 /** Weights [n, k] in 4-bit codes of bitsandbytes, row after row: see `quantizeBnb4`. */
 export interface Bnb4Weights {
-  /** [ceil(n k / 2)] uint8, high bits first. */
+  /** Codes: [ceil(n k / 2)] uint8, high bits first. */
   readonly packed: Tensor
   /** The greatest magnitude of each block: [ceil(n k / blockSize)]. */
   readonly absmax: Tensor
 }
 
+/** Format of 4-bit codes of bitsandbytes. */
 export interface Bnb4Format {
-  /** Default 'nf4'. */
+  /** Data type of the codes. Default 'nf4'. */
   readonly type?: Bnb4Type
-  /** A power of two, at least 16. Default 64. */
+  /** Weights of a block: a power of two, at least 16. Default 64. */
   readonly blockSize?: number
 }
 
@@ -208,8 +214,8 @@ export const dequantizeBnb4Weights = (
 }
 
 /**
- * x Wᵀ for weights W [n, k] in NF4 or FP4 (Dettmers et al. 2023; ONNX Runtime's MatMulBnb4). x: [..., rows, k] ->
- * [..., rows, n]; differentiable in x and absmax. Throws ShapeError.
+ * Product x Wᵀ for weights W [n, k] in NF4 or FP4 (Dettmers et al. 2023; ONNX Runtime's MatMulBnb4). x: [..., rows,
+ * k] -> [..., rows, n]; differentiable in x and absmax. Throws ShapeError.
  */
 export const matmulBnb4 = (x: Tensor, weights: Bnb4Weights, n: number, format: Bnb4Format = {}): Tensor => {
   const { type = 'nf4', blockSize = 64 } = format

@@ -3,14 +3,17 @@ import { tensor } from '../create.js'
 import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 
+/** Options of `resize`. */
 export interface ResizeOptions {
-  /** Default 'nearest'. */
+  /** Pixels that a new one is made of: the nearest, or the four around it by distance. Default 'nearest'. */
   readonly mode?: 'nearest' | 'bilinear'
-  /** Bilinear: the corner pixels' centres stay (else the corners of the image do). Default false. */
+  /** Whether, in bilinear mode, the corner pixels' centres stay (else the corners of the image do). Default false. */
   readonly alignCorners?: boolean
 }
 
-/** Which of `size` pixels each of `out` pixels takes; in float32 steps, since that is where PyTorch's roundings fall. */
+/**
+ * Which of `size` pixels each of `out` pixels takes; in float32 steps, since that is where PyTorch's roundings fall.
+ */
 const nearestPixels = (size: number, out: number): Tensor => {
   const scale = Math.fround(size / out)
   const at = Array.from({ length: out }, (_, i) => Math.min(Math.floor(Math.fround(i * scale)), size - 1))
@@ -33,7 +36,7 @@ const interpolation = (size: number, out: number, alignCorners: boolean, dtype: 
   return tensor(weights, [out, size], dtype)
 }
 
-/** x: [batch, channels, height, width] -> [batch, channels, ...size]. Throws ShapeError. */
+/** Images at another size. x: [batch, channels, height, width] -> [batch, channels, ...size]. Throws ShapeError. */
 export const resize = (
   x: Tensor,
   size: readonly [number, number],

@@ -17,6 +17,7 @@ import { merge, type MergeMethod } from '../method.js'
 import { mergedBytes } from '../planned.js'
 import { planMerge } from '../recipe/plan.js'
 import type { Recipe, Settings } from '../recipe/recipe.js'
+import { underTableNames } from '../recipe/table-names.js'
 
 /** A weight for each model; or such a list for each tensor, by its name. They need not add up to 1. */
 export type ModelWeights = readonly number[] | ReadonlyMap<string, readonly number[]>
@@ -72,7 +73,8 @@ const differences = (a: Checkpoint, b: Checkpoint): string[] => {
 
 /** Throws CheckpointError unless all models have the same tensors (names, shapes, dtypes) and labels. */
 export const checkAlike = (models: readonly Checkpoint[]): void => {
-  const [first, ...others] = models
+  const named = new Map(models.map((model, i) => [String(i), model]))
+  const [first, ...others] = underTableNames(named).views.values()
   for (const other of others) {
     const found = differences(first, other)
     if (found.length)

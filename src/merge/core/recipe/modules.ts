@@ -1,7 +1,6 @@
 /** @file The parts of an architecture that may have recipes of their own, as `modules` of a recipe names them. */
 import type { JsonObject } from '../../../checkpoint/index.js'
 import { nearest, UsageError } from '../../../errors.js'
-import { type LayerStack, relativeOf } from '../../../models/index.js'
 import type { Recipe, RecipeModule } from './recipe.js'
 
 /** A part of an architecture. */
@@ -28,23 +27,23 @@ const whole: ArchitecturePart = {
   layerKeys: ['num_hidden_layers', 'n_layer', 'num_layers'],
 }
 
-/** The part of one of several stacks of layers: its own tensors, and with the last what belongs to none. */
-const partOf = ({ name, count }: LayerStack, i: number, stacks: readonly LayerStack[]): ArchitecturePart => {
-  const isOf = (tensor: string, stack: LayerStack): boolean => tensor.startsWith(`${stack.name}.`)
-  const others = stacks.slice(0, -1)
-  const isLast = i === others.length
-  return {
-    name,
-    aliases: [],
-    holds: (tensor) => (isLast ? !others.some((other) => isOf(tensor, other)) : isOf(tensor, stacks[i])),
-    layerKeys: [count],
-  }
-}
+const isEncoder = (tensor: string): boolean => /(^|\.)encoder\./.test(tensor)
 
-const partsOf = ({ model_type: type }: JsonObject): readonly ArchitecturePart[] => {
-  const { stacks = [] } = relativeOf(String(type)) ?? {}
-  return stacks.length > 1 ? stacks.map(partOf) : [whole]
-}
+const encoderAndDecoder: readonly ArchitecturePart[] = [
+  { name: 'encoder', aliases: [], holds: isEncoder, layerKeys: ['num_layers', 'encoder_layers'] },
+  {
+    name: 'decoder',
+    aliases: [],
+    holds: (name) => !isEncoder(name),
+    layerKeys: ['num_decoder_layers', 'decoder_layers'],
+  },
+]
+
+/** A config.json that counts the layers of a decoder by themselves has an encoder beside it. */
+const partsOf = (config: JsonObject): readonly ArchitecturePart[] =>
+  config.is_encoder_decoder === true || encoderAndDecoder[1].layerKeys.some((key) => key in config)
+    ? encoderAndDecoder
+    : [whole]
 
 /**
  * The recipe of each part of the architecture that `config` (config.json) describes; of the whole where the recipe has

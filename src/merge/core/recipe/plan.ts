@@ -19,6 +19,7 @@ import type { PlannedTensor } from '../planned.js'
 import { type RecipePart, recipeParts } from './modules.js'
 import { evaluate, idleIn, type Recipe, type RecipeDType, type Settings } from './recipe.js'
 import { namedModels, originsOf } from './sources.js'
+import { underTableNames } from './table-names.js'
 import { withChatTemplate } from './tokenizer/files.js'
 import { type Member, planVocabulary } from './tokenizer/plan.js'
 
@@ -224,12 +225,14 @@ export const planMerge = async (
   { methods, allowCrimes, companions: beside, tokenizer }: PlanOptions,
 ): Promise<MergePlan> => {
   const method = methodNamed(recipe.merge_method, methods)
-  const donor = opened.get(recipe.base_model ?? namedModels(recipe)[0])!
-  const members = await membersOf(opened, beside)
+  const { views, untied, notes: idle } = underTableNames(opened)
+  const donorName = recipe.base_model ?? namedModels(recipe)[0]
+  const donor = views.get(donorName)!
+  const members = await membersOf(views, beside)
   const known = recipeParts(recipe, donor.config)
   const sliced = known.map((part) => ({
     ...part,
-    slices: slicesOf(part.recipe, recipe.base_model, method, opened),
+    slices: slicesOf(part.recipe, recipe.base_model, method, views),
   }))
   if (!allowCrimes) checkArchitectures(sliced.flatMap(({ slices }) => slices))
   const vocabulary = await planVocabulary(recipe, members, { allowCrimes, tokenizer })
@@ -247,10 +250,20 @@ export const planMerge = async (
   return {
     method,
     tensors: planned,
-    config: vocabulary.configured(outputConfig(donor, recipe, parts)),
+    config: untied(
+      vocabulary.configured(outputConfig(donor, recipe, parts)),
+      donorName,
+      parts.flatMap(({ tensors }) => tensors),
+    ),
     donor,
     companions,
     inputs: [...vocabulary.inputs, ...[...opened.values()].flatMap(originsOf)],
-    notes: [...notesOf(recipe, method, slices), ...remarksOf(method, planned), ...vocabulary.notes, ...notes],
+    notes: [
+      ...notesOf(recipe, method, slices),
+      ...remarksOf(method, planned),
+      ...idle,
+      ...vocabulary.notes,
+      ...notes,
+    ],
   }
 }

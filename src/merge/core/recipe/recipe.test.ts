@@ -193,9 +193,18 @@ describe('what is refused', () => {
     )
   })
 
-  it('a tied head beside an untied one', async () => {
-    await expect(odd('tied', { tie_word_embeddings: true })).rejects.toThrow(
-      /tied: no tensor "lm_head.weight", which .*merge\/a has: .*merge\/a\/model.safetensors: lm_head.weight \[64, 32\]; its output head is .*tied\/model.safetensors: model.embed_tokens.weight \[64, 32\].\n.*untie it/,
+  it('a tied head beside an untied one, where no table says what it is tied to', async () => {
+    const unknown = async (name: string, tied: boolean): Promise<string> => {
+      const path = join(scratch.path, name)
+      await writeRandom(path, tinyConfig(64, { tie_word_embeddings: tied }))
+      const config = JSON.parse(await readFile(join(path, 'config.json'), 'utf8')) as object
+      await writeFile(join(path, 'config.json'), JSON.stringify({ ...config, model_type: 'some_other' }))
+      return path
+    }
+    const pair = [await unknown('untied', false), await unknown('tied', true)]
+    const models = pair.map((model) => ({ model, parameters: { weight: 1 } }))
+    await expect(explainMerge({ merge_method: 'linear', models })).rejects.toThrow(
+      /tied: no tensor "lm_head.weight", which .*untied has: .*untied\/model.safetensors: lm_head.weight \[64, 32\]; its output head is .*tied\/model.safetensors: model.embed_tokens.weight \[64, 32\].\n.*untie it/,
     )
   })
 
