@@ -275,6 +275,23 @@ describe('chat', () => {
     expect(() => tokenizer.render(turns, { template: 'rag' })).toThrow('default, tool_use')
   })
 
+  test('a template knows every role that has a token, and no other', () => {
+    const roles = {
+      sep_token: '</s>',
+      cls_token: { content: '<s>' },
+      mask_token: '[M]',
+      image_token: '<|image|>',
+      extra_special_tokens: { audio_token: '<|audio|>' },
+    }
+    const chat_template =
+      '{{ bos_token }}{{ sep_token }}{{ cls_token }}{{ mask_token }}{{ image_token }}{{ audio_token }}' +
+      '{{ pad_token is defined }}{{ bos_token is defined }}'
+    const json = trainBytePairs([], { vocabularySize: 258, specialTokens: ['<s>', '</s>'] })
+    expect(tokenizerFromJson(json, { ...roles, chat_template }).render(turns)).toBe(
+      '</s><s>[M]<|image|><|audio|>FalseFalse',
+    )
+  })
+
   test('a template that is absent, broken or refuses is an error that says so', () => {
     expect(() => withTemplate('{% for %}').render(turns)).toThrow('chat template')
     expect(() => withTemplate("{{ raise_exception('no system role') }}").render(turns)).toThrow(
