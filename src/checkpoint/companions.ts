@@ -21,6 +21,26 @@ const companions: ReadonlySet<string> = new Set([
   'vocab.txt',
 ])
 
+/** Those that a tokenizer is made of. */
+const ofTokenizer: ReadonlySet<string> = new Set(
+  [...companions].filter((name) => !/^(generation|preprocessor|processor)_config\.json$/.test(name)),
+)
+
+/**
+ * Lays the tokenizer and chat template of the folder `from`, where it has any, over those in the folder `to`, and returns
+ * the names copied. With a tokenizer.json of its own nothing of the tokenizer in `to` is left.
+ */
+export const overlayTokenizer = async (from: string, to: string): Promise<string[]> => {
+  const names = (await readdir(from)).filter((name) => ofTokenizer.has(name))
+  if (names.includes('tokenizer.json'))
+    for (const name of ofTokenizer) await rm(join(to, name), { force: true })
+  return copyCompanions(
+    from,
+    to,
+    [...companions].filter((name) => !names.includes(name)),
+  )
+}
+
 /**
  * Copies tokenizer, chat template, generation and preprocessing settings from the folder `from` to the folder `to`
  * (made when missing), and returns the names copied. Weights, config.json and README.md are not among them, nor is

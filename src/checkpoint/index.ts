@@ -9,7 +9,7 @@ export {
   type WriteAdapterOptions,
 } from './adapter.js'
 export { writeFileAtomic } from './atomic.js'
-export { copyCompanions } from './companions.js'
+export { copyCompanions, overlayTokenizer } from './companions.js'
 export { diskFiles } from './disk.js'
 export { findCached, hubCacheFolder, hubIdOf } from './hub-cache.js'
 export { open, type OpenOptions, resolveModel } from './open.js'

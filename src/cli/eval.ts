@@ -59,12 +59,14 @@ export const evaluation: Verb = {
         import('../train/index.js'),
       ])
       const { data: file, adapter, batch, batches, length, packing } = options
-      const { model, checkpoint } = await openForUse(folder, options, context)
+      const opened = await openForUse(folder, options, context)
+      const { model, checkpoint } = opened
       await using _open = checkpoint
       checkCausal(model)
       const data = await openData(file, options.skipMalformed, context)
       const { signal, progress } = context
-      const rows = { batch, batches, length, packing, signal, onProgress: progress }
+      const tokenizer = await opened.tokenizer()
+      const rows = { batch, batches, length, packing, tokenizer, signal, onProgress: progress }
       const found = await evaluate(model, data, rows)
       signal.throwIfAborted()
       const report: EvaluationReport = {

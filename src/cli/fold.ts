@@ -34,11 +34,12 @@ export const fold: Verb = {
       })
     },
     run: async ({ arguments: { base, adapter }, options }, context) => {
-      const [{ exportLora, loadAdapter, fold }, { open }, { saveInto }] = await Promise.all([
-        import('../adapt/index.js'),
-        import('../checkpoint/index.js'),
-        import('./output.js'),
-      ])
+      const [{ exportLora, loadAdapter, fold }, { open, overlayTokenizer, resolveModel }, { saveInto }] =
+        await Promise.all([
+          import('../adapt/index.js'),
+          import('../checkpoint/index.js'),
+          import('./output.js'),
+        ])
       const { out, anyBase, maxShardSize, task } = options
       await using checkpoint = await open(base, { strict: options.strict, onWarning: context.info })
       const replace = task === undefined ? undefined : { task }
@@ -52,7 +53,10 @@ export const fold: Verb = {
         const lora = { folder: out, base, adapter, modules: sites }
         if (options.dryRun)
           return context.result(lora, () => `Would write LoRA of ${grouped(sites)} modules to ${out}.`)
-        await saveInto(out, (folder) => exportLora(model, folder))
+        await saveInto(out, async (folder) => {
+          await exportLora(model, folder)
+          await overlayTokenizer(await resolveModel(adapter), folder)
+        })
         return context.result(lora, () => `Put together LoRA of ${grouped(sites)} modules. Wrote ${out}`)
       }
       const bytes = checkpoint.names().reduce((sum, name) => sum + checkpoint.info(name).length, 0)
@@ -63,14 +67,15 @@ export const fold: Verb = {
           () => `Would fold ${grouped(sites)} modules and write ${formatBytes(bytes)} to ${out}.`,
         )
       const { progress: onProgress, signal } = context
-      await saveInto(out, (folder) =>
-        fold(model, folder, {
+      await saveInto(out, async (folder) => {
+        await fold(model, folder, {
           maxShardBytes: maxShardSize,
           onProgress,
           signal,
           onWarning: context.info,
-        }),
-      )
+        })
+        await overlayTokenizer(await resolveModel(adapter), folder)
+      })
       context.result(plan, () => `Folded ${grouped(sites)} modules. Wrote ${out} (${formatBytes(bytes)})`)
     },
   }),

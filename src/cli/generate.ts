@@ -54,15 +54,15 @@ export const generate: Verb = {
       })
     },
     run: async ({ arguments: { model: folder }, options }, context) => {
-      const [{ openForUse }, { generate }, { openTokenizer }] = await Promise.all([
+      const [{ openForUse }, { generate }] = await Promise.all([
         import('./open-model.js'),
         import('../train/index.js'),
-        import('../text/index.js'),
       ])
       const { signal, stdout, json } = context
-      const { model, checkpoint } = await openForUse(folder, options, context)
+      const opened = await openForUse(folder, options, context)
+      const { model, checkpoint } = opened
       await using _open = checkpoint
-      const tokenizer = await openTokenizer(checkpoint.folder)
+      const tokenizer = await opened.tokenizer()
       const prompt = conversation(readPrompt(options.prompt), tokenizer, options)
       const drawn = options.topK !== undefined || options.topP !== undefined
       const temperature = options.temperature ?? (drawn ? 1 : 0)

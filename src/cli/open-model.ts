@@ -3,12 +3,15 @@ import { loadAdapter } from '../adapt/index.js'
 import { adapterNames, type Checkpoint, open, readAdapter, resolveModel } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import { type Model, openModel } from '../models/index.js'
+import { openTokenizer, type Tokenizer } from '../text/index.js'
 import type { Context } from './verb.js'
 
 /** What is used, and what it stands on. Close the checkpoint when done. */
 export interface Opened {
   model: Model
   checkpoint: Checkpoint
+  /** The tokenizer: the adapter's where its folder has one, else the model's. */
+  tokenizer: () => Promise<Tokenizer>
 }
 
 /** How an adapter is put on its base. */
@@ -39,7 +42,9 @@ export const openForUse = async (
       wanted === undefined
         ? openModel(checkpoint, { onWarning: info })
         : loadAdapter(checkpoint, wanted, options)
-    return { model: await model, checkpoint }
+    const opened = await model
+    const over = wanted === undefined ? undefined : await resolveModel(wanted)
+    return { model: opened, checkpoint, tokenizer: () => openTokenizer(checkpoint.folder, over) }
   } catch (error) {
     await checkpoint.close()
     throw error

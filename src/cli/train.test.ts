@@ -88,6 +88,26 @@ learningRate: 1e-3
     expect(code).toBe(0)
     expect(existsSync(at('dry'))).toBe(false)
   })
+
+  it("AdamW's betas, epsilon and decay are options, and each changes what is learned", async () => {
+    const trained = async (name: string, ...more: string[]): Promise<Buffer> => {
+      const argv = ['--data', data, '--steps', '3', '--batch', '4', '--out', at(name), ...more]
+      expect((await weft('train', '--model', base, ...argv)).code).toBe(0)
+      return readFileSync(join(at(name), 'model.safetensors'))
+    }
+    const usual = await trained('usual')
+    expect(
+      await trained('same', '--betas', '0.9,0.999', '--epsilon', '1e-8', '--weight-decay', '0.01'),
+    ).toEqual(usual)
+    const changes = [
+      ['--betas', '0.8,0.95'],
+      ['--epsilon', '0.1'],
+      ['--weight-decay', '0.5'],
+      ['--epsilon', '1e-4', '--epsilon-before-correction'],
+    ]
+    for (const [i, flags] of changes.entries())
+      expect(await trained(`changed-${i}`, ...flags)).not.toEqual(usual)
+  })
 })
 
 const wrong: [string, string[], number, RegExp][] = [
@@ -96,6 +116,10 @@ const wrong: [string, string[], number, RegExp][] = [
   ['an empty file', ['--data', 'EMPTY'], 3, /^EmptyDataset: .*empty\.jsonl/],
   ['a folder as data', ['--data', '.'], 3, /^UnreadableFile: \.: it is a folder/],
   ['a batch of none', ['--batch', '0'], 2, /^BadValue: --batch: .*found 0/],
+  ['one beta', ['--betas', '0.9'], 2, /^BadValue: --betas/],
+  ['a beta of one', ['--betas', '0.9,1'], 2, /^BadValue: --betas/],
+  ['an epsilon of none', ['--epsilon', '0'], 2, /^BadValue: --epsilon/],
+  ['betas of sgd', ['--optimizer', 'sgd', '--betas', '0.9,0.99'], 2, /--betas/],
   ['an unknown optimiser', ['--optimizer', 'adamm'], 2, /^BadValue: --optimizer: expected one of adamw, sgd/],
   ['an unknown schedule', ['--schedule', 'cosine'], 2, /^BadValue: --schedule: expected one of/],
   ['a share of the data beyond all', ['--eval-split', '1.5'], 2, /^BadValue: --eval-split/],

@@ -12,6 +12,7 @@ import {
   type FitOptions,
   type FitResult,
   adamW,
+  type Optimizer,
   movedParameters,
   scheduleNames,
   sgd,
@@ -37,6 +38,9 @@ export interface TrainingOptions {
   warmup?: number
   optimizer: 'adamw' | 'sgd'
   weightDecay: number
+  betas: number[]
+  epsilon: number
+  epsilonBeforeCorrection: boolean
   momentum: number
   clip: number
   batch: number
@@ -63,6 +67,9 @@ export type Schemas<T> = { readonly [K in keyof T]-?: ZodType<T[K]> }
 
 const count = z.number().int().positive()
 
+/** What the options of AdamW need. */
+const adaptive: readonly Choice[] = [{ optimizer: ['adamw'] }]
+
 /** Options that say what to evaluate on. */
 const evaluated: readonly Choice[] = [{ evalSplit: 'given' }, { evalData: 'given' }]
 
@@ -83,6 +90,20 @@ export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> 
   warmup: flag(z.number().int().nonnegative().optional(), 'steps over which the rate rises (3 %)'),
   optimizer: flag(z.enum(['adamw', 'sgd']).default('adamw'), 'optimiser'),
   weightDecay: flag(z.number().nonnegative().default(0.01), 'decay of the weights'),
+  betas: flag(
+    z.array(z.number().min(0).lt(1)).length(2).default([0.9, 0.999]),
+    'decay of the moments of adamw',
+    {
+      value: 'B1,B2',
+      when: adaptive,
+    },
+  ),
+  epsilon: flag(z.number().positive().default(1e-8), 'epsilon of adamw', { when: adaptive }),
+  epsilonBeforeCorrection: flag(
+    z.boolean().default(false),
+    "add adamw's epsilon before the bias of its moments is corrected",
+    { when: adaptive },
+  ),
   momentum: flag(z.number().min(0).max(1).default(0), 'momentum of sgd', {
     when: [{ optimizer: ['sgd'] }],
   }),
@@ -207,16 +228,23 @@ export interface TrainingResult extends Pick<FitResult, 'outcome' | 'evaluation'
 const sizeOfModel = (model: Model): number =>
   Object.values(movedParameters(model)).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
 
+/** The optimiser that the options name. */
+const optimizerOf = (options: TrainingOptions): Optimizer => {
+  const { optimizer, weightDecay, momentum, betas, epsilon, epsilonBeforeCorrection } = options
+  if (optimizer === 'sgd') return sgd({ momentum, weightDecay })
+  return adamW({ betas: [betas[0], betas[1]], epsilon, epsilonBeforeCorrection, weightDecay })
+}
+
 /** The library's options for those of the command line. */
 const fitOptions = (training: Training, out: string, { progress, signal }: Context): FitOptions => {
-  const { optimizer, weightDecay, momentum, clip, evalEvery, force, ...same } = training.options
+  const { clip, evalEvery, force, ...same } = training.options
   return {
     ...same,
     out,
     signal,
     onProgress: progress,
     tokenizer: training.tokenizer,
-    optimizer: optimizer === 'sgd' ? sgd({ momentum, weightDecay }) : adamW({ weightDecay }),
+    optimizer: optimizerOf(training.options),
     clip: clip || undefined,
     evaluation: training.data.held,
     evaluateEvery: evalEvery,

@@ -1,6 +1,6 @@
 /** @file The verbs that use a model: generate, eval, fold. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -66,6 +66,37 @@ describe('weft generate', () => {
     const text = await generated(base, '--adapter', adapter)
     expect(text).not.toBe(await generated(base))
     expect(await generated(adapter)).toBe(text)
+  })
+
+  it("takes an adapter's own tokenizer and chat template, which fold keeps", async () => {
+    const own = at('own')
+    cpSync(adapter, own, { recursive: true })
+    writeFileSync(join(own, 'chat_template.jinja'), '{{ messages[0].content }}!')
+    const promptOf = async (...argv: string[]): Promise<unknown> => {
+      const { out } = await weft('generate', ...argv, '-p', 'Hi', '-n', '1', '--json')
+      return (JSON.parse(out) as { prompt: unknown }).prompt
+    }
+    expect(await promptOf(base, '--adapter', adapter)).toBe('Hi')
+    expect(await promptOf(base, '--adapter', own)).toEqual([{ role: 'user', content: 'Hi' }])
+    expect(await promptOf(own)).toEqual([{ role: 'user', content: 'Hi' }])
+    const folded = at('folded-own')
+    await weft('fold', base, own, '--out', folded)
+    expect(readFileSync(join(folded, 'chat_template.jinja'), 'utf8')).toBe('{{ messages[0].content }}!')
+    expect(readFileSync(join(folded, 'tokenizer.json'))).toEqual(readFileSync(join(base, 'tokenizer.json')))
+
+    const changed = JSON.parse(readFileSync(join(base, 'tokenizer.json'), 'utf8')) as Record<string, unknown>
+    writeFileSync(
+      join(own, 'tokenizer.json'),
+      JSON.stringify({ ...changed, normalizer: { type: 'Lowercase' } }),
+    )
+    writeFileSync(join(own, 'tokenizer_config.json'), '{"eos_token": "</s>"}')
+    const replaced = at('folded-replaced')
+    await weft('fold', base, own, '--out', replaced)
+    const names = (await readdir(replaced)).filter((name) => /token|template/.test(name))
+    expect(names.sort()).toEqual(['chat_template.jinja', 'tokenizer.json', 'tokenizer_config.json'])
+    expect(readFileSync(join(replaced, 'tokenizer.json'), 'utf8')).toContain('Lowercase')
+    const said = await weft('generate', base, '--adapter', own, '--no-chat', '-p', 'THE CAT', '-n', '4')
+    expect(said.out).toBe((await weft('generate', replaced, '--no-chat', '-p', 'the cat', '-n', '4')).out)
   })
 
   it('answers by the chat template where there is one, unless told not to', async () => {

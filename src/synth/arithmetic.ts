@@ -3,10 +3,14 @@ import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import type { CompletionRecord } from '../text/index.js'
 
+/** Kind of an exercise. */
 export type ArithmeticKind = 'addition' | 'subtraction' | 'multiplication' | 'chain' | 'worked'
 
+/** Number and form of exercises. */
 export interface ArithmeticOptions {
+  /** Number of exercises. */
   count: number
+  /** Seed of every draw. */
   seed: number | string
   /**
    * addition `37+48=` `85`; subtraction `48-37=` `11` (may be negative); multiplication `7*8=` `56`; chain
@@ -74,7 +78,7 @@ const exercise = (
   return [`${a}*${b}`, String(a * b)]
 }
 
-/** Exercises drawn with equal chance for each operand, repetitions included. The prompt ends with `=`. */
+/** Exercises drawn with equal chance for each operand, repetitions included. The prompt ends with `=`. Throws UsageError for digits below 1 or above 7. */
 export const arithmetic = (options: ArithmeticOptions): CompletionRecord[] => {
   const { count, seed, digits = 2, reversed = false } = options
   if (!Number.isInteger(digits) || digits < 1 || digits > 7)
@@ -99,8 +103,11 @@ export const edits: Record<string, (digits: string) => string> = {
   swap: (s) => s.replace(/(.)(.)/g, '$2$1'),
 }
 
+/** Number and form of edits. */
 export interface EditOptions {
+  /** Number of strings. */
   count: number
+  /** Seed of every draw. */
   seed: number | string
   /** Names of edits, applied from first to last; the prompt names them. */
   steps: readonly string[]

@@ -15,7 +15,7 @@ const gamma = (stream: Stream, shape: number): number => {
   }
 }
 
-/** `count` shares that sum to 1, from a symmetric Dirichlet distribution of concentration `alpha` > 0. */
+/** `count` shares that sum to 1, from a symmetric Dirichlet distribution of concentration `alpha` > 0. Throws UsageError for another. */
 export const dirichlet = (stream: Stream, count: number, alpha: number): number[] => {
   if (!(alpha > 0)) throw new UsageError('BadConcentration', `alpha is ${alpha}; expected a number above 0`)
   const draws = Array.from({ length: count }, () => gamma(stream, alpha))
@@ -26,7 +26,7 @@ export const dirichlet = (stream: Stream, count: number, alpha: number): number[
   return draws.map((_, i) => (i === whole ? 1 : 0))
 }
 
-/** An index drawn with the given weights (not negative, not all zero). */
+/** An index drawn with the given weights ([count]; not negative, not all zero). */
 export const weighted = (stream: Stream, weights: ArrayLike<number>): number => {
   let total = 0
   for (let i = 0; i < weights.length; i++) total += weights[i]

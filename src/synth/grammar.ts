@@ -46,7 +46,7 @@ const measure = (table: Map<string, Alternative[]>): void => {
   }
 }
 
-/** Sentences of a context-free grammar. */
+/** Sentences of a context-free grammar. Throws UsageError for a start without rules and for a symbol that can never end. */
 export class Grammar {
   readonly #table: Map<string, Alternative[]>
   readonly #start: string

@@ -5,10 +5,13 @@ import { type Value, value, valueOf } from '../tensor/value.js'
 import { weighted } from './dirichlet.js'
 import { minOf, normOf } from '../tensor/numbers.js'
 
+/** Form of a mixture. */
 export interface MixtureOptions {
+  /** Number of classes. */
   classes: number
   /** Numbers an example has. */
   width: number
+  /** Seed of the centres. */
   seed: number | string
   /** Gaussians a class has. Default 1. */
   prototypes?: number
@@ -20,13 +23,15 @@ export interface MixtureOptions {
   randomClasses?: boolean
 }
 
+/** Form of a sample. */
 export interface SampleOptions {
+  /** Seed of every draw. */
   seed: number | string
   /** The share of labels that are replaced by another class, drawn uniformly. Default 0. */
   labelNoise?: number
   /** How likely each class is, in any unit. Default: equally. */
   weights?: readonly number[]
-  /** In place of the mixture's noise. */
+  /** Standard deviation in place of the mixture's noise. */
   noise?: number
 }
 
@@ -37,7 +42,9 @@ export interface LabelledData {
   trueLabels: Value
 }
 
+/** Change of a task. */
 export interface ShiftOptions {
+  /** Seed of every draw. */
   seed: number | string
   /** Standard deviation of what is added to each coordinate of each centre. Default 0. */
   move?: number
@@ -92,7 +99,7 @@ export class GaussianMixture {
     this.noise = parts.noise
   }
 
-  /** `count` independent examples. */
+  /** `count` independent examples. `options.weights`: [classes]. Throws UsageError for another number of weights. */
   sample(count: number, { seed, labelNoise = 0, weights, noise = this.noise }: SampleOptions): LabelledData {
     const stream = new Stream(seed).fork('mixture sample')
     const perClass = this.#centresByClass()
@@ -148,7 +155,7 @@ export class GaussianMixture {
   }
 }
 
-/** A mixture with centres drawn from N(0, separation^2). The same options give the same task. */
+/** A mixture with centres drawn from N(0, separation^2). The same options give the same task. Throws UsageError for sizes that are not above 0. */
 export const gaussianMixture = (options: MixtureOptions): GaussianMixture => {
   const { classes, width, seed, prototypes = 1, separation = 1, noise = 1, randomClasses = false } = options
   if (!(Number.isInteger(classes) && classes > 0 && Number.isInteger(width) && width > 0 && prototypes > 0))

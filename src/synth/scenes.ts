@@ -10,10 +10,12 @@ import { value } from '../tensor/value.js'
 /** `colour`: of a shape. `beside`: which shape is left of another, or above, .... `pair`: two pictures, true or false. `caption`: a sentence. */
 export type SceneTask = 'colour' | 'beside' | 'pair' | 'caption'
 
+/** Names of all tasks. */
 export const sceneTasks: readonly SceneTask[] = ['colour', 'beside', 'pair', 'caption']
 
+/** Number and content of scenes. */
 export interface ScenesOptions extends Pick<ShapesOptions, 'count' | 'seed' | 'size' | 'noise'> {
-  /** At least two, each at most once in a scene. Default disc, square, triangle. */
+  /** Shapes, at least two, each at most once in a scene. Default disc, square, triangle. */
   readonly shapes?: readonly string[]
   /** Default red, green, blue. */
   readonly colours?: readonly string[]
@@ -27,6 +29,7 @@ export interface SceneObject {
   readonly column: number
 }
 
+/** Scenes and their objects. */
 export interface Scenes extends Pick<ShapesData, 'images'> {
   /** Two of different shapes in each scene, in reading order. [count][2] */
   readonly objects: readonly (readonly SceneObject[])[]
@@ -42,7 +45,7 @@ export interface SceneQuestion {
   readonly answer: readonly string[]
 }
 
-/** Scenes of two objects in the cells of a 2 x 2 grid. images: float32 [count, 3, size, size]. The same seed gives the same. */
+/** Scenes of two objects in the cells of a 2 x 2 grid. images: float32 [count, 3, size, size]. The same seed gives the same. Throws UsageError for fewer than two shapes or colours. */
 export const renderedScenes = ({
   count,
   seed,

@@ -12,10 +12,13 @@ export interface SequenceSource {
   sample(stream: Stream, length: number): number[]
 }
 
+/** Form of a Markov chain. */
 export interface MarkovOptions {
+  /** Number of symbols. */
   symbols: number
   /** How many symbols the next one depends on. Default 2. */
   order?: number
+  /** Seed of the transitions. */
   seed: number | string
   /** The probability of each context's likeliest symbol; the others share the rest equally. Default 0.7. */
   top?: number
@@ -23,7 +26,7 @@ export interface MarkovOptions {
   logitScale?: number
 }
 
-/** A k-th order Markov chain. With `top`, the best next-symbol accuracy past the first k symbols is `top`. */
+/** A k-th order Markov chain. With `top`, the best next-symbol accuracy past the first k symbols is `top`. Throws UsageError for sizes out of range. */
 export class MarkovSource implements SequenceSource {
   readonly symbols: number
   readonly order: number
@@ -89,6 +92,7 @@ const softmaxRow = (stream: Stream, symbols: number, scale: number): Float64Arra
   return weights.map((w) => w / total)
 }
 
+/** A k-th order Markov chain. Throws UsageError as `MarkovSource` does. */
 export const markov = (options: MarkovOptions): MarkovSource => new MarkovSource(options)
 
 /**
@@ -147,6 +151,7 @@ export const induction = ({
   },
 })
 
+/** Form of a mixture of sources. */
 export interface MixedOptions {
   /** How likely each source is, in any unit. Default: equally. */
   weights?: readonly number[]
@@ -156,7 +161,7 @@ export interface MixedOptions {
   tagged?: boolean
 }
 
-/** Each sequence from one of `sources`, drawn at random. */
+/** Each sequence from one of `sources`, drawn at random. `options.weights`: [sources]. Throws UsageError for another number of them. */
 export const mixed = (
   sources: readonly SequenceSource[],
   { weights = sources.map(() => 1), disjoint = false, tagged = false }: MixedOptions = {},

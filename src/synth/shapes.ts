@@ -66,14 +66,17 @@ const rgb: Record<string, readonly number[]> = {
 /** The colours there are: red, green, blue, yellow, purple, white. */
 export const colourNames: readonly string[] = Object.keys(rgb)
 
+/** Number and content of images. */
 export interface ShapesOptions {
+  /** Number of images. */
   count: number
+  /** Seed of every draw. */
   seed: number | string
   /** Height and width in pixels. Default 16. */
   size?: number
   /** 1 gives brightness alone, without colours. Default 3. */
   channels?: 1 | 3
-  /** Which shapes occur, equally often; the label `shape` is the index here. Default disc, square, triangle, cross. */
+  /** Shapes that occur, equally often; the label `shape` is the index here. Default disc, square, triangle, cross. */
   shapes?: readonly string[]
   /** Default all. */
   colours?: readonly string[]
@@ -239,7 +242,7 @@ const describe = (o: ShapeObject, s: Settings): string => {
   return `a ${size}${o.striped ? 'striped ' : ''}${colour}${s.shapes[o.shape]}${place}`
 }
 
-/** Images with labels and captions; image i depends on the options and i alone. */
+/** Images with labels and captions; image i depends on the options and i alone. `options.radii`: [sizes]. */
 export const renderedShapes = (options: ShapesOptions): ShapesData => {
   const s = settingsOf(options)
   const stream = new Stream(s.seed).fork('shapes')

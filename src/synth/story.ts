@@ -5,21 +5,22 @@
 import { Stream } from '../random/index.js'
 import type { ChoiceRecord, CompletionRecord, TextRecord } from '../text/index.js'
 
-/** What a story tells. */
+/** Facts of a story. */
 export interface Facts {
-  /** Who the story is about, and who joins. */
+  /** Name of the one whom the story is about, and of the friend who joins. */
   who: string
   friend: string
   /** A colour and a thing: `red ball`. */
   colour: string
   thing: string
-  /** With its preposition: `in the garden`. */
+  /** Place with its preposition: `in the garden`. */
   place: string
-  /** Who feels what at the end. */
+  /** Name of the one who feels something at the end, and the feeling. */
   feels: string
   feeling: string
 }
 
+/** A story and its facts. */
 export interface Story {
   text: string
   facts: Facts

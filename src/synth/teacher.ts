@@ -10,10 +10,15 @@ const activations: Record<'tanh' | 'sin' | 'relu', (x: number) => number> = {
   relu: (x) => Math.max(0, x),
 }
 
+/** Form of a teacher. */
 export interface TeacherOptions {
+  /** Width of the inputs. */
   in: number
+  /** Width of the hidden layer. */
   hidden: number
+  /** Width of the outputs. */
   out: number
+  /** Seed of the matrices. */
   seed: number | string
   /** Default tanh. */
   activation?: keyof typeof activations
@@ -25,7 +30,9 @@ export interface TeacherOptions {
   linear?: number
 }
 
+/** Form of a sample. */
 export interface TeacherSampleOptions {
+  /** Seed of every draw. */
   seed: number | string
   /** Standard deviation of what is added to each output before it is given or compared. Default 0. */
   noise?: number
@@ -40,7 +47,7 @@ export interface TeacherData {
   labels: Value
 }
 
-/** y = activation(gain * x T0) T1 + linear * x Z, with T0: [in, hidden], T1: [hidden, out], Z: [in, out]. */
+/** y = activation(gain * x T0) T1 + linear * x Z, with T0: [in, hidden], T1: [hidden, out], Z: [in, out]. Throws UsageError for widths below 1. */
 export class Teacher {
   readonly in: number
   readonly out: number
@@ -87,7 +94,7 @@ export class Teacher {
 
   /**
    * A teacher that conflicts with this one on the same inputs: T0 becomes keep T0 + sqrt(1 - keep²) T0', with T0' drawn
-   * anew by `seed`; all else stays.
+   * anew by `seed`; all else stays. Throws UsageError for a `keep` outside [0, 1].
    */
   changed({ seed, keep = 0.6 }: { seed: number | string; keep?: number }): Teacher {
     if (!(keep >= 0 && keep <= 1))

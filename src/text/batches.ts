@@ -17,6 +17,7 @@ export type Batch = Readonly<{
   taskIds?: Value
 }>
 
+/** Form of the rows of a batch. */
 export interface RowOptions {
   /** Rows in a batch. */
   batch: number
@@ -101,7 +102,8 @@ const paddedTime = (rows: readonly Example[], length: number, multiple: number):
 
 /**
  * One example a row. Rows are as long as the batch's longest, rounded up to `multiple` (default 64, so that a program
- * is compiled for few lengths) and at most `length`; examples must not be longer than that (see `examples`).
+ * is compiled for few lengths) and at most `length`; examples must not be longer than that (see `examples`). Throws UsageError for
+ * a longer one, and for sizes that are no whole numbers above 0.
  */
 export async function* padded(
   source: AsyncIterable<Example>,
@@ -129,6 +131,7 @@ export async function* packed(source: AsyncIterable<Example>, options: RowOption
   for await (const rows of groupings.packed(source, options)) yield toBatch(rows, options.length, options)
 }
 
+/** Form and order of the batches of a dataset. */
 export interface BatchesOptions extends Omit<RowOptions, 'pad'>, Pick<ExampleOptions, 'appendEos'> {
   /** Lay documents end to end instead of padding each. Default false. */
   packing?: boolean

@@ -5,7 +5,7 @@ import { byteCharacters } from './tokenizer/unicode.js'
 /** Texts are split so before pairs are counted: GPT-2's pattern, which ByteLevel pre-tokenizers use. */
 const words = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu
 
-/** What the trainer learns. */
+/** Settings of the trainer. */
 export interface BytePairOptions {
   /** The size of the whole vocabulary: special tokens, 256 bytes, merges. Fewer when pairs run out. */
   vocabularySize: number

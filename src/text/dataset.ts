@@ -8,7 +8,7 @@ import { type DataRecord, toRecord } from './records.js'
  * otherwise.
  */
 export interface Dataset<R = DataRecord> extends AsyncIterable<R> {
-  /** What messages call it: a file's path. */
+  /** Name of it in messages: a file's path. */
   readonly name: string
   /** How many malformed records have been left out so far, each counted once. */
   readonly skipped: number
@@ -34,7 +34,7 @@ export const fromRecords = (records: readonly DataRecord[], name = 'records'): D
   }
 }
 
-/** The records of `dataset` with these numbers, as a dataset. */
+/** The records of `dataset` with these numbers ([count]), as a dataset. */
 export const subset = <R>(dataset: Dataset<R>, numbers: ArrayLike<number>): Dataset<R> => ({
   name: dataset.name,
   get skipped() {

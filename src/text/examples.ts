@@ -17,6 +17,7 @@ export interface Example {
   task?: number
 }
 
+/** Form of an example. */
 export interface ExampleOptions {
   /** The most tokens of an example; the rest is cut off at the right. Default: no limit. */
   length?: number

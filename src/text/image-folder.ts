@@ -5,6 +5,7 @@ import { type Dataset, epochOrder } from './dataset.js'
 import { decodeImage, type Image } from './image.js'
 import { preprocess, type PreprocessorConfig } from './preprocess.js'
 
+/** An image of a class. */
 export interface ImageRecord {
   image: Image
   /** The index of its class in `classes`. */
@@ -18,6 +19,7 @@ export interface ImageFolder extends Dataset<ImageRecord> {
   readonly classes: readonly string[]
 }
 
+/** Treatment of images that cannot be read. */
 export interface ImageFolderOptions {
   /** Leave broken images out (counted in `skipped`) instead of throwing. Default false. */
   skipMalformed?: boolean
@@ -93,7 +95,9 @@ export const imageFolder = async (
 /** pixels: float32 [batch, 3, height, width]; labels: int64 [batch]. */
 export type ImageBatch = Readonly<{ pixels: Value; labels: Value }>
 
+/** Size and order of batches of images. */
 export interface ImageBatchesOptions {
+  /** Images in a batch. */
   batch: number
   /** Shuffle, each epoch in its own order. Default: the order of the folder. */
   seed?: number | string
@@ -125,7 +129,7 @@ const stack = (records: readonly ImageRecord[], config: PreprocessorConfig): Ima
   }
 }
 
-/** Batches of images over epochs, a function of the dataset and the options alone; the last may have fewer rows. */
+/** Batches of images over epochs, a function of the dataset and the options alone; the last may have fewer rows. Throws UsageError for a size that is no whole number above 0, CheckpointError where no image can be read. */
 export async function* imageBatches(
   dataset: Dataset<ImageRecord>,
   config: PreprocessorConfig,

@@ -63,7 +63,7 @@ const readJpeg = (bytes: Uint8Array): Image => {
   return { width, height, data }
 }
 
-/** Decodes a PNG or JPEG file. `name` opens the message of the CheckpointError for anything else or a broken file. */
+/** The pixels of a PNG or JPEG file. Throws CheckpointError, whose message `name` opens, for anything else or a broken file. */
 export const decodeImage = (bytes: Uint8Array, name = 'image'): Image => {
   const read = isPng(bytes) ? readPng : isJpeg(bytes) ? readJpeg : undefined
   if (!read) throw new CheckpointError('UnknownImage', `${name}: neither a PNG nor a JPEG file`)
@@ -149,7 +149,8 @@ const transpose = ({ width, height, data }: Image): Image => {
 
 /**
  * Resizes as Pillow does (rows first, bytes in between, an antialiased filter). `resample`: Pillow's code, 0 nearest,
- * 1 Lanczos, 2 bilinear, 3 bicubic, 4 box.
+ * 1 Lanczos, 2 bilinear, 3 bicubic, 4 box. Throws UsageError for another code and for sizes that are no whole numbers above
+ * 0.
  */
 export const resizeImage = (image: Image, height: number, width: number, resample = 2): Image => {
   if (resample !== 0 && !(resample in filters))

@@ -4,6 +4,7 @@ import { type ByteReader, openBytes, readLines } from './bytes.js'
 import type { Dataset } from './dataset.js'
 import { type DataRecord, malformed, toRecord } from './records.js'
 
+/** Treatment of lines that are no record. */
 export interface JsonlOptions {
   /** Leave malformed lines out (counted in `skipped`) instead of throwing. Default false. */
   skipMalformed?: boolean

@@ -27,12 +27,13 @@ export interface ChoiceRecord {
   answer: number
 }
 
-/** What any record may say beside. */
+/** Notes that any record may have beside. */
 export interface RecordNotes {
   /** The number of its task, for methods that route by task: batches hold it in `taskIds`. */
   task?: number
 }
 
+/** A record of any kind. */
 export type DataRecord = (TextRecord | CompletionRecord | ChatRecord | ChoiceRecord) & RecordNotes
 
 /** What is wrong with a line; the reader adds the file and the line's number. */

@@ -1,7 +1,7 @@
 /** @file The files of a tokenizer's folder, as Transformers reads them. */
 import type { BytePairJson } from './bpe.js'
 
-/** Which special token has which role. */
+/** Special tokens by their roles. */
 export interface SpecialTokens {
   bos?: string
   eos?: string
@@ -9,6 +9,7 @@ export interface SpecialTokens {
   unk?: string
 }
 
+/** Content of the files beside tokenizer.json. */
 export interface TokenizerFileOptions extends SpecialTokens {
   /** A Jinja chat template; see `simpleChatTemplate`. */
   chatTemplate?: string

@@ -15,7 +15,7 @@ export interface StreamOptions {
   /** Leave special tokens out. Default true. */
   skipSpecial?: boolean
   /**
-   * Ids that stand before the stream and whose text is known: the first piece goes on from them, with the space
+   * Ids ([count]) that stand before the stream and whose text is known: the first piece goes on from them, with the space
    * between two words that a sequence of its own would lack. Default none: the stream is a text of its own.
    */
   after?: readonly number[]
@@ -63,7 +63,7 @@ class Cleaner {
 
 /**
  * A decoder for one sequence. Ids are decoded together with the tokens of the piece before, because what a token
- * spells may depend on the one before it (a leading space, the bytes of one character).
+ * spells may depend on the one before it (a leading space, the bytes of one character). `options.after`: [count] ids.
  */
 export const streamDecoder = (
   tokenizer: Pick<Tokenizer, 'decode' | 'specialIds' | 'cleansUp'>,

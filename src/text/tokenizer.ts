@@ -31,7 +31,7 @@ export interface MaskedTokens {
   counted: boolean[]
 }
 
-/** What tokenizer_config.json, special_tokens_map.json, chat_template.jinja and config.json say, merged. */
+/** Content of tokenizer_config.json, special_tokens_map.json, chat_template.jinja and config.json, merged. */
 export interface TokenizerConfig {
   chat_template?: string | readonly { name: string; template: string }[] | null
   [field: string]: unknown
@@ -52,7 +52,7 @@ export interface Tokenizer {
   readonly cleansUp?: boolean
   /** The ids of `text`. `special` (default true) adds what the model expects around a sequence, such as bos. */
   encode(text: string, options?: { special?: boolean }): number[]
-  /** The text of `ids`; ids without a token give nothing. `skipSpecial` (default true) leaves special tokens out. */
+  /** The text of `ids` ([count]); ids without a token give nothing. `skipSpecial` (default true) leaves special tokens out. */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string
   /** The token an id stands for, as the vocabulary spells it. */
   token(id: number): string | undefined
@@ -259,11 +259,14 @@ const mergedConfig = async (folder: string): Promise<TokenizerConfig> => {
 /**
  * The tokenizer of a Hugging Face folder (Node): tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
  * added_tokens.json, chat_template.jinja and the token ids of config.json where they exist, read as Transformers reads
- * them (a chat_template.jinja wins over the config's template). Throws CheckpointError for a missing or broken file,
+ * them (a chat_template.jinja wins over the config's template). `over`: a folder, such as an adapter's, whose tokenizer or
+ * chat template is taken in place of the folder's where it has one. Throws CheckpointError for a missing or broken file,
  * and for one that asks for what is not known.
  */
-export const openTokenizer = async (folder: string): Promise<Tokenizer> => {
-  const path = `${folder}/tokenizer.json`
+export const openTokenizer = async (folder: string, over?: string): Promise<Tokenizer> => {
+  const replaced = over === undefined ? undefined : await readText(`${over}/tokenizer.json`)
+  const source = over !== undefined && replaced !== undefined ? over : folder
+  const path = `${source}/tokenizer.json`
   const json = await readJson(path, 'BrokenTokenizer')
   if (json === undefined)
     throw new CheckpointError('NoTokenizer', `${path}: no such file`, {
@@ -271,8 +274,9 @@ export const openTokenizer = async (folder: string): Promise<Tokenizer> => {
     })
   const model = await readConfig(folder, 'config.json')
   const ids = Object.entries(model).filter(([key]) => key.endsWith('_token_id'))
-  const config = { ...Object.fromEntries(ids), ...(await mergedConfig(folder)) }
-  const template = await readText(`${folder}/chat_template.jinja`)
+  const config = { ...Object.fromEntries(ids), ...(await mergedConfig(source)) }
+  const laidOver = over === undefined ? undefined : await readText(`${over}/chat_template.jinja`)
+  const template = laidOver ?? (await readText(`${source}/chat_template.jinja`))
   return tokenizerFromJson(
     json,
     template === undefined ? config : { ...config, chat_template: template },

@@ -22,6 +22,7 @@ export type Data =
   | AsyncIterable<Batch>
   | ((startAt: number) => AsyncIterable<Batch> | Iterable<Batch>)
 
+/** Data of a run, in rows of tokens. */
 export interface DataOptions extends Pick<BatchesOptions, 'packing' | 'multiple'> {
   /** Rows in a batch. Default 8. */
   readonly batch?: number

@@ -9,13 +9,17 @@ import { type Batch, forward, modelLoss } from './loss.js'
 import { checkBatch } from './method.js'
 import { maxOf, minOf } from '../tensor/numbers.js'
 
+/** Data and limits of an evaluation. */
 export interface EvaluateOptions extends DataOptions, CompileOptions {
-  /** At most this many batches. Default: all. */
+  /** Most batches that are evaluated. Default: all. */
   readonly batches?: number
+  /** Listener to the batches done. */
   readonly onProgress?: OnProgress
+  /** Signal that ends the evaluation, by throwing its reason. */
   readonly signal?: AbortSignal
 }
 
+/** Measures of a model on data. */
 export interface Evaluation {
   /** Mean over the labels that count. */
   readonly loss: number
@@ -25,9 +29,9 @@ export interface Evaluation {
   readonly labels: number
   /** Tokens read in a second, padding included. */
   readonly tokensPerSecond: number
-  /** Of classes, or of multiple choice by the likelihood of the whole choice. */
+  /** Share of right answers: of classes, or of multiple choice by the likelihood of the whole choice. */
   readonly accuracy?: number
-  /** Of multiple choice by the likelihood a token. */
+  /** Share of right answers in multiple choice by the likelihood a token. */
   readonly accuracyPerToken?: number
 }
 

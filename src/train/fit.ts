@@ -25,6 +25,7 @@ import { makeStep, type Step, type StepOptions, type StepResult } from './step.j
 /** Looks at a step that was taken, and may replace what is in `state` before the next. */
 export type Hook = (state: TrainingState, result: StepResult) => void | Promise<void>
 
+/** Settings of a training run. */
 export interface FitOptions extends DataOptions, StepOptions {
   /** How many optimiser steps; the data are gone through as often as that takes. Default: as many as `epochs` has. */
   readonly steps?: number
@@ -38,7 +39,7 @@ export interface FitOptions extends DataOptions, StepOptions {
   readonly warmup?: number
   /** Default AdamW. */
   readonly optimizer?: Optimizer
-  /** In place of the model's own loss with `optimizer`: several losses, each with its optimiser and parameters. */
+  /** Objectives in place of the model's own loss with `optimizer`: several losses, each with its optimiser and parameters. */
   readonly objectives?: readonly Objective[]
   /**
    * Keep of each block only what enters it, and compute the rest again in the backward pass: less memory, about a third
@@ -47,9 +48,9 @@ export interface FitOptions extends DataOptions, StepOptions {
   readonly recompute?: boolean
   /** Batches whose gradients make one step. Default 1. */
   readonly accumulate?: number
-  /** Of the order of the data and of dropout. Default 0. */
+  /** Seed of the order of the data and of dropout. Default 0. */
   readonly seed?: number | string
-  /** What to evaluate on: data, or the share of the dataset to hold out for it (0 to 1). */
+  /** Data to evaluate on, or the share of the dataset to hold out for it (0 to 1). */
   readonly evaluation?: Data | number
   /** Steps between evaluations. Default: only at the end. */
   readonly evaluateEvery?: number
@@ -63,18 +64,21 @@ export interface FitOptions extends DataOptions, StepOptions {
   readonly resume?: boolean
   /** Start anew in a folder that holds checkpoints. */
   readonly overwrite?: boolean
+  /** Callback after each step. */
   readonly hook?: Hook
+  /** Listener to the steps done. */
   readonly onProgress?: OnProgress
   /** Aborting it ends the run after the step under way, with a checkpoint. */
   readonly signal?: AbortSignal
 }
 
+/** Outcome of a training run. */
 export interface FitResult<M extends Model = Model> {
   /** The model with the trained parameters: of the kind that was given, so that an adapter still folds. */
   readonly model: M
   readonly state: TrainingState
   readonly outcome: 'finished' | 'stopped early' | 'interrupted'
-  /** Of the last step taken in this call; NaN when none was. */
+  /** Loss of the last step taken in this call; NaN when none was. */
   readonly loss: number
   /** The last evaluation, where there was one. */
   readonly evaluation?: Evaluation

@@ -10,14 +10,15 @@ import { forward } from './loss.js'
 import { StopTexts } from './stops.js'
 import { checkSampling, logProbabilities, ranked, sample, type SamplingOptions } from './sample.js'
 
+/** Settings of the generation of tokens. */
 export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'device'> {
   /** The most new tokens. Default 128, or as many as the model has positions for. */
   readonly maxTokens?: number
-  /** Ids that end the text and are not part of it. Default: those that the model's folder names. */
+  /** Ids that end the text and are not part of it: one, or [ids] of which any does. Default: those that the model's folder names. */
   readonly eos?: number | readonly number[]
   /** Keep keys and values between tokens where the architecture can. Default true. */
   readonly cache?: boolean
-  /** Of the draws. Default 0. */
+  /** Seed of the draws. Default 0. */
   readonly seed?: number | string
   /** How many of the most likely tokens to give with each, beside itself. Default 0. */
   readonly alternatives?: number
@@ -25,6 +26,7 @@ export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'dev
   readonly signal?: AbortSignal
 }
 
+/** Settings of the generation of text. */
 export interface GenerateOptions extends TokenOptions {
   /** Texts that end the generation and are not part of it; they may be special tokens, or contain some. */
   readonly stop?: string | readonly string[]
@@ -32,6 +34,7 @@ export interface GenerateOptions extends TokenOptions {
   readonly tokenizer?: Tokenizer
 }
 
+/** A token that was generated. */
 export interface GeneratedToken {
   readonly id: number
   /** ln of its probability, before temperature, top-k and top-p. */
@@ -129,6 +132,7 @@ const roomFor = (model: Model, prompt: readonly number[], { maxTokens }: TokenOp
 
 /**
  * Tokens after the prompt, one by one, up to an end token (not given) or the limit. The same seed gives the same tokens.
+ * `prompt`: [time] ids; `options.eos`: an id or [ids].
  * Throws UsageError for an empty or too long prompt, and for a model that generates no text.
  */
 export async function* generateTokens(
@@ -159,7 +163,8 @@ export async function* generateTokens(
 
 /**
  * Text after the prompt, in pieces as it comes: a text (as it is), a conversation (by the chat template), or ids.
- * `generateTokens` gives ids and probabilities instead.
+ * `generateTokens` gives ids and probabilities instead. `prompt` as ids: [time]; `options.eos`: an id or [ids]. Throws
+ * UsageError as `generateTokens` does.
  */
 export async function* generate(
   model: Model,

@@ -9,10 +9,11 @@ import { UsageError, WeftError } from '../errors.js'
  */
 export type Batch<T = Value> = Readonly<Record<string, T>>
 
+/** A loss, and what is recorded beside it. */
 export interface Loss {
   /** A scalar: a mean. */
   readonly loss: Tensor
-  /** What it is the mean over (a scalar: how many labels), so that batches of different sizes add up. Default 1. */
+  /** Number of labels that it is the mean over (a scalar), so that batches of different sizes add up. Default 1. */
   readonly weight?: Tensor
   /** More means over the same, to be recorded. */
   readonly metrics?: Readonly<Record<string, Tensor>>
@@ -90,7 +91,7 @@ const decoderIds = ({ config }: Model['checkpoint'], labels: Tensor): Tensor => 
   return concat([first, where(before.equal(ignored), pad, before)], 1)
 }
 
-/** What the model is given of a batch. A sequence-to-sequence model without `decoderIds` gets its labels moved right. */
+/** Inputs of the model from a batch. A sequence-to-sequence model without `decoderIds` gets its labels moved right. */
 export const inputsOf = (model: Model, batch: Batch<Tensor>): ModelInputs => {
   const { ids, embeddings, attentionMask: mask, types, pixels, labels } = batch
   const sequence = model.architecture.task(model.config) === 'sequence'
@@ -98,7 +99,7 @@ export const inputsOf = (model: Model, batch: Batch<Tensor>): ModelInputs => {
   return { ids, embeddings, mask, types, pixels, decoderIds: decoder }
 }
 
-/** What the model puts out for a batch. */
+/** Outputs of the model for a batch. */
 export const forward = (
   model: Model,
   parameters: Parameters<Tensor>,

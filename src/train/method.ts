@@ -8,12 +8,12 @@ import type { Batch } from './loss.js'
 import type { Objective, TrainingState } from './objective.js'
 import type { StepResult } from './step.js'
 
-/** Where a run stands. What is drawn at random must follow from it and the state alone, so that a resumed run draws the same. */
+/** State of a run's course. What is drawn at random must follow from it and the state alone, so that a resumed run draws the same. */
 export interface TrainingCourse {
   /** How many steps the run has. */
   readonly steps: number
   readonly seed: number | string
-  /** Of the step under way. */
+  /** Learning rate of the step under way. */
   readonly learningRate: number
 }
 
@@ -23,12 +23,13 @@ export interface Taken extends TrainingCourse {
   readonly result: StepResult
 }
 
+/** A method's part in its training. */
 export interface Training {
-  /** Which parameters follow the gradient. The others enter the step as inputs that only `between` changes: masks, indices. Default all. */
+  /** Test for the names of parameters that follow the gradient. The others enter the step as inputs that only `between` changes: masks, indices. Default all. */
   moves?(name: string): boolean
   /** The usual objective, changed: a term added to the loss, slots beside the optimiser's. */
   objective?(usual: Objective): Objective
-  /** What joins each batch of the next step, always of the same names and shapes: which layers train. */
+  /** Tensors that join each batch of the next step, always of the same names and shapes: which layers train. */
   inputs?(state: TrainingState, course: TrainingCourse): Readonly<Record<string, Value>>
   /** After each step, before the hook. It may replace what is in `state`; where shapes change, the next step is compiled anew. */
   between?(state: TrainingState, taken: Taken): void | Promise<void>
@@ -47,7 +48,7 @@ export const checkBatch = (model: Model & SelfTrained, batch: Batch): void => mo
 /** How `model` is trained, where it says so. */
 export const trainingOf = (model: Model & SelfTrained): Training => model.training ?? {}
 
-/** Which parameters of `model` follow the gradient: neither buffers, which reports change, nor what its method keeps still. */
+/** Test for the names of parameters of `model` that follow the gradient: neither buffers, which reports change, nor what its method keeps still. */
 export const isMoved = (model: Model): ((name: string) => boolean) => {
   const { architecture, config } = model
   const { moves = () => true } = trainingOf(model)

@@ -9,7 +9,7 @@ import type { Optimizer, OptimizerState } from './optimizer.js'
 export interface Objective {
   readonly loss: LossFunction
   readonly optimizer: Optimizer
-  /** Which parameters it moves. Default all. No parameter may be moved by two. */
+  /** Test for the names of parameters that it moves. Default all. No parameter may be moved by two. */
   readonly moves?: (name: string) => boolean
   /** Multiplies the learning rate. Default 1. */
   readonly rateScale?: number

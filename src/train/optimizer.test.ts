@@ -35,6 +35,33 @@ const number = fc.double({ min: -2, max: 2, noNaN: true }).map(Math.fround)
 const run = fc.record({ start: number, gradients: fc.array(number, { minLength: 1, maxLength: 4 }) })
 
 describe('optimisers', () => {
+  it('AdamW adds epsilon before the correction of the bias where it is asked to: the second form of Adam', () =>
+    fc.assert(
+      fc.asyncProperty(run, async ({ start, gradients }) => {
+        let [p, m, v] = [start, 0, 0]
+        gradients.forEach((g, i) => {
+          m = 0.8 * m + 0.2 * g
+          v = 0.95 * v + 0.05 * g * g
+          const rate = (0.01 * Math.sqrt(1 - 0.95 ** (i + 1))) / (1 - 0.8 ** (i + 1))
+          p -= (rate * m) / (Math.sqrt(v) + 1e-3)
+        })
+        const optimizer = adamW({
+          betas: [0.8, 0.95],
+          epsilon: 1e-3,
+          weightDecay: 0,
+          epsilonBeforeCorrection: true,
+        })
+        const [found] = await steps(
+          optimizer,
+          [start],
+          gradients.map((g) => [g]),
+          0.01,
+        )
+        expect(found).toBeCloseTo(p, 5)
+      }),
+      { numRuns: 20 },
+    ))
+
   it("AdamW is the paper's algorithm 2 with PyTorch's order of the terms", () =>
     fc.assert(
       fc.asyncProperty(run, async ({ start, gradients }) => {

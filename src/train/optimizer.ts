@@ -5,9 +5,10 @@
 import type { Parameters } from '../models/index.js'
 import { type Spec, type Tensor, type Value, zerosValue } from '../tensor/index.js'
 
-/** By parameter and slot: `state['lm_head.weight'].momentum`. */
+/** Tensors by parameter and slot: `state['lm_head.weight'].momentum`. */
 export type OptimizerState<T = Value> = Readonly<Record<string, Readonly<Record<string, T>>>>
 
+/** A rule by which gradients change parameters. */
 export interface Optimizer {
   readonly name: string
   /** The numbers of step `step` (1, 2, ...) at `learningRate` that `update` reads. */
@@ -30,7 +31,7 @@ export interface ParameterGroup {
   readonly match: (name: string) => boolean
   /** Multiplies the learning rate. Default 1. */
   readonly rateScale?: number
-  /** In place of the optimiser's. */
+  /** Decay of their weights in place of the optimiser's. */
   readonly weightDecay?: number
 }
 
@@ -89,6 +90,7 @@ const mapEntries = <T, U>(
   f: (x: T, key: string) => U,
 ): Record<string, U> => Object.fromEntries(Object.entries(record).map(([key, x]) => [key, f(x, key)]))
 
+/** Settings of SGD. */
 export interface SgdOptions extends GroupOptions {
   /** Default 0. */
   readonly momentum?: number
@@ -112,11 +114,17 @@ export const sgd = ({ momentum = 0, nesterov = false, ...options }: SgdOptions =
     },
   )
 
+/** Settings of AdamW. */
 export interface AdamWOptions extends GroupOptions {
   /** Decay of the two moments. Default [0.9, 0.999]. */
   readonly betas?: readonly [number, number]
-  /** Default 1e-8. */
+  /** Number that keeps the denominator from zero. Default 1e-8. */
   readonly epsilon?: number
+  /**
+   * Whether ε joins √v before its bias is corrected, as in the second form of the paper (Kingma & Ba 2015, end of
+   * section 2) and in TensorFlow: ε weighs more in the first steps. Default false: after, as in PyTorch.
+   */
+  readonly epsilonBeforeCorrection?: boolean
 }
 
 /**
@@ -126,6 +134,7 @@ export interface AdamWOptions extends GroupOptions {
 export const adamW = ({
   betas: [beta1, beta2] = [0.9, 0.999],
   epsilon = 1e-8,
+  epsilonBeforeCorrection = false,
   ...options
 }: AdamWOptions = {}): Optimizer =>
   perParameter(
@@ -136,7 +145,7 @@ export const adamW = ({
     (step, learningRate) => {
       const correction = Math.sqrt(1 - beta2 ** step)
       const stepSize = (learningRate * correction) / (1 - beta1 ** step)
-      return { learningRate, stepSize, floor: epsilon * correction }
+      return { learningRate, stepSize, floor: epsilonBeforeCorrection ? epsilon : epsilon * correction }
     },
     (p, g, state, { learningRate, stepSize, floor }, { rateScale, weightDecay }) => {
       const m = state.m.mul(beta1).add(g.mul(1 - beta1))

@@ -2,6 +2,7 @@
 import { UsageError } from '../errors.js'
 import type { Stream } from '../random/index.js'
 
+/** Settings of the choice of a token. */
 export interface SamplingOptions {
   /** Divides the logits; 0 takes the most likely token. Default 0. */
   readonly temperature?: number

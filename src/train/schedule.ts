@@ -4,6 +4,7 @@ import { nearest, UsageError } from '../errors.js'
 /** The learning rate of step `step`, counted from 0. */
 export type Schedule = (step: number) => number
 
+/** Settings of a schedule. */
 export interface ScheduleOptions {
   /** The highest rate. */
   readonly learningRate: number
@@ -11,7 +12,7 @@ export interface ScheduleOptions {
   readonly steps: number
   /** Steps over which the rate rises from near 0 (step i of w has (i + 1) / w of it). Default 0. */
   readonly warmup?: number
-  /** What is left at the end, as a share of the highest rate. Default 0. */
+  /** Rate that is left at the end, as a share of the highest. Default 0. */
   readonly floor?: number
 }
 
@@ -23,8 +24,10 @@ const decays: Readonly<Record<ScheduleName, (done: number) => number>> = {
   'warmup-cosine': (done) => (1 + Math.cos(Math.PI * done)) / 2,
 }
 
+/** Name of a schedule. */
 export type ScheduleName = 'constant' | 'warmup' | 'linear' | 'warmup-cosine'
 
+/** Names of all schedules. */
 export const scheduleNames = Object.keys(decays) as readonly ScheduleName[]
 
 /**

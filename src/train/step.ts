@@ -27,6 +27,7 @@ import {
 } from './objective.js'
 import type { OptimizerState } from './optimizer.js'
 
+/** Settings of a step's program. */
 export interface StepOptions extends CompileOptions {
   /** Scale each objective's gradient down to at most this global norm. Default: no clipping. */
   readonly clip?: number
@@ -37,12 +38,14 @@ export interface StepOptions extends CompileOptions {
   readonly memory?: 'fused' | 'lean'
 }
 
+/** Numbers that each step is given. */
 export interface StepInputs {
   readonly learningRate: number
-  /** Of dropout's bytes, together with the step. Default 0. */
+  /** Seed of dropout's bytes, together with the step. Default 0. */
   readonly seed?: number | string
 }
 
+/** Measures of a step. */
 export interface StepResult {
   /** Means before the step over all micro-batches, one an objective. */
   readonly losses: readonly number[]
