@@ -3,75 +3,18 @@
  * and once for variety, and the two are interpolated.
  */
 import { join } from 'node:path'
-import { z } from 'zod'
 import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import { type Model, openModel } from '../../models/index.js'
 import type { Example, Tokenizer } from '../../text/index.js'
 import { ignored } from '../../text/index.js'
 import { card } from './card.js'
+import { options, type CfgDistillationOptions } from './options.js'
 import { type Distilled, distilGuidance, type DistilOptions } from './train.js'
 import { rowsOf, tokenizerIn } from '../../distil/teachings.js'
 import { type Merged, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import type { Recipe } from '../core/recipe/recipe.js'
 import { mergeRecipe } from '../tensor-methods/recipes.js'
-
-const whole = z.number().int().positive()
-
-const options = z.strictObject({
-  guidance: z.number().nonnegative().default(3).describe('scale of the guidance that is learned'),
-  negative: z.string().default('').describe('text in the place of the prompt that guidance leads away from'),
-  diversity: z
-    .number()
-    .nonnegative()
-    .default(15)
-    .describe('weight of the diversity reward of the second student'),
-  mix: z
-    .number()
-    .default(0.5)
-    .describe('share of the second student in what is written: 0 quality, 1 variety'),
-  extrapolate: z.boolean().default(false).describe('allow a mix outside 0 to 1'),
-  tokens: whole.default(64).describe('new tokens of a sample'),
-  steps: whole.default(200).describe('steps of each student'),
-  prompts: whole.default(4).describe('prompts in a step'),
-  samples: whole.default(4).describe('samples of each prompt in a step'),
-  learningRate: z.number().positive().default(1e-5).describe('learning rate'),
-  temperature: z.number().positive().default(1).describe('of the samples'),
-  direction: z
-    .enum(['student', 'teacher'])
-    .default('student')
-    .describe(
-      'which comes first in the divergence: the student (drops what the teacher would not say) or the teacher',
-    ),
-})
-
-/** The options of `cfgDistillation`. */
-export interface CfgDistillationOptions {
-  /** Scale of the guidance that is learned. Default 3. */
-  readonly guidance: number
-  /** Text in the place of the prompt that guidance leads away from. Default ''. */
-  readonly negative: string
-  /** Weight of the diversity reward of the second student. Default 15. */
-  readonly diversity: number
-  /** Share of the second student in what is written: 0 quality, 1 variety. Default 0.5. */
-  readonly mix: number
-  /** Allow a mix outside 0 to 1. Default false. */
-  readonly extrapolate: boolean
-  /** New tokens of a sample. Default 64. */
-  readonly tokens: number
-  /** Steps of each student. Default 200. */
-  readonly steps: number
-  /** Prompts in a step. Default 4. */
-  readonly prompts: number
-  /** Samples of each prompt in a step. Default 4. */
-  readonly samples: number
-  /** Learning rate. Default 1e-5. */
-  readonly learningRate: number
-  /** Of the samples. Default 1. */
-  readonly temperature: number
-  /** Which comes first in the divergence: the student (drops what the teacher would not say) or the teacher. Default 'student'. */
-  readonly direction: 'student' | 'teacher'
-}
 
 /**
  * The recipe of (1 - mix) quality + mix variety. At the ends it is one of the two, bit for bit. `quality`, `variety`: as

@@ -3,8 +3,9 @@ import type { Entry } from '../../papers/entry.js'
 import { card } from './card.js'
 import { cfgDistillation } from './cfg-distillation.js'
 
-export { cfgDistillation, type CfgDistillationOptions, interpolation } from './cfg-distillation.js'
+export { cfgDistillation, interpolation } from './cfg-distillation.js'
 export { type Distilled, distilGuidance, type DistilOptions } from './train.js'
+export type { CfgDistillationOptions } from './options.js'
 
 export const entry: Entry<typeof cfgDistillation> = {
   card,

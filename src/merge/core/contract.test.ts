@@ -11,7 +11,8 @@ import { mwa } from '../mwa/mwa.js'
 import type { Merged } from './procedure.js'
 import type { Recipe } from './recipe/recipe.js'
 import { mergeRecipe, type MergeOptions } from '../tensor-methods/recipes.js'
-import { greedySoup, uniformSoup } from '../model-soups/model-soups.js'
+import { greedySoup } from '../model-soups/model-soups.js'
+import { uniformSoup } from '../model-soups/uniform.js'
 import { whole } from '../../experiment/batches.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>

@@ -13,6 +13,7 @@ import { deepweightflow, learnWeightFlow } from './deepweightflow.js'
 import {
   type FlowShape,
   flowParameters,
+  flowShapes,
   initialFlow,
   integrate,
   type Integrator,
@@ -199,6 +200,17 @@ describe('the flow', () => {
       64 + 64 + 64 * 64 + 64 + (k + 64) * h + h + (h * h) / 2 + h / 2 + (h * h) / 2 + h + h * k + k
     expect(flowParameters(shape)).toBe(layers + 2 * h + h + 2 * h)
     expect(flowParameters({ ...shape, deep: true })).toBe(flowParameters(shape) + h * h + h + 2 * h)
+  })
+
+  it('of transformers has its extra layer behind the first, and the narrow one before the last', () => {
+    const shapes = flowShapes({ size: 10, width: 8, deep: true })
+    const widths = [0, 1, 2, 3].map((i) => shapes[`hidden.${i}.weight`])
+    expect(widths).toEqual([
+      [8, 10 + 64],
+      [8, 8],
+      [4, 8],
+      [8, 4],
+    ])
   })
 
   it('before training moves nothing: samples are the noise', async () => {

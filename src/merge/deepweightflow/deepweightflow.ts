@@ -4,83 +4,22 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
 import type { Checkpoint, JsonObject } from '../../checkpoint/index.js'
-import { UsageError } from '../../errors.js'
 import { type Matrix, matrix } from '../../linalg/index.js'
-import { type Model, openModel } from '../../models/index.js'
+import type { Model } from '../../models/index.js'
 import type { Value } from '../../tensor/index.js'
 import { batchesOf } from '../../train/data.js'
 import type { Batch } from '../../train/loss.js'
 import { card } from './card.js'
+import { options, type DeepWeightFlowOptions } from './options.js'
 import { type FlowShape, flowParameters, sampleFlow, trainFlow } from './flow.js'
-import { type Coordinates, plainCoordinates, principalCoordinates } from './pca.js'
-import { openZoo, type Zoo } from './zoo.js'
+import type { Coordinates } from './pca.js'
+import { checkZoo, median, nearestDistances, notesOf, openPoints } from './points.js'
+import type { Zoo } from './zoo.js'
 import { modelOf, readTensors, saveTensors, specsOf } from '../../units/permutation/index.js'
-import { recalibrated, statisticsOf } from '../../observe/statistics.js'
+import { recalibrated } from '../../observe/index.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
-import { maxOf, minOf } from '../../tensor/numbers.js'
-
-const count = z.number().int().positive()
-
-const options = z.strictObject({
-  samples: count.default(1).describe('how many new models; several go into folders 0, 1, ...'),
-  components: z
-    .union([count, z.literal('none')])
-    .optional()
-    .describe('principal components that the flow works in (as many as the models span); none: the weights'),
-  align: z.boolean().default(true).describe('bring units into the order of the first model'),
-  statistics: z.boolean().default(false).describe('let running statistics count when units are compared'),
-  steps: count.default(30_000).describe('training steps of the flow'),
-  batch: count.default(8).describe('points in a step'),
-  learningRate: z.number().positive().default(5e-4).describe('highest learning rate of the flow'),
-  width: count.default(512).describe('width of the velocity network'),
-  source: z
-    .number()
-    .positive()
-    .default(0.05)
-    .describe("standard deviation of the noise that samples come from, in the points' own"),
-  jitter: z.number().min(0).default(0.001).describe('noise on the way, in the same unit'),
-  integrator: z.enum(['rk4', 'euler']).default('rk4').describe('how the flow is integrated'),
-  points: z.number().int().min(2).default(100).describe('time points of the integration, ends included'),
-  batches: count.default(100).describe('most batches for the statistics of batch norms'),
-  scores: z
-    .array(z.number())
-    .optional()
-    .describe('how good each model is, higher is better: those far below the median are told (library only)'),
-})
-
-/** Options of `deepweightflow`, all with defaults. */
-export interface DeepWeightFlowOptions {
-  /** How many new models; several go into folders 0, 1, .... Default 1. */
-  readonly samples: number
-  /** Bring units into the order of the first model. Default true. */
-  readonly align: boolean
-  /** Let running statistics count when units are compared. Default false. */
-  readonly statistics: boolean
-  /** Training steps of the flow. Default 30_000. */
-  readonly steps: number
-  /** Points in a step. Default 8. */
-  readonly batch: number
-  /** Highest learning rate of the flow. Default 5e-4. */
-  readonly learningRate: number
-  /** Width of the velocity network. Default 512. */
-  readonly width: number
-  /** Standard deviation of the noise that samples come from, in the points' own. Default 0.05. */
-  readonly source: number
-  /** Noise on the way, in the same unit. Default 0.001. */
-  readonly jitter: number
-  /** How the flow is integrated. Default 'rk4'. */
-  readonly integrator: 'rk4' | 'euler'
-  /** Time points of the integration, ends included. Default 100. */
-  readonly points: number
-  /** Most batches for the statistics of batch norms. Default 100. */
-  readonly batches: number
-  /** Principal components that the flow works in (as many as the models span); none: the weights. */
-  readonly components?: number | 'none'
-  /** How good each model is, higher is better: those far below the median are told (library only). */
-  readonly scores?: readonly number[]
-}
+import { minOf } from '../../tensor/numbers.js'
 
 /** A learned flow over a zoo of models. */
 export interface WeightFlow {
@@ -98,47 +37,6 @@ export interface WeightFlow {
   novelty(point: ArrayLike<number>): number
 }
 
-/** Each member's distance to the one nearest to it. */
-const nearestDistances = ({ distances: { rows: n, data } }: Coordinates): Float64Array =>
-  Float64Array.from({ length: n }, (_, i) => {
-    let least = Infinity
-    for (let j = 0; j < n; j++) if (j !== i) least = Math.min(least, data[i * n + j])
-    return Math.sqrt(least)
-  })
-
-const median = (numbers: ArrayLike<number>): number => {
-  const sorted = Float64Array.from(numbers).sort()
-  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2
-}
-
-/** What a user should know of the zoo. */
-const notesOf = (
-  checkpoints: readonly Checkpoint[],
-  coordinates: Coordinates,
-  { components, scores }: DeepWeightFlowOptions,
-): string[] => {
-  const notes: string[] = []
-  if (typeof components === 'number' && components > coordinates.size)
-    notes.push(
-      `components = ${components}: the models span ${coordinates.size}, so ${coordinates.size} are used.`,
-    )
-  const nearest = nearestDistances(coordinates)
-  const scale = maxOf(nearest)
-  nearest.forEach((distance, i) => {
-    if (distance <= 1e-3 * scale)
-      notes.push(`${checkpoints[i].folder} is the same as another model, up to order.`)
-  })
-  if (scores) {
-    const middle = median(scores)
-    const spread = median(scores.map((s) => Math.abs(s - middle)))
-    scores.forEach((score, i) => {
-      if (score < middle - Math.max(5 * spread, 0.1 * Math.abs(middle)))
-        notes.push(`${checkpoints[i]?.folder}: score ${score} is far below the median ${middle}.`)
-    })
-  }
-  return notes
-}
-
 /** The root mean square of all numbers: one unit for all coordinates keeps the shape of the set. */
 const scaleOf = ({ data }: Matrix): number =>
   Math.sqrt(data.reduce((sum, x) => sum + x * x, 0) / data.length) || 1
@@ -149,41 +47,6 @@ const times = (m: Matrix, factor: number): Matrix =>
     m.cols,
     m.data.map((x) => x * factor),
   )
-
-/** Throws UsageError for fewer than two models, and for models with batch norms without data. */
-const checkZoo = async (checkpoints: readonly Checkpoint[], hasData: boolean): Promise<void> => {
-  if (checkpoints.length < 2)
-    throw new UsageError(
-      'ModelCount',
-      `deepweightflow: given ${checkpoints.length} models; two at least are needed`,
-    )
-  const model = await openModel(checkpoints[0], { buffers: true })
-  if (statisticsOf(model).length > 0 && !hasData)
-    throw new UsageError(
-      'NoData',
-      `deepweightflow: ${model.checkpoint.folder} has batch norms, whose statistics must be found anew for every sample`,
-      { hint: 'Give some inputs as data.' },
-    )
-}
-
-/** The models aligned, as points. Throws UsageError where they are all the same. */
-const openPoints = async (
-  checkpoints: readonly Checkpoint[],
-  { align, statistics, components }: DeepWeightFlowOptions,
-  { seed, signal, onProgress }: ProcedureContext,
-): Promise<{ zoo: Zoo; coordinates: Coordinates }> => {
-  const zoo = await openZoo(checkpoints, { align, statistics, seed, signal, onProgress })
-  const coordinates =
-    components === 'none' ? await plainCoordinates(zoo) : await principalCoordinates(zoo, components)
-  if (coordinates.distances.data.some((d) => d > 0)) return { zoo, coordinates }
-  throw new UsageError(
-    'IdenticalModels',
-    `deepweightflow: all ${zoo.count} models are the same, up to order`,
-    {
-      hint: 'Give models that were trained from different seeds.',
-    },
-  )
-}
 
 /** How a point becomes a model: its weights, and running statistics found anew where the models have such. */
 const modelMaker = async (

@@ -23,7 +23,7 @@ export interface FlowShape {
   readonly size: number
   /** Width of its layers. */
   readonly width: number
-  /** One more layer of that width, as for transformers. Default false. */
+  /** One more layer of that width behind the first, as for transformers. Default false. */
   readonly deep?: boolean
 }
 
@@ -33,9 +33,9 @@ const timeWidth = 64
 /** Widths of the layers between the point with its time and the velocity. */
 const hiddenWidths = ({ width, deep = false }: FlowShape): number[] => [
   width,
+  ...(deep ? [width] : []),
   Math.floor(width / 2),
   width,
-  ...(deep ? [width] : []),
 ]
 
 /** Shapes of the network's parameters. */
@@ -92,7 +92,8 @@ export const velocity = (
   let h = concat([x, time], 1)
   for (let i = 0; `hidden.${i}.weight` in p; i++) {
     const norm = { weight: p[`norm.${i}.weight`], bias: p[`norm.${i}.bias`] }
-    h = dropout(gelu(layerNorm(linear(`hidden.${i}`, h), norm)), 0.1, random)
+    h = gelu(layerNorm(linear(`hidden.${i}`, h), norm))
+    if (`hidden.${i + 1}.weight` in p) h = dropout(h, 0.1, random)
   }
   return linear('velocity', h)
 }

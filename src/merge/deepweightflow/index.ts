@@ -3,12 +3,8 @@ import type { Entry } from '../../papers/entry.js'
 import { card } from './card.js'
 import { deepweightflow } from './deepweightflow.js'
 
-export {
-  deepweightflow,
-  type DeepWeightFlowOptions,
-  learnWeightFlow,
-  type WeightFlow,
-} from './deepweightflow.js'
+export { deepweightflow, learnWeightFlow, type WeightFlow } from './deepweightflow.js'
+export type { DeepWeightFlowOptions } from './options.js'
 
 export const entry: Entry<typeof deepweightflow> = {
   card,

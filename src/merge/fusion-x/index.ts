@@ -3,8 +3,9 @@ import type { Entry } from '../../papers/entry.js'
 import { card } from './card.js'
 import { fusionX } from './fusion-x.js'
 
-export { fusionX, type FusionXOptions } from './fusion-x.js'
+export { fusionX } from './fusion-x.js'
 export { type FusionXSettings, trainFusionX } from './train.js'
+export type { FusionXOptions } from './options.js'
 
 export const entry: Entry<typeof fusionX> = {
   card,

@@ -18,7 +18,8 @@ import { modelInMemory } from '../core/recipe/in-memory.js'
 import { minibatches, onHost, whole } from '../../experiment/batches.js'
 import { card } from './card.js'
 import type { Merged } from '../core/procedure.js'
-import { greedySoup, uniformSoup } from './model-soups.js'
+import { greedySoup } from './model-soups.js'
+import { uniformSoup } from './uniform.js'
 import { maxOf } from '../../tensor/numbers.js'
 
 /** What the two sizes of the experiment differ in. */

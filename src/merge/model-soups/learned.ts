@@ -20,7 +20,7 @@ import { mixed } from '../core/averaging/landscape.js'
 import { type Procedure, procedure } from '../core/procedure.js'
 import { card } from './card.js'
 import { analyse, openPot, scoreOptions, type ScoreOptions } from '../core/averaging/pot.js'
-import { served } from './model-soups.js'
+import { served } from './soup.js'
 import { checkAlike, type ModelWeights, namesOf } from '../core/averaging/weighted.js'
 import { maxOf, minOf } from '../../tensor/numbers.js'
 

@@ -13,7 +13,8 @@ import { ensembleGap } from './ensemble.js'
 import { alphasOf, learnedSoup, soupLoss, soupModel } from './learned.js'
 import { modelInMemory } from '../core/recipe/in-memory.js'
 import { minibatches, whole } from '../../experiment/batches.js'
-import { greedySoup, uniformSoup } from './model-soups.js'
+import { greedySoup } from './model-soups.js'
+import { uniformSoup } from './uniform.js'
 import type { Merged } from '../core/procedure.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>

@@ -5,6 +5,7 @@ import { mwa } from './mwa.js'
 
 export { type CheckpointMetrics, readCheckpointMetrics } from './history.js'
 export { effectiveNumber, metricWeights, type MetricScore, type WeightOptions } from './weights.js'
-export { mwa, type MwaOptions } from './mwa.js'
+export { mwa } from './mwa.js'
+export type { MwaOptions } from './options.js'
 
 export const entry: Entry<typeof mwa> = { card, method: mwa, experiment: () => import('./experiment.js') }

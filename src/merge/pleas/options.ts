@@ -1,8 +1,7 @@
 /** @file The options of PLeaS. */
 import { z } from 'zod'
 
-/** Their schema. */
-export const options: z.ZodObject & z.ZodType<PleasOptions> = z.strictObject({
+export const options = z.strictObject({
   budget: z
     .number()
     .min(1)
@@ -45,32 +44,5 @@ export const options: z.ZodObject & z.ZodType<PleasOptions> = z.strictObject({
     .describe("whose head: the average of both, or one model's own (needed where labels differ)"),
 })
 
-/** Options of `pleas`, all but the data with defaults. */
-export interface PleasOptions {
-  /** Multiplications of the merged model, in those of one model: 1 to 2. Default 1. */
-  readonly budget: number
-  /** Averaged: merged units learn the average of both models' activations; stacked: each in turn (RegMean). Default 'averaged'. */
-  readonly rows: 'averaged' | 'stacked'
-  /** Pull towards the permuted weights, relative to X^T X. Default 1e-4. */
-  readonly ridge: number
-  /** Most batches to look at. Default 100. */
-  readonly batches: number
-  /** Rows of text in a batch. Default 32. */
-  readonly batch: number
-  /** Also widen a residual stream that a layer norm or RMS norm spans: no longer exact there. Default false. */
-  readonly residual: boolean
-  /** Share of units that stay apart, in place of a budget. */
-  readonly ratio?: number
-  /** What un-merging each group gains, by its name: the budget goes to those that gain most (library only). */
-  readonly gains?: Readonly<Record<string, number>>
-  /** What units are matched by (activations where there are data, else weights). */
-  readonly match?: 'none' | 'activations' | 'weights'
-  /** Solve the layers (where there are data). */
-  readonly leastSquares?: boolean
-  /** Longest row of text in tokens. */
-  readonly length?: number
-  /** Dimensions inside heads to permute (all; values under rotary positions). */
-  readonly within?: 'none' | 'values' | 'all'
-  /** Whose head: the average of both, or one model's own (needed where labels differ). */
-  readonly head?: 'average' | 'first' | 'second'
-}
+/** Options of `pleas`, all but those that may be left open with defaults. */
+export type PleasOptions = Readonly<z.output<typeof options>>

@@ -3,9 +3,10 @@ import type { Entry } from '../../papers/entry.js'
 import { card } from './card.js'
 import { unconstrainedMerging } from './unconstrained-merging.js'
 
-export { unconstrainedMerging, type UnconstrainedOptions } from './unconstrained-merging.js'
+export { unconstrainedMerging } from './unconstrained-merging.js'
 export { fuse, type Fused, type FuseOptions } from './fusion.js'
 export { searchMerge, type SearchOptions, type SearchResult } from './search.js'
+export type { UnconstrainedOptions } from './options.js'
 
 export const entry: Entry<typeof unconstrainedMerging> = {
   card,

@@ -24,30 +24,23 @@ const metrics = ['loss', 'perplexity', 'accuracy', 'accuracyPerToken'] as const
 const lowerIsBetter: ReadonlySet<Metric> = new Set(['loss', 'perplexity'])
 export type Metric = (typeof metrics)[number]
 
-/** What every soup can be told about scores. */
-export interface ScoreOptions {
-  /** What models are scored by; lower is better for loss and perplexity. Default loss. */
-  readonly metric: Metric
-  /** Rows in a batch of text. Default 8. */
-  readonly batch: number
-  /**
-   * Looks between the ingredients: `segments` at the loss halfway between every two and along the lines that matter,
-   * `plane` also on the plane of three (four sets of weights in memory). Default none.
-   */
-  readonly analysis: 'none' | 'segments' | 'plane'
-}
-
-export const scoreOptions: Readonly<Record<'metric' | 'batch' | 'analysis', z.ZodType>> = {
+/** Options of whatever scores its ingredients, as keys of a schema. */
+export const scoreOptions = {
   metric: z
     .enum(metrics)
     .default('loss')
     .describe('what models are scored by: loss, perplexity, accuracy, accuracyPerToken'),
   batch: z.number().int().positive().default(8).describe('rows in a batch of text'),
+  /** `segments`: halfway between every two, and along the lines that matter; `plane`: also of three (four sets in memory). */
   analysis: z
     .enum(['none', 'segments', 'plane'])
     .default('none')
     .describe('look at the loss between the ingredients: none, segments, plane'),
 }
+const scoreSchema = z.object(scoreOptions)
+
+/** Options of whatever scores its ingredients; lower is better for loss and perplexity. */
+export type ScoreOptions = Readonly<z.output<typeof scoreSchema>>
 
 /** Weights that can be scored. */
 export interface Pot {
