@@ -180,12 +180,15 @@ describe('the lab', () => {
     await context.close()
   })
 
-  it('starts the quick reproduction of LoRA and shows its verdicts when it has finished', async () => {
+  it('starts the quick reproduction of LoRA and shows what it measured; verdicts wait for a full run', async () => {
     const { page, context } = await visit('/papers/lora')
     await page.getByRole('button', { name: 'Run, quick form' }).click()
     await page.waitForSelector('.job [data-state="finished"]', { timeout: 110_000 })
     await page.waitForSelector('section[aria-labelledby="claims"] .facts', { timeout: 60_000 })
-    expect(await page.locator('tbody [data-state="unmeasured"]').count()).toBe(0)
+    const claims = page.locator('section[aria-labelledby="claims"]')
+    expect(await claims.locator('.facts').textContent()).toContain('quick form: verdicts need a full run')
+    expect(await claims.locator('tbody [data-state="holds"]').count()).toBe(0)
+    expect(await claims.locator('tbody td', { hasText: 'times' }).count()).toBeGreaterThan(0)
     await page.screenshot({ path: join(pictures, 'paper-measured.png'), fullPage: true })
     await context.close()
   })
@@ -343,6 +346,77 @@ describe('the lab', () => {
       undefined,
       { timeout: 20_000 },
     )
+    await context.close()
+  })
+
+  it('has any number of tabs open at once, and each hears what happens', async () => {
+    const context = await browser.newContext()
+    const pages: Page[] = []
+    for (let i = 0; i < 9; i++) {
+      const page = await context.newPage()
+      await page.goto(`${base}/runs`, { timeout: 20_000 })
+      await page.waitForSelector('tbody tr')
+      pages.push(page)
+    }
+    writeRun(home.folder, 'heard', { started: new Date().toISOString() })
+    for (const page of pages) await page.getByRole('link', { name: 'heard' }).waitFor({ timeout: 20_000 })
+    await context.close()
+  })
+
+  it('a hidden page keeps no stream, and reads again when it is seen', async () => {
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    await page.addInitScript(() => {
+      const state = globalThis as unknown as { streams: EventSource[]; hide(hidden: boolean): void }
+      state.streams = []
+      const Source = globalThis.EventSource
+      globalThis.EventSource = class extends Source {
+        constructor(url: string) {
+          super(url)
+          state.streams.push(this)
+        }
+      }
+      let isHidden = false
+      Object.defineProperty(document, 'hidden', { get: () => isHidden })
+      state.hide = (hidden) => {
+        isHidden = hidden
+        document.dispatchEvent(new Event('visibilitychange'))
+      }
+    })
+    const hide = (hidden: boolean): Promise<void> =>
+      page.evaluate((value) => (globalThis as unknown as { hide(hidden: boolean): void }).hide(value), hidden)
+    const open = (): Promise<number> =>
+      page.evaluate(
+        () =>
+          (globalThis as unknown as { streams: EventSource[] }).streams.filter(
+            ({ readyState }) => readyState !== EventSource.CLOSED,
+          ).length,
+      )
+    await page.goto(`${base}/runs`)
+    await until(async () => (await open()) === 1)
+    await hide(true)
+    await until(async () => (await open()) === 0)
+    writeRun(home.folder, 'missed', { started: new Date().toISOString() })
+    await until(async () => (await fetch(`${base}/api/runs/missed`)).ok)
+    await new Promise((done) => setTimeout(done, 1500))
+    expect(await page.getByRole('link', { name: 'missed' }).count()).toBe(0)
+    await hide(false)
+    await page.getByRole('link', { name: 'missed' }).waitFor({ timeout: 20_000 })
+    expect(await open()).toBe(1)
+    await context.close()
+  })
+
+  it('names on every page what it could not use, without a violation', async () => {
+    const folder = writeRun(home.folder, 'broken')
+    writeFileSync(join(folder, 'run.json'), '{"subject":5}')
+    await until(async () => (await (await fetch(`${base}/api/lab`)).text()).includes('broken'))
+    const { page, context, complaints } = await visit('/runs')
+    await page.waitForSelector('tbody tr')
+    await page.locator('aside.left-out summary').click()
+    expect(await page.locator('aside.left-out').textContent()).toContain('run.json: command')
+    expect(await violations(page)).toEqual([])
+    expect(complaints).toEqual([])
+    await page.screenshot({ path: join(pictures, 'left-out.png') })
     await context.close()
   })
 })
