@@ -371,7 +371,7 @@ describe('the lab', () => {
       state.streams = []
       const Source = globalThis.EventSource
       globalThis.EventSource = class extends Source {
-        constructor(url: string) {
+        constructor(url: string | URL) {
           super(url)
           state.streams.push(this)
         }

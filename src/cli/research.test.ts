@@ -39,7 +39,7 @@ describe('weft papers', () => {
     expect(out).toMatch(/^masa +2025-08-06 +planned +Share Your Attention/m)
     const wide = await weft(['papers', '--family', 'merge'], { columns: 100 })
     expect(widest(wide.out)).toBeLessThanOrEqual(100)
-    expect(wide.out).toMatch(/^pleas +2024-07-02 +merge +works/m)
+    expect(wide.out).toMatch(/^pleas +2024-07-02 +merge +(works|not measured yet) /m)
     expect(wide.out).not.toMatch(/masa/)
   })
 

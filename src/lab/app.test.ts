@@ -47,7 +47,7 @@ for (const { name, skipped } of indexes)
 
     const loraResult = (verdict: string): object => ({
       paper: 'lora',
-      quick: true,
+      quick: false,
       seeds: [0, 1],
       arms: {},
       claims: [{ text: 'a higher rank is better', verdict, mean: 0.9, spread: 0.01, unit: 'of lora2' }],
@@ -138,7 +138,7 @@ for (const { name, skipped } of indexes)
             why: null,
           },
         ])
-        expect(paper.measurement).toMatchObject({ run: 'd', quick: true, seeds: 2 })
+        expect(paper.measurement).toMatchObject({ run: 'd', quick: false, seeds: 2 })
         expect(paper.plots).toHaveLength(1)
         expect(paper.source?.text).toBe(readFileSync(paper.source!.path, 'utf8'))
         expect(paper.command).toBe('weft reproduce lora')

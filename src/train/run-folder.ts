@@ -4,7 +4,7 @@
  * A checkpoint is `checkpoints/step-N.safetensors` (parameters and optimiser state) and then `step-N.json`, each
  * renamed into place: without its JSON the tensors do not count, so a killed writer leaves the checkpoint before.
  */
-import { appendFile, mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   type Checkpoint,
@@ -19,6 +19,7 @@ import {
   writeSafetensors,
 } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
+import { LineFile } from '../runs/lines.js'
 import { value, type Value } from '../tensor/index.js'
 import type { TrainingState } from './objective.js'
 
@@ -97,9 +98,14 @@ export class RunFolder {
     return position
   }
 
-  /** Appends one line to metrics.jsonl. */
+  /** Appends one line to metrics.jsonl, also where a full disk has left the last one torn. */
   async log(line: Readonly<Record<string, unknown>>): Promise<void> {
-    await appendFile(this.metrics, `${JSON.stringify(line)}\n`)
+    const file = new LineFile(this.metrics)
+    try {
+      file.append(JSON.stringify(line))
+    } finally {
+      file.close()
+    }
   }
 
   /** Makes the folder, and removes lines of metrics.jsonl after `step`: a killed run may have been ahead of its checkpoint. */
