@@ -12,5 +12,5 @@ export {
 } from './method.js'
 export { bytesOf, checkInputs, memoryOf, totalBytes, type WorkOptions, writeShards } from './shards.js'
 export { holdsUnfinished, Shard, Staging, type StagingOptions, type Workplace } from './staging.js'
-export { streamedBytes, streamedTensor } from './stream.js'
+export { asIs, streamedBytes, streamedTensor } from './stream.js'
 export type { StreamPlan, TensorJob, TensorSource } from './task.js'

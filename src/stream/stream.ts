@@ -189,9 +189,10 @@ class Narrower {
   }
 }
 
-/** A tensor whose numbers are taken as they are. */
-const asIs = blockMethod({
+/** Takes the numbers of its one input as they are. */
+export const asIs: BlockMethod = blockMethod({
   name: 'copy',
+  module: import.meta.url,
   rows: false,
   block: (out, { inputs: [numbers] }) => out.set(numbers),
 })

@@ -86,6 +86,7 @@ export const cfgDistillation: Procedure<CfgDistillationOptions> = procedure<CfgD
   summary: 'guidance distilled into the weights, for quality and for variety, and a dial between both',
   base: 'none',
   data: 'required',
+  example: { models: 'decoders', options: { steps: 1, prompts: 1, samples: 2, tokens: 2 } },
   counts: [1, 1],
   options,
   run: async ([checkpoint], given, context): Promise<Merged> => {

@@ -1,122 +1,122 @@
-/** @file What every merge promises on files, whatever its method: what it writes, in what order, from which seed. */
+/**
+ * @file What every merge promises, asked of each method that recipes can name and of each procedure. What one needs (models,
+ * a base, data, options that make it small) stands in its declaration; there is no list here.
+ */
+import { execFile } from 'node:child_process'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { scratchFolder, writeRandom } from '../../../test/tiny.js'
-import { type Checkpoint, CheckpointWriter, open } from '../../checkpoint/index.js'
-import { keyOf, normal } from '../../random/index.js'
-import { gaussianMixture } from '../../synth/index.js'
-import type { MergeMethod } from './method.js'
-import { methods } from '../tensor-methods/index.js'
-import { mwa } from '../mwa/mwa.js'
-import type { Merged } from './procedure.js'
-import type { Recipe } from './recipe/recipe.js'
-import { mergeRecipe, type MergeOptions } from '../tensor-methods/recipes.js'
-import { greedySoup } from '../model-soups/model-soups.js'
-import { uniformSoup } from '../model-soups/uniform.js'
-import { whole } from '../../experiment/batches.js'
+import { dataOf, kindOf, members, membersFor, saveMerged, writeZoo } from '../../../test/merge-zoo.js'
+import { scratchFolder } from '../../../test/tiny.js'
+import { open } from '../../checkpoint/index.js'
+import { openModel } from '../../models/index.js'
+import {
+  mergeRecipe,
+  type MergeOptions,
+  methods,
+  type Procedure,
+  procedures,
+  type Recipe,
+  recipeSchema,
+} from '../index.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (...names: string[]): string => join(scratch.path, ...names)
-const config = { model_type: 'weft_mlp', sizes: [8, 16, 16, 4], hidden_act: 'relu' }
-const names = ['a', 'b', 'c'] as const
 
-/** The model in `from`, each number moved by noise and rounded to bfloat16, in `to`. */
-const writeNear = async (from: string, to: string, seed: string): Promise<void> => {
-  await using start = await open(from)
-  const infos = start.names().map((name) => start.info(name))
-  const plans = infos.map(({ name, shape }) => ({ name, shape, dtype: 'BF16' as const }))
-  await using writer = await CheckpointWriter.create(to, plans)
-  for (const { name } of infos) {
-    const numbers = (await start.read(name, 'float32')).data as Float32Array
-    const noise = new Float32Array(numbers.length)
-    normal(noise, keyOf(`${seed} ${name}`))
-    const words = Uint16Array.from(numbers, (x, i) => {
-      const [moved] = new Uint32Array(Float32Array.of(x + (seed ? 0.05 : 0) * noise[i]).buffer)
-      return moved >>> 16
-    })
-    await writer.write(name, new Uint8Array(words.buffer))
-  }
-  await writer.finish({ 'config.json': config })
-}
-
+/** Everything in this process computes on one thread; in the child on two. */
+const engineThreads = process.env.WEFT_THREADS
+let child: Promise<unknown>
 beforeAll(async () => {
+  process.env.WEFT_THREADS = '1'
   scratch = await scratchFolder()
-  await writeRandom(at('random'), config, 'contract')
-  await writeNear(at('random'), at('base'), '')
-  for (const name of names) await writeNear(at('base'), at(name), name)
+  await writeZoo(at('zoo'))
+  const script = fileURLToPath(new URL('../../../test/merge-zoo-child.ts', import.meta.url))
+  const env = { ...process.env, WEFT_THREADS: '2' }
+  child = promisify(execFile)(process.execPath, ['--import', 'tsx', script, at('zoo'), at('two')], { env })
+  child.catch(() => undefined)
 })
-afterAll(() => scratch.remove())
+afterAll(async () => {
+  if (engineThreads === undefined) delete process.env.WEFT_THREADS
+  else process.env.WEFT_THREADS = engineThreads
+  await child.catch(() => undefined)
+  await scratch.remove()
+})
 
 type Contents = Record<string, { dtype: string; shape: readonly number[]; bytes: Uint8Array }>
 
 const contentsOf = async (folder: string): Promise<Contents> => {
   await using checkpoint = await open(folder)
-  const entries = checkpoint.names().map(async (name) => {
+  await openModel(checkpoint)
+  const contents: Contents = {}
+  for (const name of checkpoint.names()) {
     const { dtype, shape } = checkpoint.info(name)
-    return [name, { dtype, shape, bytes: await checkpoint.readRaw(name) }] as const
-  })
-  return Object.fromEntries(await Promise.all(entries))
+    contents[name] = { dtype, shape, bytes: await checkpoint.readRaw(name) }
+  }
+  return contents
 }
 
 const layoutOf = (contents: Contents): object =>
-  Object.fromEntries(Object.entries(contents).map(([name, { dtype, shape }]) => [name, { dtype, shape }]))
+  Object.fromEntries(Object.entries(contents).map(([name, { shape }]) => [name, shape]))
 
-const numbersIn = ({ bytes }: Contents[string]): number[] =>
-  Array.from(
-    new Uint16Array(bytes.slice().buffer),
-    (word) => new Float32Array(Uint32Array.of(word << 16).buffer)[0],
-  )
+const numbersIn = ({ bytes }: Contents[string]): Float32Array =>
+  new Float32Array(Uint32Array.from(new Uint16Array(bytes.slice().buffer), (word) => word << 16).buffer)
+
+/** What is in a folder, if there is one. */
+const filesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
 
 let made = 0
-const merged = async (recipe: Recipe, options: MergeOptions = {}): Promise<Contents> => {
-  const out = at(`merged-${made++}`)
-  await mergeRecipe(recipe, out, { folder: scratch.path, ...options })
-  return contentsOf(out)
-}
+const fresh = (): string => at(`out-${made++}`)
 
-/** A recipe for the method, of as many models as it takes, with what it asks for. */
-const recipeFor = (m: MergeMethod, order: readonly string[] = names): Recipe => {
-  const models = order.slice(0, Math.min(m.counts[1], order.length))
-  const own = { weight: 0.5, ...('density' in m.perModel ? { density: 0.5 } : {}) }
-  const given = 'weight' in m.perModel ? { parameters: own } : {}
-  return {
-    merge_method: m.name,
-    ...(m.base === 'none' ? {} : { base_model: 'base' }),
-    models: models.map((model) => ({ model, ...given })),
-    parameters: {
-      ...('t' in m.global ? { t: 0.3 } : {}),
-      ...('select_topk' in m.global ? { select_topk: 0.5 } : {}),
-    },
+describe.each(methods.map((method) => [method.name, method] as const))('%s', (name, method) => {
+  const inputs = membersFor(method)
+  /** A recipe of the models; parameters that have no default are 0.3, unless the method says what makes it work. */
+  const recipeFor = (models: readonly string[] = inputs): Recipe => {
+    const required = Object.entries({ ...method.perModel, ...method.global }).filter(
+      ([, schema]) => !schema.safeParse(undefined).success,
+    )
+    return {
+      merge_method: name,
+      ...(method.base === 'none' ? {} : { base_model: 'base' }),
+      models: models.map((model) => ({ model })),
+      parameters: { ...Object.fromEntries(required.map(([key]) => [key, 0.3])), ...method.example },
+    }
   }
-}
-
-/** Methods to which every model is like every other. Those that draw at random draw for a model by its place. */
-const symmetric = [
-  'linear',
-  'multislerp',
-  'karcher',
-  'task_arithmetic',
-  'ties',
-  'breadcrumbs',
-  'breadcrumbs_ties',
-  'model_stock',
-  'sce',
-]
-
-const random = ['dare_linear', 'dare_ties', 'della', 'della_linear']
-
-describe.each(methods.map((m) => [m.name, m] as const))('%s', (name, m) => {
+  const merged = async (recipe: Recipe, options: MergeOptions = {}): Promise<Contents> => {
+    const out = fresh()
+    await mergeRecipe(recipe, out, { folder: at('zoo', 'classifiers'), threads: 1, ...options })
+    return contentsOf(out)
+  }
+  const refused = async (recipe: Recipe, error: object, options: MergeOptions = {}): Promise<void> => {
+    const out = fresh()
+    const attempt = mergeRecipe(recipe, out, { folder: at('zoo', 'classifiers'), threads: 1, ...options })
+    await expect(attempt).rejects.toMatchObject(error)
+    expect(await filesIn(out)).toEqual([])
+  }
   let plain: Promise<Contents> | undefined
-  const once = (): Promise<Contents> => (plain ??= merged(recipeFor(m)))
+  const once = (): Promise<Contents> => (plain ??= merged(recipeFor()))
 
-  it('writes the names, shapes and dtypes of its inputs, in one shard what it writes in many', async () => {
+  it('writes a model with the tensors of its inputs, in one shard what it writes in many', async () => {
     const one = await once()
-    expect(layoutOf(one)).toEqual(layoutOf(await contentsOf(at('a'))))
-    expect(await merged(recipeFor(m), { maxShardBytes: 600 })).toEqual(one)
+    expect(layoutOf(one)).toEqual(layoutOf(await contentsOf(at('zoo', 'classifiers', 'a'))))
+    expect(await merged(recipeFor(), { maxShardBytes: 600 })).toEqual(one)
   })
 
-  it.runIf(symmetric.includes(name))('gives the same for its models in another order', async () => {
-    const [one, other] = [await once(), await merged(recipeFor(m, ['c', 'a', 'b']))]
+  it('writes the same on two threads as on one', async () => {
+    expect(await merged(recipeFor(), { threads: 2 })).toEqual(await once())
+  })
+
+  it('writes the same from one seed, and from another what does not depend on it', async () => {
+    expect(await merged(recipeFor(), { seed: 0 })).toEqual(await once())
+    const other = await merged(recipeFor(), { seed: 4 })
+    if (method.random) expect(other).not.toEqual(await once())
+    else expect(other).toEqual(await once())
+  })
+
+  it.runIf(inputs.length > 1 && !method.random)('gives its models the same say, in any order', async () => {
+    const one = await once()
+    const other = await merged(recipeFor([...inputs].reverse()))
     for (const [tensor, content] of Object.entries(one)) {
       const numbers = numbersIn(other[tensor])
       // Sums in another order may round to the other neighbour in bfloat16.
@@ -126,39 +126,86 @@ describe.each(methods.map((m) => [m.name, m] as const))('%s', (name, m) => {
     }
   })
 
-  it.runIf(random.includes(name))('gives the same for the same seed, and not for another', async () => {
-    expect(await merged(recipeFor(m), { seed: 0 })).toEqual(await once())
-    expect(await merged(recipeFor(m), { seed: 4 })).not.toEqual(await once())
+  it('leaves nothing when it is aborted', async () => {
+    await refused(recipeFor(), { name: 'AbortError' }, { signal: AbortSignal.abort() })
+  })
+
+  it('refuses a number that is none, and leaves nothing', async () => {
+    await refused(recipeFor(['broken', ...inputs.slice(1)]), { code: 'NotFinite' })
+  })
+
+  it('refuses a parameter that there is not, and values that are none of its own', async () => {
+    expect(() => recipeSchema.parse({ ...recipeFor(), parameters: { nosuch: 1 } })).toThrow(/nosuch/)
+    for (const key of Object.keys({ ...method.perModel, ...method.global })) {
+      const parameters = { ...recipeFor().parameters, [key]: 'text' as never }
+      await refused({ ...recipeFor(), parameters }, { code: 'BadValue' })
+    }
+  })
+
+  it('refuses too few and too many models, and no base where it needs one', async () => {
+    const { counts, base } = method
+    if (counts[1] < 3) await refused(recipeFor(['a', 'b', 'c']), { code: 'WrongModelCount' })
+    if (counts[0] > 1) await refused(recipeFor(['a']), { code: 'WrongModelCount' })
+    const { base_model: _, ...without } = recipeFor(['a', 'b'])
+    if (base === 'required') await refused(without, { code: 'NoBase' })
   })
 })
 
-const held = whole(gaussianMixture({ classes: 4, width: 8, seed: 'contract' }).sample(64, { seed: 'held' }))
+describe.each(procedures.map((procedure) => [procedure.name, procedure] as const))('%s', (name, given) => {
+  const procedure = given as unknown as Procedure<Record<string, unknown>>
+  const inputs = membersFor(procedure)
+  const kind = kindOf(procedure)
 
-const averages: [string, (models: readonly Checkpoint[]) => Promise<Merged>][] = [
-  ['uniform-soup', (models) => uniformSoup(models)],
-  ['greedy-soup', (models) => greedySoup(models, { data: held, ties: 'accept' })],
-  ['mwa', (models) => mwa(models, { values: models.map((_, i) => 1 + i) })],
-]
-
-describe.each(averages)('%s', (_, average) => {
-  const opened = async (folders: readonly string[]): Promise<Contents> => {
-    const models = await Promise.all(folders.map((folder) => open(at(folder))))
-    try {
-      const out = at(`average-${made++}`)
-      await (await average(models)).save(out)
-      return await contentsOf(out)
-    } finally {
-      await Promise.all(models.map((model) => model.close()))
-    }
+  const saved = async (): Promise<Contents> => {
+    const out = fresh()
+    await saveMerged(procedure, at('zoo'), out)
+    return contentsOf(out)
   }
+  const refused = async (
+    error: object,
+    models: readonly string[] = inputs,
+    more: Parameters<typeof saveMerged>[4] = {},
+  ): Promise<void> => {
+    const out = fresh()
+    await expect(saveMerged(procedure, at('zoo'), out, models, more)).rejects.toMatchObject(error)
+    expect(await filesIn(out)).toEqual([])
+  }
+  let plain: Promise<Contents> | undefined
+  const once = (): Promise<Contents> => (plain ??= saved())
 
-  it('writes the names, shapes and dtypes of its inputs, the same each time', async () => {
-    const one = await opened(names)
-    expect(layoutOf(one)).toEqual(layoutOf(await contentsOf(at('a'))))
-    expect(await opened(names)).toEqual(one)
+  it('writes a model that opens, with the tensors of its inputs', async () => {
+    const first = await contentsOf(at('zoo', kind, inputs[0]))
+    expect(Object.keys(await once()).sort()).toEqual(Object.keys(first).sort())
   })
 
-  it('gives a model back, bit for bit, that all its models are', async () => {
-    expect(await opened(['a', 'a', 'a'])).toEqual(await contentsOf(at('a')))
+  it('writes the same from one seed, on one thread and on two', async () => {
+    expect(await saved()).toEqual(await once())
+    await child.catch(() => undefined)
+    expect(await contentsOf(at('two', name))).toEqual(await once())
+  })
+
+  it('leaves nothing when it is aborted, before it begins or on its way', async () => {
+    await refused({ name: 'AbortError' }, inputs, { signal: AbortSignal.abort() })
+    const stop = new AbortController()
+    await refused({ name: 'AbortError' }, inputs, { signal: stop.signal, onProgress: () => stop.abort() })
+  })
+
+  it('refuses an option that there is not, and leaves nothing', async () => {
+    await refused({ code: 'BadOption' }, inputs, { nosuch: 1 })
+  })
+
+  it('refuses too few and too many models, and what it has no use for', async () => {
+    const { counts, base, data } = procedure
+    await refused({ code: 'ModelCount' }, members.slice(0, counts[0] - 1))
+    if (counts[1] < 3) await refused({ code: 'ModelCount' }, members)
+    if (base === 'required') await refused({ code: 'NoBase' }, inputs, { base: undefined })
+    if (data === 'required') await refused({ code: 'NoData' }, inputs, { data: undefined })
+    if (data === 'none') await refused({ code: 'UnwantedData' }, inputs, { data: dataOf(kind) })
+  })
+
+  it('refuses a number that is none, and leaves nothing', async () => {
+    const notFinite = { code: expect.stringMatching(/NotFinite$/) as string }
+    await refused(notFinite, ['broken', ...inputs.slice(1)])
+    if (inputs.length > 1) await refused(notFinite, [...inputs.slice(0, -1), 'broken'])
   })
 })

@@ -65,6 +65,10 @@ export interface MergeDefinition<M extends Shape, G extends Shape, S> {
   readonly global?: G
   /** Parameters that hold, unless others are given, where the method is named without a recipe: `--method NAME`. */
   readonly unlessGiven?: Readonly<Record<string, number | boolean>>
+  /** Whether it draws random numbers, so that the seed matters. Default false. */
+  readonly random?: boolean
+  /** Parameters with which it does all that it can; the family's contract suite gives them, and 0.3 where one is required. */
+  readonly example?: Readonly<Record<string, number | boolean>>
   /** What is surprising about what the method does to a tensor of `count` elements. */
   readonly remark?: (count: number, parameters: ParametersOf<M, G>) => string | undefined
   /** First pass over a tensor: thresholds, norms, whatever a block alone does not tell. */
@@ -81,6 +85,8 @@ export interface MergeMethod {
   readonly perModel: Shape
   readonly global: Shape
   readonly unlessGiven: Readonly<Record<string, number | boolean>>
+  readonly random: boolean
+  readonly example?: Readonly<Record<string, number | boolean>>
   readonly remark?: (count: number, parameters: ParameterValues) => string | undefined
   readonly prepare?: (tensor: AlignedTensor, parameters: ParameterValues) => Promise<unknown>
   readonly tensor: (out: Float32Array, block: Block, parameters: ParameterValues, statistics: unknown) => void
@@ -126,6 +132,7 @@ export const merge = <const M extends Shape = Nothing, const G extends Shape = N
     perModel: {},
     global: {},
     unlessGiven: {},
+    random: false,
     ...rest,
   } as unknown as Omit<MergeMethod, 'name' | 'blockMethod'>
   const { prepare, tensor } = method

@@ -2,12 +2,16 @@
  * @file What a merge is that a function of aligned tensors cannot be: one that looks at data, searches, aligns or trains.
  * A procedure takes whole models and gives one; options, the command line and where the result goes are the same for all.
  */
+import { rm } from 'node:fs/promises'
 import { z } from 'zod'
-import type { Checkpoint, JsonObject } from '../../checkpoint/index.js'
+import { type Checkpoint, exists, type JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Paper } from '../../papers/card.js'
 import type { DrawnPlot } from '../../papers/plot.js'
 import type { OnProgress } from '../../progress.js'
+import { checkInputs } from '../../stream/shards.js'
+import { asIs } from '../../stream/stream.js'
+import type { TensorJob } from '../../stream/task.js'
 import type { Tokenizer } from '../../text/index.js'
 import type { Data } from '../../train/index.js'
 
@@ -41,6 +45,14 @@ export interface Merged {
   save(folder: string): Promise<void>
 }
 
+/** How a procedure is tried in moments: what the family's contract suite calls it with beside base and data. */
+export interface ProcedureExample {
+  /** The suite's tiny models: networks that tell classes apart, or language models with a tokenizer. Default classifiers. */
+  readonly models?: 'classifiers' | 'decoders'
+  /** Options that make it small. Default: its own defaults. */
+  readonly options?: Readonly<Record<string, unknown>>
+}
+
 /** What a procedure's file declares. `O`: its own options. */
 export interface ProcedureDefinition<O> {
   readonly paper: Paper
@@ -56,6 +68,7 @@ export interface ProcedureDefinition<O> {
   readonly counts: readonly [number, number]
   /** A strict object of its own options, each with a default or optional, and described. */
   readonly options: z.ZodObject
+  readonly example?: ProcedureExample
   /** models: in the order given. Throws UsageError for options that do not fit them, CheckpointError for models that do not fit each other. */
   run(models: readonly Checkpoint[], options: O, context: ProcedureContext): Promise<Merged>
 }
@@ -98,8 +111,13 @@ export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedu
   ): Promise<Merged> => {
     const result = about.options.safeParse(withoutContext<O>(given).own)
     if (!result.success) throw new UsageError('BadOption', `${name}: ${z.prettifyError(result.error)}`)
-    checkInputs({ ...about, name }, models.length, given)
-    return run(models, result.data as O, given)
+    checkGiven({ ...about, name }, models.length, given)
+    const { signal } = given
+    signal?.throwIfAborted()
+    await checkFinite(models, given)
+    const merged = await run(models, result.data as O, given)
+    signal?.throwIfAborted()
+    return { ...merged, save: (folder) => savedWhole(merged, folder, signal) }
   }
   // A function's own name is not writable until it is defined anew.
   return Object.assign(
@@ -108,8 +126,35 @@ export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedu
   ) as Procedure<O>
 }
 
+/** Throws CheckpointError (NotFinite) for models with NaN or infinities: before anything is searched, aligned or trained. */
+const checkFinite = async (
+  models: readonly Checkpoint[],
+  { base, signal }: ProcedureContext,
+): Promise<void> => {
+  const tensors = [...models, ...(base ? [base] : [])].flatMap((checkpoint) =>
+    checkpoint.names().map((name): TensorJob => {
+      const info = checkpoint.info(name)
+      const { dtype, shape } = info
+      return { name, dtype, shape, action: 'copy', inputs: [{ checkpoint, info }], parameters: undefined }
+    }),
+  )
+  await checkInputs({ method: asIs, tensors }, { name: 'check', signal })
+}
+
+/** Saves to `folder`. What fails leaves nothing where there was nothing. */
+const savedWhole = async (merged: Merged, folder: string, signal: AbortSignal | undefined): Promise<void> => {
+  signal?.throwIfAborted()
+  const wasThere = await exists(folder)
+  try {
+    await merged.save(folder)
+  } catch (error) {
+    if (!wasThere) await rm(folder, { recursive: true, force: true })
+    throw error
+  }
+}
+
 /** Throws UsageError when there are too few or too many models, or no base or data where there must be. */
-const checkInputs = (
+const checkGiven = (
   { name, base, data, counts: [least, most] }: Pick<Procedure<never>, 'name' | 'base' | 'data' | 'counts'>,
   models: number,
   given: ProcedureContext,

@@ -123,6 +123,7 @@ export const deepweightflow: Procedure<DeepWeightFlowOptions> = procedure({
   summary: 'new models sampled from a flow over the aligned weights of many trained ones',
   base: 'none',
   data: 'optional',
+  example: { options: { steps: 2, width: 8, points: 3 } },
   counts: [2, Infinity],
   options,
   run: async (models, own, context) => {

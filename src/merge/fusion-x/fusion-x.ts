@@ -32,6 +32,7 @@ export const fusionX: Procedure<FusionXOptions> = procedure<FusionXOptions>({
   summary: 'one model taught by several of any shape, a gate choosing who is heard',
   base: 'none',
   data: 'required',
+  example: { models: 'decoders', options: { steps: 1, batch: 2 } },
   counts: [2, Infinity],
   options,
   run: async ([first, ...others], given, context) => {

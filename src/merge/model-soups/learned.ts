@@ -150,6 +150,7 @@ export const learnedSoup: Procedure<LearnedSoupOptions> = procedure<LearnedSoupO
   summary: 'the average with weights, of models or of their tensors, fitted to held-out data',
   base: 'optional',
   data: 'required',
+  example: { options: { steps: 2 } },
   counts: [2, Infinity],
   options: z.strictObject({
     ...scoreOptions,

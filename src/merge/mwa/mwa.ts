@@ -46,6 +46,7 @@ export const mwa: Procedure<MwaOptions> = procedure<MwaOptions>({
   base: 'optional',
   data: 'optional',
   adapters: true,
+  example: { options: { values: [1, 2, 3] } },
   counts: [1, Infinity],
   options,
   async run(models, options, context) {

@@ -72,6 +72,7 @@ export const sce: MergeMethod = merge({
   name: 'sce',
   module: import.meta.url,
   base: 'required',
+  example: { select_topk: 0.5 },
   global: {
     select_topk: z.number().min(0).max(1).default(1),
     // How mergekit stores its masks, which Weft has none of: accepted, without effect.

@@ -143,6 +143,8 @@ const variant = ({
     base: 'required',
     rows: sparsifier === byRank || 'row_wise' in global,
     unlessGiven,
+    random: sparsifier === atRandom || sparsifier === byRank,
+    example: sparsifier ? { weight: 0.5, density: 0.5 } : { weight: 0.5 },
     perModel: { weight: z.number(), density: z.number().min(0).max(1).default(1), ...perModel } as {
       weight: z.ZodNumber
       density: z.ZodDefault<z.ZodNumber>

@@ -120,6 +120,7 @@ export const unconstrainedMerging: Procedure<UnconstrainedOptions> = procedure<U
   summary: 'coefficients for each layer found by evolution; distributions of models of other shapes fused in',
   base: 'optional',
   data: 'required',
+  example: { options: { evaluations: 16, start: 'uniform' } },
   counts: [1, Infinity],
   options,
   run: async (models, given, context) => {
