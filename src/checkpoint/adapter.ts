@@ -1,5 +1,5 @@
 /** @file Adapter folders as PEFT reads and writes them: adapter_config.json, adapter_model.safetensors, README.md. */
-import { readdir, stat } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CheckpointError, nearest, UsageError } from '../errors.js'
 import { writeFileAtomic } from './atomic.js'
@@ -9,6 +9,7 @@ import { openFile, readJson } from './folder.js'
 import { formatJson, type JsonObject } from './json.js'
 import { resolveModel } from './open.js'
 import { type TensorData, writeSafetensors } from './write.js'
+import { exists } from './paths.js'
 
 const configFile = 'adapter_config.json'
 const weightsFile = 'adapter_model.safetensors'
@@ -24,9 +25,6 @@ export interface Adapter {
   /** Its tensors under the names in the file, read on demand. Close it when done. */
   readonly tensors: Checkpoint
 }
-
-const exists = async (path: string): Promise<boolean> =>
-  (await stat(path).catch(() => undefined)) !== undefined
 
 /** The names of the adapters in `folder`: `default` for the folder itself, and its sub-folders that are adapters. */
 export const adapterNames = async (folder: string): Promise<string[]> => {

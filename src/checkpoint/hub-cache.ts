@@ -1,8 +1,9 @@
 /** @file The Hugging Face cache on disk: where it is, and where a model lies in it. */
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { CheckpointError } from '../errors.js'
+import { isFolder } from './paths.js'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -29,9 +30,6 @@ export const modelFolder = (id: string, cache: string = hubCacheFolder()): strin
 /** The hub id of a snapshot's folder in a cache: `.../models--org--name/snapshots/COMMIT` -> `org/name`. */
 export const hubIdOf = (folder: string): string | undefined =>
   /(?:^|[\\/])models--([^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]*$/.exec(folder)?.[1].replace('--', '/')
-
-const isFolder = async (path: string): Promise<boolean> =>
-  (await stat(path).catch(() => undefined))?.isDirectory() ?? false
 
 /**
  * The snapshot of `id` (`org/name`, maybe with `@revision`) in the cache, or undefined when it is not there.

@@ -15,6 +15,7 @@ import {
   parseHubId,
 } from './hub-cache.js'
 import { isJsonObject, type Json } from './json.js'
+import { exists } from './paths.js'
 
 /**
  * What happens during a pull, in the words of transformers.js. `loaded` and `total` are bytes, `progress` percent;
@@ -135,9 +136,6 @@ const place = async (blob: string, target: string): Promise<void> => {
   await rm(target, { force: true })
   await symlink(relative(dirname(target), blob), target).catch(() => copyFile(blob, target))
 }
-
-const exists = async (path: string): Promise<boolean> =>
-  (await stat(path).catch(() => undefined)) !== undefined
 
 /** Brings one file into the cache: `blobs/ETAG`, and a link to it at `target`. */
 const fetchFile = async (

@@ -95,15 +95,12 @@ const fingerprint = async (checkpoint: Checkpoint): Promise<string> => {
   return hash.digest('hex')
 }
 
+/** A bit for each element that stays, and the numbers of these. */
 const packed = (delta: Float32Array): { mask: Uint8Array; values: Float32Array } => {
   const mask = new Uint8Array(Math.ceil(delta.length / 8))
-  const values: number[] = []
-  delta.forEach((x, i) => {
-    if (x === 0) return
-    mask[i >> 3] |= 1 << (i & 7)
-    values.push(x)
-  })
-  return { mask, values: Float32Array.from(values) }
+  const values = delta.filter((x) => x !== 0)
+  for (let i = 0; i < delta.length; i++) if (delta[i] !== 0) mask[i >> 3] |= 1 << (i & 7)
+  return { mask, values }
 }
 
 /** Throws CheckpointError unless `tuned` has the base's tensors. */

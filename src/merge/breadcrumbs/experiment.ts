@@ -50,7 +50,8 @@ interface Tuned {
 const joined = (parts: readonly LabelledData[]): LabelledData => {
   const count = parts.reduce((n, { labels }) => n + labels.data.length, 0)
   const width = parts[0].x.shape[1]
-  const [x, labels] = [new Float32Array(count * width), new BigInt64Array(count)]
+  const x = new Float32Array(count * width)
+  const labels = new BigInt64Array(count)
   let row = 0
   for (const part of parts) {
     x.set(part.x.data as Float32Array, row * width)
@@ -181,7 +182,9 @@ const measure = async (masks: readonly Mask[], context: MeasureContext<Size>): P
     }
   }
   const at = (size: number): Promise<number> => normalised(tuned, best.deltas, size, best.scale, tuned.onTest)
-  const [two, four, eight] = [await at(2), await at(4), await at(8)]
+  const two = await at(2)
+  const four = await at(4)
+  const eight = await at(8)
   return {
     two,
     four,

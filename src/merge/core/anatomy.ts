@@ -75,9 +75,11 @@ const squares = (a: Float32Array, b?: Float32Array): number => {
  * Their ratio is 1 where all agree and near 0 where half pull one way and half the other.
  */
 const agreement = (base: Float32Array, models: readonly Float32Array[]): [number, number] => {
-  let [net, all] = [0, 0]
+  let net = 0
+  let all = 0
   for (let i = 0; i < base.length; i++) {
-    let [sum, changes] = [0, 0]
+    let sum = 0
+    let changes = 0
     for (const model of models) {
       const sign = Math.sign(model[i] - base[i])
       sum += sign
@@ -101,7 +103,9 @@ export const anatomyOf = async (
   models: ReadonlyMap<string, Checkpoint>,
   { base, signal, onProgress }: AnatomyOptions = {},
 ): Promise<DrawnPlot[]> => {
-  const [distance, change, signs] = [new Cells(), new Cells(), new Cells()]
+  const distance = new Cells()
+  const change = new Cells()
+  const signs = new Cells()
   const given = [merged, ...models.values(), ...(base ? [base] : [])]
   const { views } = underTableNames(new Map(given.map((checkpoint, i) => [String(i), checkpoint])))
   const checkpoints = [...views.values()]

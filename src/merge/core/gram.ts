@@ -49,7 +49,8 @@ export const distancesInPlace = (): ((block: Block) => Uint32Array[]) => inPlace
 const addGram = (gram: Gram, vectors: readonly Float32Array[]): void => {
   for (let a = 0; a < vectors.length; a++)
     for (let b = a; b < vectors.length; b++) {
-      const [x, y] = [vectors[a], vectors[b]]
+      const x = vectors[a]
+      const y = vectors[b]
       let sum = 0
       for (let i = 0; i < x.length; i++) sum += x[i] * y[i]
       gram[a][b] += sum

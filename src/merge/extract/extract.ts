@@ -61,7 +61,8 @@ const checkSame = (base: Model, tuned: Model): void => {
     ({ architecture, config }) => new Map(architecture.table(config).map((spec) => [spec.name, spec])),
   )
   for (const name of new Set([...ours.keys(), ...theirs.keys()])) {
-    const [a, b] = [ours.get(name), theirs.get(name)]
+    const a = ours.get(name)
+    const b = theirs.get(name)
     if (a && b && sameShape(a.shape, b.shape) && (a.tied === undefined) === (b.tied === undefined)) continue
     const place = ({ checkpoint }: Model, spec?: WeightSpec): string =>
       spec ? placed(checkpoint, spec) : `${checkpoint.folder}, which has no ${name}`
@@ -86,11 +87,15 @@ const differenceOf = async (
 ): Promise<{ difference: Value; change: number }> => {
   const { data: a, shape } = await baseTensor(base, name)
   const { data: b } = await baseTensor(tuned, name)
-  const [old, fresh] = [a as Float32Array, b as Float32Array]
+  const old = a as Float32Array
+  const fresh = b as Float32Array
   const out = new Float32Array(old.length)
-  let [before, after, changed] = [0, 0, 0]
+  let before = 0
+  let after = 0
+  let changed = 0
   for (let i = 0; i < out.length; i++) {
-    const [ours, theirs] = [old[i], fresh[i]]
+    const ours = old[i]
+    const theirs = fresh[i]
     const d = theirs - ours
     if (!Number.isFinite(d)) throw notFinite(base, tuned, name, i, ours)
     out[i] = d

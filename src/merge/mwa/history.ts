@@ -1,7 +1,6 @@
 /** @file What the logs of a run say about its checkpoints: Hugging Face's trainer_state.json, Weft's metrics.jsonl. */
-import { stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { diskFiles, isJsonObject, readJson } from '../../checkpoint/index.js'
+import { diskFiles, exists, isJsonObject, readJson } from '../../checkpoint/index.js'
 import { readMetrics, runFiles } from '../../runs/index.js'
 import { maxOf, minOf } from '../../tensor/numbers.js'
 
@@ -29,12 +28,6 @@ interface History {
   readonly rows: readonly Row[]
   readonly source?: string
 }
-
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )
 
 const numeric = (x: unknown): number | undefined => (typeof x === 'number' ? x : undefined)
 

@@ -39,11 +39,13 @@ const softmax = (row: Float32Array): Float32Array => {
  * its value in float32, and with it which elements are important, depends on every rounding on the way.
  */
 const divergence = (model: Float32Array, base: Float32Array): number => {
-  const [p, q] = [softmax(model), softmax(base)]
+  const p = softmax(model)
+  const q = softmax(base)
   const eps = fround(1e-8)
   let sum = 0
   for (let i = 0; i < p.length; i++) {
-    const [a, b] = [fround(p[i] + eps), fround(q[i] + eps)]
+    const a = fround(p[i] + eps)
+    const b = fround(q[i] + eps)
     sum += fround(a * fround(Math.log(fround(a / b))))
   }
   return fround(sum)

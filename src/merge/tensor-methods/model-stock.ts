@@ -6,7 +6,8 @@ import { merge, type MergeMethod } from '../core/method.js'
 /** t = N cos / (1 + (N - 1) cos), cos being the mean over the pairs of N offsets (Jang et al., 2024, eq. 5 and on). */
 const ratio = (gram: Gram): number => {
   const n = gram.length
-  let [sum, pairs] = [0, 0]
+  let sum = 0
+  let pairs = 0
   for (let a = 0; a < n; a++)
     for (let b = a + 1; b < n; b++, pairs++)
       sum += Math.min(1, Math.max(-1, gram[a][b] / Math.max(Math.sqrt(gram[a][a] * gram[b][b]), 1e-6)))

@@ -10,7 +10,8 @@ const { fround } = Math
 const variances = (offsets: readonly Float32Array[]): Uint32Array => {
   const out = new Float32Array(offsets[0].length)
   for (let i = 0; i < out.length; i++) {
-    let [sum, squares] = [0, 0]
+    let sum = 0
+    let squares = 0
     for (const offset of offsets) sum += offset[i]
     const mean = sum / offsets.length
     for (const offset of offsets) squares += (offset[i] - mean) ** 2
@@ -87,7 +88,8 @@ export const sce: MergeMethod = merge({
     for (let i = 0; i < out.length; i++) {
       let sum = 0
       for (const offset of offsets) sum = fround(sum + offset[i])
-      let [merged, weight] = [0, 0]
+      let merged = 0
+      let weight = 0
       for (let m = 0; m < offsets.length; m++) {
         const x = offsets[m][i]
         if (x === 0 || x > 0 !== sum >= 0) continue

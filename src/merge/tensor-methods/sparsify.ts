@@ -67,7 +67,8 @@ const unbounded = (count: number): Ranked => ({ key: 0x7fffffff, below: count, e
 
 /** How many of the elements equal to each bound stay when `bottom` and `top` elements of `count` go. */
 const quotas = (low: Ranked, high: Ranked, count: number, bottom: number, top: number): [number, number] => {
-  const [fewer, more] = [bottom - low.below, top - (count - high.below - high.equal)]
+  const fewer = bottom - low.below
+  const more = top - (count - high.below - high.equal)
   const same = low.key === high.key
   return [low.equal - fewer - (same ? more : 0), high.equal - more - (same ? fewer : 0)]
 }

@@ -64,7 +64,9 @@ const columnWeights = async (tensor: AlignedTensor, t: number): Promise<[Float64
 /** Weights of the two models for each row of the last axis in the block. */
 const rowWeights = (a: Float32Array, b: Float32Array, width: number, t: number): [number, number][] =>
   Array.from({ length: a.length / width }, (_, row) => {
-    let [aa, bb, ab] = [0, 0, 0]
+    let aa = 0
+    let bb = 0
+    let ab = 0
     for (let i = row * width; i < (row + 1) * width; i++) {
       aa += a[i] * a[i]
       bb += b[i] * b[i]

@@ -66,7 +66,8 @@ const sumOfMagnitudes = (delta: Float32Array): number => {
 }
 
 const rescaled = async (tensor: AlignedTensor, masks: readonly (Mask | undefined)[]): Promise<Sparse[]> => {
-  const [before, after] = [masks.map(() => 0), masks.map(() => 0)]
+  const before = masks.map(() => 0)
+  const after = masks.map(() => 0)
   const offsets = offsetsInPlace()
   for await (const block of tensor.blocks())
     offsets(block).forEach((delta, m) => {

@@ -71,7 +71,8 @@ export const elect = (
   divisors: Float32Array,
   weight: number,
 ): void => {
-  const [words, signs] = [wordsOf(vector), wordsOf(total)]
+  const words = wordsOf(vector)
+  const signs = wordsOf(total)
   const keptWeight = Float32Array.of(weight)
   const kept = wordsOf(keptWeight)
   const weightBits = kept[0]

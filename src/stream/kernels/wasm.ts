@@ -116,7 +116,8 @@ const widen =
   (exponent: number, toFloat: (x: V128, part: 0 | 1) => V128) =>
   (body: FunctionBody): Code => {
     const way = walk(body, 2)
-    const [x, bad] = [body.local('v128'), body.local('v128')]
+    const x = body.local('v128')
+    const bad = body.local('v128')
     const bits = every(exponent * 0x10001)
     return [
       steps(
@@ -205,8 +206,10 @@ const countHigh = (body: FunctionBody): Code => {
 /** (keys, end, bins, high): counts by their lower 16 bits the keys whose upper ones are `high`. */
 const countLow = (body: FunctionBody): Code => {
   const way = walk(body, 1)
-  const [bins, high] = [body.parameter(), body.parameter()]
-  const [key, bin] = [body.local('i32'), body.local('i32')]
+  const bins = body.parameter()
+  const high = body.parameter()
+  const key = body.local('i32')
+  const bin = body.local('i32')
   const wanted = body.local('v128')
   const count = (i: number): Code => [
     key.set(loadWord(way.at[0].value, 4 * i)),
@@ -233,7 +236,8 @@ const shiftLeftTwo = (x: I32): I32 => {
 const countEqual = (body: FunctionBody): Code => {
   const way = walk(body, 1)
   const key = body.parameter()
-  const [wanted, sum] = [body.local('v128'), body.local('v128')]
+  const wanted = body.local('v128')
+  const sum = body.local('v128')
   const count = (offset: number): Code =>
     sum.set(subtractLanes(sum.value, equalLanes(magnitude(load(way.at[0].value, offset)), wanted.value)))
   const parts = [0, 1, 2, 3].map((i) => lane(sum.value, i))
@@ -248,7 +252,8 @@ const countEqual = (body: FunctionBody): Code => {
 const elect = (body: FunctionBody): Code => {
   const way = walk(body, 3)
   const weight = body.parameter()
-  const [x, w] = [body.local('v128'), body.local('v128')]
+  const x = body.local('v128')
+  const w = body.local('v128')
   const [vector, total, divisors] = way.at.map(({ value }) => value)
   const half = (offset: number): Code => [
     x.set(load(vector, offset)),

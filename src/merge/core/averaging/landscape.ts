@@ -96,7 +96,8 @@ export const lossAlong = async (
 
 /** How far a line rises above the straight connection of its ends: max of L(a) - ((1 - a) L(0) + a L(1)); at least 0. */
 export const barrierOf = (line: readonly LinePoint[]): number => {
-  const [first, last] = [line[0].loss, line.at(-1)!.loss]
+  const first = line[0].loss
+  const last = line.at(-1)!.loss
   return line.reduce((most, { at, loss }) => Math.max(most, loss - ((1 - at) * first + at * last)), 0)
 }
 
@@ -112,7 +113,9 @@ export const lossPlane = async (
 ): Promise<LossPlane> => {
   checkPoints(points, 2)
   const [a, b, c] = corners
-  const [bb, bc, cc] = [await innerAround(a, b, b), await innerAround(a, b, c), await innerAround(a, c, c)]
+  const bb = await innerAround(a, b, b)
+  const bc = await innerAround(a, b, c)
+  const cc = await innerAround(a, c, c)
   const across = bc / bb
   const height = Math.sqrt(cc - across * bc)
   if (!(bb > 0 && height > 1e-6 * Math.sqrt(cc)))
@@ -125,12 +128,14 @@ export const lossPlane = async (
     const [low, high] = [Math.min, Math.max].map((f) => f(...places.map((p) => p[k])))
     return evenly(low - margin * (high - low), high + margin * (high - low), points)
   }
-  const [x, y] = [range(0), range(1)]
+  const x = range(0)
+  const y = range(1)
   const loss: number[][] = []
   for (const v of y) {
     const row: number[] = []
     for (const u of x) {
-      const [s, t] = [u / width, v / height]
+      const s = u / width
+      const t = v / height
       row.push(await score(await mixed(corners, [1 - s - t + t * across, s - t * across, t])))
     }
     loss.push(row)
@@ -214,13 +219,18 @@ export const planeSvg = (
   { x, y, loss, corners }: LossPlane,
   names: readonly string[] = ['1', '2', '3'],
 ): string => {
-  const [width, height, left, top] = [420, 420, 60, 40]
+  const width = 420
+  const height = 420
+  const left = 60
+  const top = 40
   const finite = loss.flat().filter(Number.isFinite)
-  const [low, high] = [minOf(finite), maxOf(finite)]
+  const low = minOf(finite)
+  const high = maxOf(finite)
   // Logarithms: far from the checkpoints the loss grows without bound, and what matters lies low.
   const depth = (l: number): number =>
     high > low ? Math.log1p((l - low) / (0.1 * (high - low))) / Math.log(11) : 0
-  const [cellWidth, cellHeight] = [width / x.length, height / y.length]
+  const cellWidth = width / x.length
+  const cellHeight = height / y.length
   const px = (u: number): number => left + cellWidth * (0.5 + (u - x[0]) / (x[1] - x[0]))
   const py = (v: number): number => top + height - cellHeight * (0.5 + (v - y[0]) / (y[1] - y[0]))
   const escaped = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
@@ -233,7 +243,8 @@ export const planeSvg = (
     }),
   )
   const marks = corners.map(([u, v], k) => {
-    const [cx, cy] = [px(u).toFixed(1), py(v).toFixed(1)]
+    const cx = px(u).toFixed(1)
+    const cy = py(v).toFixed(1)
     const label = `<text x="${cx}" y="${(py(v) - 9).toFixed(1)}" text-anchor="middle" fill="#fff" stroke="#000" stroke-width="2.5" paint-order="stroke">${escaped(names[k])}</text>`
     return `<circle cx="${cx}" cy="${cy}" r="5" fill="#fff" stroke="#000"/>${label}`
   })

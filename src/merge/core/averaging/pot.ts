@@ -157,7 +157,8 @@ const between = async (
     for (const j of order.keys()) {
       if (j <= i) continue
       const middle = await loss(await pot.settled(await mixed([await at(i), await at(j)], [0.5, 0.5])))
-      const [a, b] = [order[i], order[j]]
+      const a = order[i]
+      const b = order[j]
       barriers[a][b] = barriers[b][a] = short(
         barrierOf([ends[i], middle, ends[j]].map((l, k) => ({ at: k / 2, loss: l }))),
       )
@@ -165,7 +166,8 @@ const between = async (
     }
   const settledLoss = async (parameters: Parameters<Value>): Promise<number> =>
     loss(await pot.settled(parameters))
-  const [first, second] = [await at(0), await at(1)]
+  const first = await at(0)
+  const second = await at(1)
   const lines = {
     [`${names[order[0]]} to ${names[order[1]]}`]: await lossAlong(settledLoss, first, second),
     ...(base ? { [`base to ${names[order[0]]}`]: await lossAlong(settledLoss, base, first) } : {}),

@@ -63,7 +63,8 @@ const differences = (a: Checkpoint, b: Checkpoint): string[] => {
     c.has(name) ? `${c.info(name).dtype} [${c.info(name).shape.join(', ')}]` : 'absent'
   const names = [...new Set([...a.names(), ...b.names()])].sort()
   const found = names.flatMap((name) => {
-    const [here, there] = [shown(a, name), shown(b, name)]
+    const here = shown(a, name)
+    const there = shown(b, name)
     return here === there ? [] : [`${name} is ${here} and ${there}`]
   })
   const labels = [a, b].map(({ config }) => JSON.stringify(config.id2label))

@@ -96,7 +96,8 @@ const isInput = (name: string): boolean =>
 const isHead = (name: string): boolean => /lm_head|embed_out/.test(name)
 
 const absent = (source: Source, name: string, present: Source): CheckpointError => {
-  const [where, other] = [source.checkpoint, present.checkpoint]
+  const where = source.checkpoint
+  const other = present.checkpoint
   const embedding = where.names().find((n) => isInput(n) && isByVocabulary(n))
   const tied = isHead(name) && embedding !== undefined
   const stands = tied ? `; its output head is ${placeOf(where, where.info(embedding))}` : ''

@@ -1,11 +1,12 @@
 /** @file What lies beside the weights of a merged model: files that are copied, files that are written anew. */
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   type Checkpoint,
   decodeText,
   diskFiles,
   formatJson,
+  isFile,
+  isFolder,
   type JsonObject,
   parseJsonObject,
 } from '../../../checkpoint/index.js'
@@ -34,9 +35,6 @@ export const tokenizerFiles: readonly string[] = [
   'vocab.txt',
 ]
 
-const isFile = async (path: string): Promise<boolean> =>
-  (await stat(path).catch(() => undefined))?.isFile() ?? false
-
 const readText = async (folder: string, name: string): Promise<string | undefined> => {
   if (!(await isFile(join(folder, name)))) return undefined
   const file = await diskFiles(folder).open(name)
@@ -51,8 +49,7 @@ const readText = async (folder: string, name: string): Promise<string | undefine
 
 /** The files beside an opened checkpoint, as they are. */
 export const companionsOf = async ({ folder }: Checkpoint): Promise<Companions> => {
-  const isFolder = (await stat(folder).catch(() => undefined))?.isDirectory() ?? false
-  return { ...(isFolder ? { folder } : {}), leave: [], files: {} }
+  return { ...((await isFolder(folder)) ? { folder } : {}), leave: [], files: {} }
 }
 
 /** The text of the file `name`; undefined where there is none. */

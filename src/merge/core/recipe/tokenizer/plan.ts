@@ -325,7 +325,8 @@ export const planVocabulary = async (
 }
 
 const sameNumbers = (a: Vocabulary, b: Vocabulary): boolean => {
-  const [x, y] = [numbersOf(a), numbersOf(b)]
+  const x = numbersOf(a)
+  const y = numbersOf(b)
   return (
     x.size === y.size && a.added.size === b.added.size && [...x].every(([token, id]) => y.get(token) === id)
   )
