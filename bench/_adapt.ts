@@ -38,6 +38,7 @@ const learningRate = 1e-3
 /** Where a method's own defaults are not what the benchmark asks for. */
 const settings: Readonly<Record<string, object>> = {
   lora: { rank: 8, targets: 'all-linear' },
+  ist: { rank: 8, targets: 'all-linear' },
   s2ft: { ratio: 0.03, targets: ['down_proj'] },
   lift: { density: 0.05, targets: 'all-linear' },
 }

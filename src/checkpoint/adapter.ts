@@ -14,7 +14,7 @@ import { exists } from './paths.js'
 const configFile = 'adapter_config.json'
 const weightsFile = 'adapter_model.safetensors'
 
-/** What PEFT puts before a module's name: `base_model.model.<module>.lora_A.weight`. Prompt methods carry no prefix. */
+/** Prefix that PEFT puts before a module's name: `base_model.model.<module>.lora_A.weight`. Prompt methods carry no prefix. */
 export const adapterPrefix = 'base_model.model.'
 
 /** An open adapter. */
@@ -22,7 +22,7 @@ export interface Adapter {
   readonly folder: string
   /** adapter_config.json as it is written; `peft_type` is there. */
   readonly config: JsonObject & { readonly peft_type: string }
-  /** Its tensors under the names in the file, read on demand. Close it when done. */
+  /** Tensors under their names in the file, read on demand. Close it when done. */
   readonly tensors: Checkpoint
 }
 
@@ -70,6 +70,7 @@ export const readAdapter = async (folder: string, name = 'default'): Promise<Ada
   return { folder: path, config: { ...config, peft_type: type }, tensors: await openFile(files, weightsFile) }
 }
 
+/** Options of `writeAdapter`. */
 export interface WriteAdapterOptions {
   /** The base model: a hub id or a folder. Goes into the config and the README. */
   readonly base?: string
@@ -99,7 +100,7 @@ const card = (base: string | undefined, type: string): string =>
 /**
  * Writes an adapter folder that PEFT loads. `config`: the keys of adapter_config.json, `peft_type` among them;
  * `tensors`: under PEFT's names. A README.md that is there already is kept. Every file appears complete or not at all,
- * the config last.
+ * the config last. Throws UsageError for a name that is none.
  */
 export const writeAdapter = async (
   folder: string,

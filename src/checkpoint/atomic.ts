@@ -51,7 +51,7 @@ export class TemporaryFile {
   }
 }
 
-/** Writes `content` to `path` through a temporary file, fsync and rename. */
+/** Writes `content`, a text or bytes [n], to `path` through a temporary file, fsync and rename. */
 export const writeFileAtomic = async (path: string, content: string | Uint8Array): Promise<void> => {
   const file = await TemporaryFile.create(path)
   try {

@@ -8,11 +8,11 @@ import type { TensorInfo } from './safetensors.js'
 
 /** A file that is read at any position. */
 export interface RandomAccess {
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number
-  /** Where it lies on disk, symbolic links resolved; absent when it is in memory. */
+  /** Path on disk, symbolic links resolved; absent when it is in memory. */
   readonly path?: string
-  /** Fills `into` from `offset` on. Throws CheckpointError when the file ends before. */
+  /** Fills `into` [n] with the bytes from `offset` on. Throws CheckpointError when the file ends before. */
   read(into: Uint8Array, offset: number): Promise<void>
   close(): Promise<void>
 }
@@ -24,6 +24,7 @@ export interface RowBlock {
   readonly bytes: Uint8Array
 }
 
+/** Parts that make a checkpoint. */
 export interface CheckpointParts {
   /** The folder or file as the user named it; messages begin with it. */
   readonly folder: string
@@ -32,7 +33,7 @@ export interface CheckpointParts {
   readonly metadata: Readonly<Record<string, string>>
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly files: ReadonlyMap<string, RandomAccess>
-  /** What was found amiss, and passed over because the tensors that are there are right. Default none. */
+  /** Sentences about what was found amiss, and passed over because the tensors that are there are right. Default none. */
   readonly warnings?: readonly string[]
 }
 
@@ -46,7 +47,7 @@ export class Checkpoint implements AsyncDisposable {
   readonly generationConfig?: JsonObject
   /** `__metadata__` of the weight files, merged. */
   readonly metadata: Readonly<Record<string, string>>
-  /** What was found amiss while opening, in whole sentences: an index that is out of step with its shards. */
+  /** Sentences about what was found amiss while opening: an index that is out of step with its shards. */
   readonly warnings: readonly string[]
   private readonly tensors: ReadonlyMap<string, TensorInfo>
   private readonly files: ReadonlyMap<string, RandomAccess>
@@ -72,6 +73,7 @@ export class Checkpoint implements AsyncDisposable {
     return [...this.tensors.keys()].sort()
   }
 
+  /** Whether there is a tensor `name`. */
   has(name: string): boolean {
     return this.tensors.has(name)
   }
@@ -93,7 +95,7 @@ export class Checkpoint implements AsyncDisposable {
     })
   }
 
-  /** Where and what the tensor `name` is. Throws CheckpointError with the nearest names when there is none. */
+  /** Place, element type and shape of the tensor `name`. Throws CheckpointError with the nearest names when there is none. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name)
     if (!info)
@@ -117,7 +119,7 @@ export class Checkpoint implements AsyncDisposable {
   }
 
   /**
-   * The stored bytes of the tensor `name`, at the beginning of `into` when it is given (one buffer for many tensors),
+   * The stored bytes of the tensor `name`, at the beginning of `into` [at least its bytes] when it is given (one buffer for many tensors),
    * else in a new array. Throws CheckpointError when `into` is too small.
    */
   async readRaw(name: string, into?: Uint8Array): Promise<Uint8Array> {
@@ -158,7 +160,7 @@ export class Checkpoint implements AsyncDisposable {
     }
   }
 
-  /** The stored bytes of rows `start` to `end` (exclusive) of the tensor `name` along its first axis. */
+  /** The stored bytes of rows `start` to `end` (exclusive) of the tensor `name` along its first axis. Throws CheckpointError where it has no such rows. */
   async readRows(name: string, start: number, end: number): Promise<Uint8Array> {
     const info = this.info(name)
     const rows = info.shape[0] ?? 1
@@ -173,7 +175,7 @@ export class Checkpoint implements AsyncDisposable {
     return bytes
   }
 
-  /** Fills `into` with stored bytes of the tensor `name`, from its byte `at` on. */
+  /** Fills `into` [n] with stored bytes of the tensor `name`, from its byte `at` on. */
   async readInto(name: string, into: Uint8Array, at: number): Promise<void> {
     const info = this.info(name)
     await this.naming(info, () => this.fill(info, into, at))

@@ -103,7 +103,7 @@ const widen: Partial<Record<SafetensorsDType, Widen>> = {
 const bytesOf = (data: TypedArray): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
-/** float32 to bfloat16 bit patterns, to the nearest, ties to even; NaN stays NaN. */
+/** Bit patterns [n] of the float32 `numbers` [n] as bfloat16, to the nearest, ties to even; NaN stays NaN. */
 export const float32ToBfloat16 = (numbers: Float32Array): Uint16Array => {
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length)
   const out = new Uint16Array(numbers.length)
@@ -114,7 +114,7 @@ export const float32ToBfloat16 = (numbers: Float32Array): Uint16Array => {
   return out
 }
 
-/** float32 to float16 bit patterns, to the nearest, ties to even; NaN stays NaN, beyond 65504 is infinite. */
+/** Bit patterns [n] of the float32 `numbers` [n] as float16, to the nearest, ties to even; NaN stays NaN, beyond 65504 is infinite. */
 export const float32ToFloat16 = (numbers: Float32Array): Uint16Array => {
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length)
   const out = new Uint16Array(numbers.length)
@@ -132,7 +132,7 @@ export const float32ToFloat16 = (numbers: Float32Array): Uint16Array => {
   return out
 }
 
-/** As `castValue`, with bulk loops for the pairs that whole checkpoints pass through. */
+/** The value `v` as `dtype`: `castValue` with bulk loops for the pairs that whole checkpoints pass through. */
 export const convertValue = (v: Value, dtype: DType): Value => {
   const { data, shape } = v
   if (v.dtype === dtype) return v
@@ -152,7 +152,7 @@ export const convertValue = (v: Value, dtype: DType): Value => {
  * A buffer for a stored tensor that `finish` turns into a value in place: fill `bytes` (its stored bytes), then call
  * `finish`. Narrow floats and integers are read into the end of the value's own memory and widened forwards, so that
  * no second copy exists. `dtype`: the value's; the default is the stored one where Weft has it, float32 for F8, and
- * a wide enough integer for I16, U16, U32, U64.
+ * a wide enough integer for I16, U16, U32, U64. Throws CheckpointError where bytes are no numbers of Weft's.
  */
 export const decoder = (
   stored: SafetensorsDType,

@@ -63,7 +63,7 @@ export const pathInside = async (folder: string, file: string): Promise<string> 
   throw new CheckpointError('PathLeavesFolder', `${shown}: it leads out of its folder.`)
 }
 
-/** The files of a folder on disk. */
+/** The files of a folder on disk. Opening one throws CheckpointError where it is none, or leads out of the folder. */
 export const diskFiles = (folder: string): Files => ({
   folder,
   list: () => onDisk(folder, () => readdir(folder)),

@@ -20,7 +20,7 @@ const indexName = (stem: string): string => `${stem}.safetensors.index.json`
 /** No JSON side file of a checkpoint comes near this; beyond it, the file is not what its name says. */
 const maximumJson = 200_000_000
 
-/** `file` of the folder as a JSON object. */
+/** `file` of the folder as a JSON object. Throws CheckpointError where it is none, or too large. */
 export const readJson = async (files: Files, file: string): Promise<JsonObject> => {
   const source = await files.open(file)
   const shown = `${files.folder}/${file}`
@@ -89,6 +89,7 @@ export const openFile = (source: Files, file: string): Promise<Checkpoint> =>
     return new Checkpoint({ folder: source.folder, config: {}, files, metadata, tensors })
   })
 
+/** Options of `openFolder`. */
 export interface FolderOptions {
   /** Whether an index that is out of step with its shards is refused. Default false: it is a warning of the checkpoint. */
   readonly strict?: boolean
@@ -157,8 +158,9 @@ class BytesFile implements RandomAccess {
 }
 
 /**
- * A checkpoint that is already in memory (a page that fetched it, a test): the bytes of one safetensors file, or of
- * every file of a Hugging Face folder by name. `name` stands in messages where a folder's would.
+ * A checkpoint that is already in memory (a page that fetched it, a test): the bytes [n] of one safetensors file, or of
+ * every file of a Hugging Face folder by name. `name` stands in messages where a folder's would. Throws CheckpointError as
+ * `openFolder` does.
  */
 export const openBytes = (
   content: Uint8Array | Readonly<Record<string, Uint8Array>>,

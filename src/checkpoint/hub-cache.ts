@@ -33,7 +33,7 @@ export const hubIdOf = (folder: string): string | undefined =>
 
 /**
  * The snapshot of `id` (`org/name`, maybe with `@revision`) in the cache, or undefined when it is not there.
- * `revision`: a branch, tag or commit ("main").
+ * `revision`: a branch, tag or commit ("main"). Throws CheckpointError for what is no revision.
  */
 export const findCached = async (
   id: string,

@@ -5,7 +5,10 @@
 import { CheckpointError } from '../errors.js'
 import { keepNumeral, numeralOf } from './numerals.js'
 
+/** A value of JSON; NaN and infinities are numbers. */
 export type Json = null | boolean | number | string | Json[] | JsonObject
+
+/** An object of JSON. */
 export interface JsonObject {
   [key: string]: Json
 }
@@ -13,6 +16,7 @@ export interface JsonObject {
 /** Deeper nesting than any checkpoint has; keeps hostile input from exhausting the stack. */
 const maximumDepth = 128
 
+/** Whether `json` is an object, and no list. */
 export const isJsonObject = (json: Json | undefined): json is JsonObject =>
   typeof json === 'object' && json !== null && !Array.isArray(json)
 
@@ -138,7 +142,7 @@ export const parseJson = (text: string, file: string): Json =>
     (message) => new CheckpointError('InvalidJson', `${file}: invalid JSON: ${message}.`),
   ).document()
 
-/** As `parseJson`; the document must be an object. */
+/** Object whose text is `text`, read as `parseJson` does. Throws CheckpointError where it is none. */
 export const parseJsonObject = (text: string, file: string): JsonObject => {
   const json = parseJson(text, file)
   if (!isJsonObject(json))
@@ -181,6 +185,7 @@ const byKey = (a: string, b: string): number => {
   return a < b ? -1 : 1
 }
 
+/** Options of `formatJson`. */
 export interface FormatOptions {
   /** Whether the keys of objects are sorted. Default true. */
   readonly sorted?: boolean

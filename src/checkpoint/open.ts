@@ -7,6 +7,7 @@ import { diskFiles } from './disk.js'
 import { type FolderOptions, openFile, openFolder } from './folder.js'
 import { findCached, hubCacheFolder, parseHubId } from './hub-cache.js'
 
+/** Options of `open`. */
 export interface OpenOptions extends FolderOptions {
   /** The branch, tag or commit of a hub id ("main"); `id@revision` says the same. */
   readonly revision?: string

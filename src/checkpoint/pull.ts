@@ -18,7 +18,7 @@ import { isJsonObject, type Json } from './json.js'
 import { exists } from './paths.js'
 
 /**
- * What happens during a pull, in the words of transformers.js. `loaded` and `total` are bytes, `progress` percent;
+ * An event of a pull, in the words of transformers.js. `loaded` and `total` are bytes, `progress` percent;
  * `progress_total` counts all files, and comes only from hubs that announce their sizes beforehand.
  */
 export type PullEvent =
@@ -40,20 +40,23 @@ export type PullEvent =
     }
   | { readonly status: 'ready'; readonly name: string; readonly folder: string }
 
+/** Options of `pull`. */
 export interface PullOptions {
   /** Branch, tag or commit; "main" by default. `id@revision` says the same. */
   readonly revision?: string
-  /** By default HF_ENDPOINT, else https://huggingface.co. */
+  /** Address of the hub; by default HF_ENDPOINT, else https://huggingface.co. */
   readonly endpoint?: string
-  /** By default HF_TOKEN. It is sent to the endpoint's own host only, never to where it redirects. */
+  /** Token for gated models; by default HF_TOKEN. It is sent to the endpoint's own host only, never to where it redirects. */
   readonly token?: string
   /** Answer from the cache alone; by default HF_HUB_OFFLINE. */
   readonly offline?: boolean
   /** The cache's folder; by default HF_HUB_CACHE, HF_HOME/hub, .... */
   readonly cache?: string
-  /** Which of the model's files; by default weights in safetensors, configuration, tokenizer, README and licence. */
+  /** Choice among the model's files; by default weights in safetensors, configuration, tokenizer, README and licence. */
   readonly files?: (file: string) => boolean
+  /** Listener to events, as often as they come. */
   readonly onProgress?: (event: PullEvent) => void
+  /** Signal that ends the pull; what has come stays for the next. */
   readonly signal?: AbortSignal
   /** How often a request that failed for a passing reason is repeated without progress in between; 5. */
   readonly retries?: number
@@ -61,6 +64,7 @@ export interface PullOptions {
   readonly backoff?: number
   /** Milliseconds of silence after which a connection counts as cut; 60,000. */
   readonly stall?: number
+  /** Variables of the environment; by default the process's. */
   readonly env?: Environment
 }
 

@@ -21,8 +21,10 @@ const elementBytes = {
   U64: 8,
 } as const
 
+/** Element type of a stored tensor, in the format's own words. */
 export type SafetensorsDType = keyof typeof elementBytes
 
+/** Every element type that the format has. */
 export const safetensorsDTypes = Object.keys(elementBytes) as readonly SafetensorsDType[]
 
 /** A tensor that is to be written: its name, element type and shape. */
@@ -36,14 +38,15 @@ export interface TensorPlan {
 export interface TensorInfo extends TensorPlan {
   /** The name of the file that holds it, inside its folder. */
   readonly file: string
-  /** Where that file lies on disk, symbolic links resolved; absent when it is in memory. */
+  /** Path of that file on disk, symbolic links resolved; absent when it is in memory. */
   readonly path?: string
-  /** Where its first byte is in the file. */
+  /** Place of its first byte in the file. */
   readonly offset: number
   /** How many bytes it takes. */
   readonly length: number
 }
 
+/** Header of a file: its tensors and its metadata. */
 export interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly metadata: Readonly<Record<string, string>>
@@ -64,7 +67,7 @@ export const tensorBytes = (dtype: SafetensorsDType, shape: readonly number[]): 
 }
 
 /**
- * The length of the JSON header that the file's first 8 bytes (`prefix`) declare. Throws CheckpointError when it is
+ * The length of the JSON header that `prefix` [8 bytes], with which the file begins, declares. Throws CheckpointError when it is
  * beyond the file's size or the format's limit of 100 MB, before anything is allocated.
  */
 export const headerLength = (prefix: Uint8Array, fileSize: number, file: string): number => {
@@ -168,7 +171,7 @@ const checkCover = (tensors: TensorInfo[], start: number, fileSize: number, file
 }
 
 /**
- * The header whose JSON is `json` (the bytes after the 8-byte length) of a file of `fileSize` bytes. Checks every
+ * The header whose JSON is `json` [n] (the bytes after the 8-byte length) of a file of `fileSize` bytes. Checks every
  * dtype, shape and offset, overlaps and holes; throws CheckpointError naming `file`, the tensor and the cause.
  */
 export const parseHeader = (json: Uint8Array, fileSize: number, file: string): SafetensorsHeader => {

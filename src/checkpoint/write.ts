@@ -100,6 +100,7 @@ export const writeSafetensors = async (
   }
 }
 
+/** Options of a `CheckpointWriter`. */
 export interface CheckpointWriterOptions {
   /** A shard holds at most this many bytes of tensors (or one larger tensor). 5e9 by default. */
   readonly maxShardBytes?: number
@@ -179,12 +180,12 @@ export class CheckpointWriter implements AsyncDisposable {
     return new CheckpointWriter(folder, shards, byName)
   }
 
-  /** Writes (or, when called again, appends) stored bytes of the tensor `name`. */
+  /** Writes (or, when called again, appends) stored bytes `data` [n] of the tensor `name`. */
   async write(name: string, data: TensorData['data']): Promise<void> {
     await this.shardOf(name).appendAll(name, data)
   }
 
-  /** Writes `value` as the tensor `name`; dtype and shape must be the planned ones. */
+  /** Writes `value` as the tensor `name`; dtype and shape are the planned ones. Throws CheckpointError where they are not. */
   async writeValue(name: string, value: Value): Promise<void> {
     const { dtype, shape } = this.shardOf(name).tensors.get(name)!
     const stored = encode(value)

@@ -4,7 +4,8 @@
  */
 import { join } from 'node:path'
 import { loadAdapter, lora } from '../adapt/index.js'
-import { type Checkpoint, open, writeFileAtomic } from '../checkpoint/index.js'
+import { type Checkpoint, type JsonObject, open, writeFileAtomic } from '../checkpoint/index.js'
+import { tinyLlama } from '../experiment/tiny.js'
 import { createModel, type Model, openModel } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import { storyChoices, storyQuestions, storyTexts } from '../synth/index.js'
@@ -67,15 +68,10 @@ export interface MainJobOptions {
 const end = '<|end|>'
 
 /** config.json of the base: 0.4 million parameters. */
-const configOf = (vocabulary: number): Record<string, number | string | boolean | string[]> => ({
-  model_type: 'llama',
+const configOf = (vocabulary: number): JsonObject => ({
+  ...tinyLlama({ tokens: vocabulary, width: 128, layers: 2, length: 256 }),
   architectures: ['LlamaForCausalLM'],
-  vocab_size: vocabulary,
-  hidden_size: 128,
   intermediate_size: 384,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  max_position_embeddings: 256,
   tie_word_embeddings: true,
   initializer_range: 0.04,
   eos_token_id: 0,

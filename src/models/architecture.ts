@@ -7,20 +7,21 @@ import type { Layout, Weights } from './weights.js'
 
 /** Consecutive runs of `unit` indices of one axis that belong together, and may be permuted or dropped with every axis of the group. */
 export interface AxisGroup {
-  /** As 'residual', 'layers.0.heads', 'layers.0.hidden'. */
+  /** Name of the group: 'residual', 'layers.0.heads', 'layers.0.hidden'. */
   readonly group: string
   readonly unit: number
-  /** Of heads: the dimensions inside one, which queries share with keys, or values with the output projection. */
+  /** Dimensions inside a head, where the units are heads: those that queries share with keys, or values with the output. */
   readonly inside?: HeadInside
 }
 
+/** Dimensions inside a head: those of queries and keys, or of values and the output projection. */
 export type HeadInside = 'queries' | 'values'
 
 /** A logical part of a fused matrix, along its output axis. */
 export interface FusedPart {
   readonly name: string
   readonly size: number
-  /** Of heads: as an axis group has it. */
+  /** Dimensions inside a head, as an axis group has them. */
   readonly inside?: HeadInside
 }
 
@@ -30,13 +31,13 @@ export interface WeightSpec {
   readonly shape: Shape
   /** buffer: not trained (running statistics). */
   readonly kind: 'linear' | 'embedding' | 'conv' | 'norm' | 'bias' | 'parameter' | 'buffer'
-  /** Of a linear's weight. Default 'out-in'. */
+  /** Order of the axes of a linear module's weight. Default 'out-in'. */
   readonly layout?: Layout
   /** The name whose tensor this one is: it may be absent from the file, and is not stored twice. */
   readonly tied?: string
-  /** Its element type in a new model. Default float32. */
+  /** Element type in a new model. Default float32. */
   readonly dtype?: 'int64'
-  /** Its value in a new model. Default: random; 1 for norms, 0 for biases. */
+  /** Value in a new model. Default: random; 1 for norms, 0 for biases. */
   readonly initial?: number
   /** Standard deviation of its random numbers in a new model, unless config.json says `initializer_range`. Default 0.02. */
   readonly deviation?: number
@@ -46,11 +47,11 @@ export interface WeightSpec {
   readonly axes: readonly (AxisGroup | undefined)[]
 }
 
-/** What a model is given. Everything is optional but what its task needs. */
+/** Inputs of a model. Everything is optional but what its task needs. */
 export interface ModelInputs {
   /** Token ids: [batch, time] int32 or int64. */
   readonly ids?: Tensor
-  /** In place of ids: [batch, time, width]. */
+  /** Embeddings in place of ids: [batch, time, width]. */
   readonly embeddings?: Tensor
   /** 1 for tokens, 0 for padding: [batch, time] int. */
   readonly mask?: Tensor
@@ -60,29 +61,30 @@ export interface ModelInputs {
   readonly decoderIds?: Tensor
   /** Images: [batch, channels, height, width]. */
   readonly pixels?: Tensor
-  /** Where the tokens stand; default 0, 1, 2, ... in every row. */
+  /** Positions of the tokens; default 0, 1, 2, ... in every row. */
   readonly at?: Positions
   /** The tokens whose logits are wanted: [batch, n] int, for logits [batch, n, vocabulary]. Default all. */
   readonly logitsAt?: Tensor
 }
 
+/** Outputs of a model. */
 export interface ModelOutputs {
   /** [batch, time, vocabulary], or [batch, classes]. */
   readonly logits: Tensor
   /** Logits of the first token, where virtual tokens stand before it: [batch, 1, vocabulary]. */
   readonly first?: Tensor
-  /** What enters each block (the first: embeddings, with the model's scaling), and last what leaves the final norm. */
+  /** Hidden states: what enters each block (first the embeddings, scaled as the model does), and last what leaves the final norm. */
   readonly hidden: readonly Tensor[]
 }
 
-/** What the logits are: of the next token, of masked tokens, of classes, of a decoder's tokens; or hidden states ('features'). */
+/** Kind of the logits: of the next token, of masked tokens, of classes, of a decoder's tokens; or hidden states ('features'). */
 export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image' | 'features'
 
 /** Keys and values of one attention module: those that cached generation keeps, or that a method adds to. */
 export interface CacheSpec {
   /** Full name, as `attend` is given it. */
   readonly module: string
-  /** Of keys and values. */
+  /** Number of heads that keys and values have. */
   readonly heads: number
   readonly size: number
 }
@@ -95,7 +97,7 @@ export interface FusedParameter {
   readonly experts: readonly (readonly string[])[]
 }
 
-/** What stands before the first token of every sequence, put there by `forward`. */
+/** Positions before the first token of every sequence, put there by `forward`. */
 export interface VirtualTokens {
   /** How many positions it takes. */
   readonly positions: number
@@ -119,7 +121,7 @@ export interface Architecture<C = unknown> {
   readonly harmless?: readonly RegExp[]
   /** Older spellings of names in checkpoints, and today's. */
   readonly renamed?: readonly (readonly [RegExp, string])[]
-  /** What a body that is saved alone leaves out at the beginning of every name: 'transformer', 'model', 'bert'. */
+  /** Prefix that a body that is saved alone leaves out at the beginning of every name: 'transformer', 'model', 'bert'. */
   readonly prefix?: string
   /** config.json of the same model with its head tied, or not. Default: `tie_word_embeddings` says so. */
   retied?(json: JsonObject, tied: boolean): JsonObject
@@ -127,7 +129,7 @@ export interface Architecture<C = unknown> {
   readonly tiesAbsentHead?: boolean
   /** config.json of the same model with biases at the linear modules of its blocks; absent where they have what they can. */
   withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
-  /** Of the modules that cached generation needs; absent where there is none. */
+  /** Keys and values that cached generation keeps; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]
   /** Every attention module, in the order in which they run. Default: those of `cache`. */
   attention?(c: C): readonly CacheSpec[]
@@ -145,13 +147,13 @@ export interface Architecture<C = unknown> {
   readonly targets?: AdapterTargets
   /** The parts of a block. Default: none that adapters can follow. */
   readonly sublayers?: readonly Sublayer[]
-  /** What its sizes are called, where it has blocks of attention and a feed-forward part. */
+  /** Names of its sizes in config.json, where it has blocks of attention and a feed-forward part. */
   readonly sizeKeys?: SizeKeys
-  /** Its stacks of layers, in the order in which they run. Default: none that can be sliced. */
+  /** Stacks of layers, in the order in which they run. Default: none that can be sliced. */
   readonly stacks?: readonly LayerStack[]
   /** config.json of the model whose groups have these widths, all of them. Default: by `sizeKeys`. */
   resized?(json: JsonObject, widths: Widths): JsonObject
-  /** In which multiples a group may widen. Default 1. */
+  /** Multiple in which a group may widen. Default 1. */
   widthStep?(json: JsonObject, group: string): number
   /** Whether Transformers derives the size of a head from the width: `head_dim` is Weft's own key. Default false. */
   readonly derivesHeadSize?: boolean

@@ -11,6 +11,7 @@ export const splitHeads = (x: Tensor, heads: number): Tensor =>
 export const mergeHeads = (x: Tensor): Tensor =>
   x.transpose([0, 2, 1, 3]).reshape([x.shape[0], x.shape[2], x.shape[1] * x.shape[3]])
 
+/** Options of an attention core. */
 export interface CoreOptions extends Pick<AttentionOptions, 'scale' | 'softcap'> {
   /** A token sees itself and the `window` - 1 tokens before. Default: all before. */
   readonly window?: number

@@ -50,7 +50,7 @@ export class KeyValueCache {
     this.slots = slots
   }
 
-  /** What the programs for `slots` tokens are given; the arrays themselves, not copies. Empty when nothing is reserved. */
+  /** Keys and values [batch, heads, slots, size] by module, as the programs for `slots` tokens are given them; the arrays themselves, not copies. Empty when nothing is reserved. */
   values(): Record<string, KeysAndValues<Value>> {
     const of = (data: Float32Array, { heads, size }: CacheSpec): Value =>
       value(data, [this.batch, heads, this.slots, size], 'float32')

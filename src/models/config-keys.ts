@@ -3,7 +3,7 @@
  * reads nor finds here nor declares itself is refused: passed over, it would change the outputs in silence.
  */
 
-/** What config.json may hold beyond the keys that an architecture reads. */
+/** Keys that config.json may hold beyond those that an architecture reads. */
 export interface UnreadKeys {
   /** Keys that change no output, whatever their value. */
   readonly harmless?: readonly string[]
@@ -11,7 +11,7 @@ export interface UnreadKeys {
   readonly fixed?: Readonly<Record<string, readonly unknown[]>>
   /** Other names of keys that the architecture reads, and the names by which it does. */
   readonly aliases?: Readonly<Record<string, string>>
-  /** What leaving a key out means. */
+  /** Values of keys that are left out. */
   readonly defaults?: Readonly<Record<string, unknown>>
 }
 

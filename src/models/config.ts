@@ -52,6 +52,7 @@ export class ConfigReader {
     if (!fits) this.fail(key, expected)
   }
 
+  /** Whether `key` is there and not null. */
   has(key: string): boolean {
     return this.value(key) !== undefined
   }
@@ -110,19 +111,22 @@ export class ConfigReader {
     )
   }
 
+  /** A finite number. */
   number(key: string, fallback?: number): number {
     return this.read(key, fallback, 'a number', Number.isFinite)
   }
 
+  /** A switch. */
   boolean(key: string, fallback?: boolean): boolean {
     return this.read(key, fallback, 'true or false', (x) => typeof x === 'boolean')
   }
 
+  /** A text. */
   string(key: string, fallback?: string): string {
     return this.read(key, fallback, 'a string', (x) => typeof x === 'string')
   }
 
-  /** As given, or undefined when absent. */
+  /** The value of `key`, or undefined when absent. */
   optional<K extends 'size' | 'number' | 'string' | 'boolean'>(
     kind: K,
     key: string,
@@ -171,7 +175,7 @@ export class ConfigReader {
     return Array.isArray(list) && typeof list[0] === 'string' ? list[0] : this.fail(key, 'a list of strings')
   }
 
-  /** A list of one or more positive integers, none above `most`. */
+  /** A list of one or more positive integers, none above `most`; `fallback` [n] where it is absent. */
   sizes(
     key: string,
     fallback?: readonly number[],
@@ -199,7 +203,7 @@ export class ConfigReader {
 
   /**
    * One size a layer: the list that config.json has under `weft`, or else `key` for every layer, or else `fallback` (for
-   * every layer, or one a layer).
+   * every layer, or [layers]).
    */
   perLayer(key: string, layers: number, fallback?: number | readonly number[]): number[] {
     const weft = this.object('weft')

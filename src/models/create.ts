@@ -15,8 +15,9 @@ import { architectureFor } from './architectures.js'
 import type { Model } from './model.js'
 import { openModel } from './open.js'
 
+/** Options of `createModel`. */
 export interface CreateOptions {
-  /** Of the random weights. Default 0. */
+  /** Seed of the random weights. Default 0. */
   readonly seed?: number | string
 }
 

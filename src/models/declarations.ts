@@ -13,7 +13,7 @@ export interface Sublayer {
   readonly last: string
 }
 
-/** Where adapters stand when nothing is said, as PEFT has it: dotted ends of the names of linear modules. */
+/** Modules at which adapters stand when nothing is said, as PEFT has it: dotted ends of the names of linear modules. */
 export interface AdapterTargets {
   /** Modules that most methods adapt. */
   readonly usual: readonly string[]
@@ -23,7 +23,7 @@ export interface AdapterTargets {
   readonly hiddenInputs: readonly string[]
 }
 
-/** What config.json calls the sizes of blocks of attention and a feed-forward part. */
+/** Names in config.json of the sizes of blocks of attention and a feed-forward part. */
 export interface SizeKeys {
   /** All query heads, key heads, and the size of one head. */
   readonly heads: { readonly all: string; readonly keys?: string; readonly size: string }
@@ -38,21 +38,21 @@ export interface SizeKeys {
 /** How many units each axis group has, by its name. */
 export type Widths = ReadonlyMap<string, number>
 
-/** What config.json means by leaving out the size of a layer. */
+/** Meaning of a size of a layer that config.json leaves out. */
 export type LayerSize = (json: JsonObject, layer: number) => number
 
 /** Layers that run one after the other. */
 export interface LayerStack {
   /** 'encoder', 'decoder'; '' where there is one stack alone. */
   readonly name: string
-  /** What stands before a layer's number in the names of its tensors: 'model.layers'. */
+  /** Prefix before a layer's number in the names of its tensors: 'model.layers'. */
   readonly path: string
   /** The key of config.json that counts the layers. */
   readonly count: string
   /** Keys of sizes that may be one a layer, in lists under `weft`; what config.json means by leaving one out. */
   readonly sizes: Readonly<Record<string, LayerSize>>
   /**
-   * What config.json says of each layer in lists of its own, by key, also where `json` leaves it to a rule: 'layer_types'.
+   * Lists of config.json with an entry a layer, by key, also where `json` leaves it to a rule: 'layer_types'.
    * Default: nothing.
    */
   lists?(json: JsonObject): Readonly<Record<string, readonly string[]>>

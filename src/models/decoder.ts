@@ -24,6 +24,7 @@ import type { Model, Parameters } from './model.js'
 import { answering, type Weights } from './weights.js'
 import { maxOf } from '../tensor/numbers.js'
 
+/** Options of `decoder`. */
 export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
   /** How many sequences go on together. Default 1. */
   readonly batch?: number
@@ -31,17 +32,18 @@ export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
   readonly capacity: number
   /** The most tokens that one program takes: longer prompts pass in pieces. Default 256. */
   readonly chunk?: number
-  /** What the model's methods ask of a batch: each row's task or adapter. Shapes [batch, ...]. */
+  /** Inputs that the model's methods ask of a batch: each row's task or adapter. Shapes [batch, ...]. */
   readonly inputs?: Parameters<Value>
 }
 
+/** Generation that keeps keys and values. */
 export interface Decoder {
   readonly cache: KeyValueCache
   /** Begins anew with a prompt (at least one token) for each row. Logits of the token after each: [batch, vocabulary]. */
   prefill(rows: readonly ArrayLike<number>[]): Promise<Value>
-  /** Appends tokens, as many as each row has; the logits after the last of each (meaningless where a row has none). */
+  /** Appends tokens, rows: [batch][tokens of each]; the logits after the last of each (meaningless where a row has none). */
   extend(rows: readonly ArrayLike<number>[]): Promise<Value>
-  /** Appends one token to each row. */
+  /** Appends one token to each row. ids: [batch]. Logits of the token after each: [batch, vocabulary]. */
   step(ids: ArrayLike<number>): Promise<Value>
   /** Compiles what any sequence up to the capacity may need, so that nothing compiles later. */
   prepare(): Promise<void>

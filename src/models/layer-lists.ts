@@ -6,13 +6,13 @@ import { keepNumeral, numeralOf } from '../checkpoint/numerals.js'
 import { isJsonObject, type Json, type JsonObject } from '../checkpoint/web.js'
 import { CheckpointError } from '../errors.js'
 
-/** Where a layer comes from. */
+/** Origin of a layer. */
 export interface LayerOrigin {
   /** config.json of its model. */
   readonly config: JsonObject
   /** The model's folder, for messages. */
   readonly folder: string
-  /** Its number there. */
+  /** Number of the layer there, from 0. */
   readonly layer: number
   /** How many layers there are. */
   readonly count: number

@@ -5,7 +5,7 @@ import { type RandomStreams, sameShape, type Tensor, type Value } from '../tenso
 import type { Architecture } from './architecture.js'
 import type { Weights } from './weights.js'
 
-/** What one tracing of a model is given beside its inputs. */
+/** Surroundings of one tracing of a model, beside its inputs. */
 export interface Trace {
   /** Source of dropout's bytes; absent in evaluation. */
   readonly random?: RandomStreams
@@ -27,7 +27,7 @@ export interface Model<C = unknown> {
   readonly config: C
   /** The folder it stands on: config.json, tokenizer, frozen tensors. */
   readonly checkpoint: Checkpoint
-  /** What trains. Every other tensor is bound to the program: it stays in its file. */
+  /** Values of the tensors that train. Every other tensor is bound to the program: it stays in its file. */
   readonly parameters: Parameters<Value>
   /** The answers in a trace in which the trainable parameters are `parameters`. */
   weights(parameters: Parameters<Tensor>, trace: Trace): Weights

@@ -7,15 +7,16 @@ import { type Model, type Parameters, requireSame } from './model.js'
 import { reconcile, type Stored } from './reconcile.js'
 import { plainWeights } from './weights.js'
 
+/** Options of `openModel`. */
 export interface OpenModelOptions {
-  /** Which tensors train: all, none (the default), or those whose names it accepts. Buffers never do. */
+  /** Tensors that train: all, none (the default), or those whose names it accepts. Buffers never do. */
   readonly trainable?: boolean | ((name: string) => boolean)
   /**
    * Whether buffers (running statistics of batch norm) are among the parameters all the same: no optimiser moves them, but
    * a training step writes back what the model reports of them. Default false: they stay as they are in the file.
    */
   readonly buffers?: boolean
-  /** In place of the one that config.json's model_type names: a part of a model, a variant of one's own. */
+  /** Architecture in place of the one that config.json's model_type names: a part of a model, a variant of one's own. */
   readonly architecture?: Architecture
   /** Is told of tensors that no model needs: scalars and empty ones. Default: console.warn. */
   readonly onWarning?: (message: string) => void

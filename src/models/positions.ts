@@ -1,12 +1,13 @@
 /** @file Where the tokens of a batch stand: their positions, which keys they may see, and what a cache already holds. */
 import { range, type Tensor } from '../tensor/index.js'
 
+/** Positions of the tokens of a batch, and the keys that they may see. */
 export interface Positions {
   /** Position of each token: [batch or 1, time] int32. */
   readonly ids: Tensor
   /** Position of each key, cached ones first: [batch or 1, keys] int32. */
   readonly keys: Tensor
-  /** Which keys are there at all (padding is not): [batch, keys] bool. Default all. */
+  /** Keys that are there at all (padding is not): [batch, keys] bool. Default all. */
   readonly valid?: Tensor
   /** Whether a token sees only keys at its own position and before. */
   readonly causal: boolean
@@ -26,7 +27,7 @@ export const positionsFrom = (
 const known = new WeakMap<Positions, Map<number | undefined, Tensor | undefined>>()
 
 /**
- * Which keys each token sees: bool, broadcastable to [batch, heads, time, keys]; undefined for all. With a `window`, only
+ * Keys that each token sees: bool, broadcastable to [batch, heads, time, keys]; undefined for all. With a `window`, only
  * the last `window` positions up to the token's own. Layers that see the same positions share it.
  */
 export const visible = (at: Positions, window?: number): Tensor | undefined => {

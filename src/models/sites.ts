@@ -18,7 +18,7 @@ export interface Site {
   readonly bias: boolean
   /** How many heads an attention module's keys have. */
   readonly heads?: number
-  /** What its inputs are units of (heads, hidden channels), where they are not the residual stream's. */
+  /** Units of its inputs (heads, hidden channels), where they are not the residual stream's. */
   readonly inputUnits?: AxisGroup
   /** The same of its outputs; a fused weight has every unit in each of `parts` equal parts. */
   readonly outputUnits?: AxisGroup & { readonly parts: number }

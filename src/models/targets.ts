@@ -1,7 +1,7 @@
 /** @file Which modules of a model an adapter's targets name, in PEFT's terms. */
 import { nearest, UsageError, type WeftError } from '../errors.js'
 import { pythonPattern } from '../text/python-pattern.js'
-import type { Model } from './model.js'
+import type { Model } from './index.js'
 import { heads, type Site, sitesOf } from './sites.js'
 
 /** Which modules an adapter stands at, in PEFT's terms. */

@@ -22,6 +22,7 @@ export type AttentionCore = (parts: AttentionParts) => {
   readonly probabilities: Tensor
 }
 
+/** Answers to what a model asks of its weights. Names are the checkpoint's. */
 export interface Weights {
   /** The parameter `name` in its Hugging Face layout. */
   tensor(name: string): Tensor
@@ -35,24 +36,25 @@ export interface Weights {
   conv(name: string, x: Tensor, options: ConvOptions): Tensor
   /** Attention of the module `name`, after rotary -> [batch, heads, time, size]. A method may add keys, quantize them, or take the probabilities. */
   attend(name: string, parts: AttentionParts, core: AttentionCore): Tensor
-  /** Runs the module `name` (blocks and norms included); a method may stand before, after or around its body, or run it on some of the tokens. */
+  /** Runs the module `name` (blocks and norms included) on x: [batch, time, width]; a method may stand before, after or around its body, or run it on some of the tokens. */
   module(name: string, x: Tensor, at: Positions, body: (x: Tensor, at: Positions) => Tensor): Tensor
   /** Whether the model trains: dropout drops, and batch norms go by their batch. */
   readonly training: boolean
-  /** Dropout with probability `p` where the model has it; nothing in evaluation. */
+  /** Dropout of x: [...] with probability `p` where the model has it; nothing in evaluation. */
   dropout(x: Tensor, p: number): Tensor
-  /** A value the graph gives back under `name`: batch statistics, expert loads, auxiliary losses, calibration moments. */
+  /** Value [...] that the graph gives back under `name`: batch statistics, expert loads, auxiliary losses, calibration moments. */
   report(name: string, value: Tensor): void
   /** The same weights seen from inside the module `prefix`. */
   in(prefix: string): Weights
 }
 
-/** What an answer replaces. Names are full; everything it leaves out falls through to what it stands on. */
+/** Questions that an answer replaces. Names are full; everything it leaves out falls through to what it stands on. */
 export type Answer = Partial<Omit<Weights, 'in'>>
 
 /** How one module's weight is stored: `[out, in]` (the default) or GPT-2's transposed `[in, out]`. */
 export type Layout = 'out-in' | 'in-out'
 
+/** Options of `plainWeights`. */
 export interface PlainOptions {
   /** Modules whose weight is stored `[in, out]`. */
   readonly layouts?: (module: string) => Layout
@@ -62,7 +64,7 @@ export interface PlainOptions {
   readonly reports?: Map<string, Tensor>
 }
 
-/** Weights that answer with the tensors of a checkpoint. `lookup` gives undefined for a name that it lacks. */
+/** Weights that answer with the tensors of a checkpoint. `lookup` gives undefined for a name that it lacks. Asking for a tensor throws WeftError where there is none. */
 export const plainWeights = (
   lookup: (name: string) => Tensor | undefined,
   known: () => Iterable<string>,

@@ -3,7 +3,7 @@ import type { JsonObject } from '../checkpoint/web.js'
 import type { LayerStack, SizeKeys } from './declarations.js'
 
 /**
- * `config` with a size for every layer: under `key` the number that all have, or the first; and where they differ, and
+ * `config` with a size for every layer, sizes: [layers]: under `key` the number that all have, or the first; and where they differ, and
  * `perLayer` says that they may, Weft's list of all of them under `weft`. Without sizes, `config` is given back.
  */
 export const withSizes = (

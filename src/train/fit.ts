@@ -37,7 +37,7 @@ export interface FitOptions extends DataOptions, StepOptions {
   readonly schedule?: ScheduleName | Schedule
   /** Steps of warm-up; see `schedule`. */
   readonly warmup?: number
-  /** Default AdamW. */
+  /** Default AdamW, with the settings that the model's method asks for. */
   readonly optimizer?: Optimizer
   /** Objectives in place of the model's own loss with `optimizer`: several losses, each with its optimiser and parameters. */
   readonly objectives?: readonly Objective[]
@@ -140,10 +140,11 @@ export const fit = async <M extends Model>(
 }
 
 /** The model's own loss, for all of its parameters that follow the gradient, as its method would have it. */
-const objectiveOf = (model: Model, { recompute, optimizer = adamW() }: FitOptions): Objective => {
+const objectiveOf = (model: Model, { recompute, optimizer }: FitOptions): Objective => {
+  const training = trainingOf(model)
   const loss = modelLoss(recompute ? recomputing(model) : model)
-  const usual = { loss, optimizer, moves: isMoved(model) }
-  return trainingOf(model).objective?.(usual) ?? usual
+  const usual = { loss, optimizer: optimizer ?? adamW(training.optimizer), moves: isMoved(model) }
+  return training.objective?.(usual) ?? usual
 }
 
 const check = (model: Model, data: Data, options: FitOptions): void => {

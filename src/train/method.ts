@@ -6,6 +6,7 @@ import type { Model, Parameters } from '../models/index.js'
 import type { Value } from '../tensor/index.js'
 import type { Batch } from './loss.js'
 import type { Objective, TrainingState } from './objective.js'
+import type { AdamWOptions } from './optimizer.js'
 import type { StepResult } from './step.js'
 
 /** State of a run's course. What is drawn at random must follow from it and the state alone, so that a resumed run draws the same. */
@@ -27,6 +28,8 @@ export interface Taken extends TrainingCourse {
 export interface Training {
   /** Test for the names of parameters that follow the gradient. The others enter the step as inputs that only `between` changes: masks, indices. Default all. */
   moves?(name: string): boolean
+  /** Settings of AdamW where the caller names no optimiser: what the method's paper trains with. Default AdamW's own. */
+  readonly optimizer?: AdamWOptions
   /** The usual objective, changed: a term added to the loss, slots beside the optimiser's. */
   objective?(usual: Objective): Objective
   /** Tensors that join each batch of the next step, always of the same names and shapes: which layers train. */

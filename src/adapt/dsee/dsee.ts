@@ -4,179 +4,35 @@
  * (S₁) or by whole heads and hidden channels; the rest of the run tunes U, V and S₂ with what is left. Masks are inputs of
  * the program from the start, so nothing is compiled again; folded, a model without heads and channels is smaller.
  */
-import { z } from 'zod'
 import { UsageError } from '../../errors.js'
-import type { Model } from '../../models/index.js'
-import { concat, oneHot, tensor, type Tensor, value, zeros as zerosTensor } from '../../tensor/index.js'
+import type { Site } from '../../models/sites.js'
+import { bitmapLength, unpackBits } from '../../sparse/index.js'
+import {
+  concat,
+  oneHot,
+  range,
+  type Tensor,
+  value,
+  valueOf,
+  zeros as zerosTensor,
+} from '../../tensor/index.js'
 import type { Training } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
-import { cutConfig, type UnitGroup } from '../../units/index.js'
-import { card } from './card.js'
-import {
-  foundMasks,
-  isPruned,
-  keys,
-  prunedReaders,
-  type PruningOptions,
-  removedFrom,
-  unitsLeft,
-  zerosLost,
-} from './masks.js'
-import { omegaKinds, omegaOf, type OmegaKind, type OmegaOptions } from './omega.js'
-import { scoreKinds, type ScoreKind } from './pruning.js'
 import { normalWith, ones, zeros } from '../core/initial.js'
-import { requireRank, type Site, sitesOf } from '../../models/sites.js'
-import { targetSites } from '../../models/targets.js'
-import {
-  type AdaptedModel,
-  type AdapterMethod,
-  type AdapterSpec,
-  type CommonOptions,
-  commonOptions,
-  moduleNames,
-  type LoraFactors,
-  type Named,
-  type ParameterSpec,
-  type Plan,
-  type SiteContext,
+import type {
+  AdaptedModel,
+  AdapterMethod,
+  AdapterSpec,
+  LoraFactors,
+  Named,
+  ParameterSpec,
+  Plan,
+  SiteContext,
 } from '../core/spec.js'
-
-export interface DseeOptions extends CommonOptions, PruningOptions {
-  /** r; 0 for free entries alone. Default 16. */
-  readonly rank: number
-  /** α: the update is scaled by α / r (by 1 where r is 0). Default 16. */
-  readonly alpha: number
-  /** N of each updated matrix. Default 64. */
-  readonly entries: number
-  /** Choice of Ω. Default 'decomposition'. */
-  readonly omega: OmegaKind
-  /** Standard deviations of W below which an entry of the decomposition's rest is none. Default 0.25. */
-  readonly omegaThreshold: number
-  /** Rounds of the decomposition. Default 10. */
-  readonly omegaRounds: number
-  /** Rows by which its low-rank part grows after a round. Default 5. */
-  readonly omegaGrowth: number
-  /** Dropout probability on the update's input, in [0, 1). Default 0. */
-  readonly dropout: number
-  /** p: the share of the base's entries that single pruning removes. Default 0. */
-  readonly sparsity: number
-  /** Which modules lose entries, written as targets are. Default 'all-linear'. */
-  readonly prune: string | readonly string[]
-  /** One threshold for all updated modules and one for the others, or one for each module. Default 'pool'. */
-  readonly threshold: 'pool' | 'matrix'
-  /** Query heads that every layer loses. Default 0. */
-  readonly heads: number
-  /** Share of its MLP's hidden channels that every layer loses. Default 0. */
-  readonly hidden: number
-  /** What is removed is least by this. Default 'weight'. */
-  readonly score: ScoreKind
-  /** The share of the run's steps after which the base is pruned. Default 0.6. */
-  readonly pruneAt: number
-  /** Modules with an update, and those with S₁, by their names: what a new adapter finds where it prunes. */
-  readonly updated?: readonly string[]
-  readonly masked?: readonly string[]
-}
-
-/** What the options come to at one module. */
-export interface DseeSettings {
-  readonly in: number
-  readonly out: number
-  /** r and N; both 0 at a module that is pruned alone. */
-  readonly rank: number
-  readonly entries: number
-  readonly scale: number
-  readonly dropout: number
-  readonly omega: OmegaOptions
-  /** It has S₁. */
-  readonly masked: boolean
-  /** How many heads or hidden channels enter it that may go; 0 for none. */
-  readonly units: number
-}
-
-const share = z.number().min(0).lt(1)
-const count = z.number().int().positive()
-const names = z.custom<readonly string[] | undefined>((x) => x === undefined || Array.isArray(x)).optional()
-
-const options: z.ZodObject = commonOptions.extend({
-  rank: z.number().int().nonnegative().default(16).describe('rank r of the update; 0 for free entries alone'),
-  alpha: z.number().positive().default(16).describe('the update is scaled by alpha / rank'),
-  entries: z.number().int().nonnegative().default(64).describe('free entries of each updated matrix'),
-  omega: z.enum(omegaKinds).default('decomposition').describe('how the free entries are chosen'),
-  omegaThreshold: z
-    .number()
-    .positive()
-    .default(0.25)
-    .describe("standard deviations below which an entry of the decomposition's rest is none"),
-  omegaRounds: count.default(10).describe('rounds of the decomposition'),
-  omegaGrowth: count.default(5).describe("rows by which the decomposition's rank grows after a round"),
-  dropout: share.default(0).describe("dropout on the update's input"),
-  sparsity: share.default(0).describe("share of the base's entries to prune"),
-  prune: moduleNames.default('all-linear').describe('modules that lose entries'),
-  threshold: z.enum(['pool', 'matrix']).default('pool').describe('one threshold for many matrices, or each'),
-  heads: z.number().int().nonnegative().default(0).describe('query heads to prune from every layer'),
-  hidden: share.default(0).describe("share of an MLP's hidden channels to prune from every layer"),
-  score: z.enum(scoreKinds).default('weight').describe('what is pruned is least by this'),
-  pruneAt: z.number().gt(0).max(1).default(0.6).describe('share of the steps after which to prune'),
-  updated: names,
-  masked: names,
-})
-
-/** Whether anything is to be pruned. */
-const prunes = ({ sparsity, heads, hidden }: DseeOptions): boolean => sparsity > 0 || heads > 0 || hidden > 0
-
-/** Throws UsageError where the base has no such units, or config.json could not say that they are gone. */
-const requireUnits = (base: Model, o: DseeOptions): void => {
-  const readers = prunedReaders(base, o)
-  for (const [kind, wanted] of [
-    ['heads', o.heads > 0],
-    ['hidden', o.hidden > 0],
-  ] as const)
-    if (wanted && !readers.some(({ units }) => units.kind === kind))
-      throw new UsageError('NoUnits', `dsee: no module of ${base.checkpoint.folder} reads ${kind} to prune`)
-  const staying = ({ count, ...rest }: UnitGroup): number[] =>
-    Array.from({ length: count - removedFrom(o, { count, ...rest }) }, (_, i) => i)
-  cutConfig(base, new Map(readers.map(({ units }) => [units.group, staying(units)])))
-}
-
-const resolve = (base: Model, o: DseeOptions): DseeOptions => {
-  if (o.updated || !prunes(o)) return o
-  if (o.score === 'low-rank' && o.rank === 0)
-    throw new UsageError('BadOption', 'dsee: score low-rank at rank 0, where there is no low-rank part')
-  requireUnits(base, o)
-  const updated = targetSites('dsee', base, ['linear'], o).map(({ name }) => name)
-  const masked = o.sparsity ? targetSites('dsee', base, ['linear'], { ...o, targets: o.prune }) : []
-  const readers = prunedReaders(base, o).map(({ site }) => site)
-  const all = new Set([...updated, ...[...masked, ...readers].map(({ name }) => name)])
-  const targets = sitesOf(base, ['linear']).flatMap(({ name }) => (all.has(name) ? [name] : []))
-  return { ...o, targets, updated, masked: masked.map(({ name }) => name) }
-}
-
-const settings = (o: DseeOptions, site: Site): DseeSettings => {
-  const { name, in: width, out, inputUnits: read } = site
-  const isUpdated = o.updated?.includes(name) ?? true
-  const [rank, entries] = isUpdated ? [o.rank, o.entries] : [0, 0]
-  if (o.rank === 0 && o.entries === 0)
-    throw new UsageError('BadOption', 'dsee: rank 0 and no entries: there is nothing to train')
-  if (rank) requireRank('dsee', rank, site)
-  if (entries > width * out)
-    throw new UsageError(
-      'TooManyEntries',
-      `dsee: ${entries} entries at ${name}, whose weight is ${out} x ${width}`,
-      { hint: `At most ${width * out}.` },
-    )
-  const losesUnits = read && (read.unit === 1 ? o.hidden > 0 : o.heads > 0)
-  return {
-    in: width,
-    out,
-    rank,
-    entries,
-    scale: o.rank ? o.alpha / o.rank : 1,
-    dropout: o.dropout,
-    omega: { kind: o.omega, threshold: o.omegaThreshold, rounds: o.omegaRounds, growth: o.omegaGrowth },
-    masked: o.masked?.includes(name) ?? false,
-    units: losesUnits ? width / read.unit : 0,
-  }
-}
+import { card } from './card.js'
+import { foundMasks, isPruned, keys, unitsLeft, zerosLost } from './masks.js'
+import { omegaOf } from './omega.js'
+import { type DseeOptions, type DseeSettings, options, prunes, resolved, settings } from './options.js'
 
 const parameters = (_: Site, s: DseeSettings): Named<ParameterSpec> => ({
   ...(s.rank && {
@@ -199,29 +55,22 @@ const parameters = (_: Site, s: DseeSettings): Named<ParameterSpec> => ({
   ...(s.masked && {
     mask: {
       key: keys.mask,
-      shape: [Math.ceil((s.in * s.out) / 8)],
+      shape: [bitmapLength(s.in * s.out)],
       still: true,
       initial: ({ shape }) => value(new Uint8Array(shape[0]).fill(255), shape, 'uint8'),
     },
   }),
   ...(s.units && { units: { key: keys.units, shape: [s.units], initial: ones, still: true } }),
+  ...(s.units &&
+    s.coefficients && { coefficients: { key: keys.coefficients, shape: [s.units], initial: ones } }),
 })
 
-/** S₁ as numbers, from its bits: [out, in]. */
-const unpacked = (bits: Tensor, { in: width, out }: DseeSettings): Tensor =>
-  bits
-    .cast('int32')
-    .unsqueeze(1)
-    .div(tensor([1, 2, 4, 8, 16, 32, 64, 128], [1, 8], 'int32'))
-    .mod(2)
-    .reshape([-1])
-    .slice(0, 0, width * out)
-    .reshape([out, width])
-    .cast('float32')
-
-/** 1 for entries of the input that are of units that stay, else 0: [in]. */
-const inputsKept = ({ units }: Named<Tensor>, { in: width, units: count }: DseeSettings): Tensor =>
-  units
+/** Factors of the entries of the input: coefficients of units that stay, 0 for the others. -> [in]. */
+const inputsKept = (
+  { units, coefficients }: Partial<Named<Tensor>>,
+  { in: width, units: count }: DseeSettings,
+): Tensor =>
+  (coefficients ? units!.mul(coefficients) : units!)
     .unsqueeze(1)
     .expand([count, width / count])
     .reshape([width])
@@ -248,7 +97,11 @@ const ofBase = (
   { weight, bias, base }: SiteContext,
 ): Tensor => {
   if (!mask) return units ? base(x) : y
-  const dense = x.matmul(weight().mul(unpacked(mask, s)).t())
+  const dense = x.matmul(
+    weight()
+      .mul(unpackBits(mask, [s.out, s.in]))
+      .t(),
+  )
   const b = bias()
   return b ? dense.add(b) : dense
 }
@@ -278,14 +131,7 @@ const asLora = ({ U, V, values, indices }: Partial<Named<Tensor>>, s: DseeSettin
   if (!values || !indices) return { A: V!, B: U!, alpha: s.scale * rank }
   if (rank > full) {
     const whole = updateOf({ U, V, values, indices }, s)!
-    const one = oneHot(
-      tensor(
-        Array.from({ length: full }, (_, i) => i),
-        [full],
-        'int32',
-      ),
-      full,
-    )
+    const one = oneHot(range(0, full), full)
     return s.out <= s.in ? { A: whole, B: one, alpha: full } : { A: one, B: whole, alpha: full }
   }
   const A = oneHot(indices.mod(s.in), s.in)
@@ -294,9 +140,35 @@ const asLora = ({ U, V, values, indices }: Partial<Named<Tensor>>, s: DseeSettin
   return U && V ? { A: concat([V, A], 0), B: concat([U, B], 1), alpha } : { A, B, alpha }
 }
 
+/** The input that Σ |c| is multiplied by: a scalar. */
+const penaltyInput = 'dseePenalty'
+
+/** Σ |c| over the coefficients of all units; undefined where there are none. */
+const coefficientSum = (parameters: Named<Tensor>): Tensor | undefined => {
+  const all = Object.entries(parameters).filter(([name]) => name.endsWith(`.${keys.coefficients}`))
+  return all.map(([, c]) => c.abs().sum()).reduce<Tensor | undefined>((sum, x) => sum?.add(x) ?? x, undefined)
+}
+
+/** The step after which the base is pruned. */
+const pruningStep = ({ pruneAt }: DseeOptions, steps: number): number =>
+  Math.max(1, Math.round(pruneAt * steps))
+
 const training = (plan: Plan, o: DseeOptions): Training => ({
+  ...(o.coefficients && {
+    inputs: ({ step }, { steps }) => ({
+      [penaltyInput]: valueOf([step < pruningStep(o, steps) ? o.penalty : 0], []),
+    }),
+    objective: (usual) => ({
+      ...usual,
+      loss(parameters, batch, trace) {
+        const loss = usual.loss(parameters, batch, trace)
+        const sum = coefficientSum(parameters)
+        return sum ? { ...loss, loss: loss.loss.add(sum.mul(batch[penaltyInput])) } : loss
+      },
+    }),
+  }),
   async between(state, { steps }) {
-    if (!prunes(o) || state.step !== Math.max(1, Math.round(o.pruneAt * steps))) return
+    if (!prunes(o) || state.step !== pruningStep(o, steps)) return
     if (!(await isPruned(plan, state.parameters)))
       Object.assign(state.parameters, await foundMasks(plan, state.parameters, o))
   },
@@ -308,7 +180,7 @@ const spec: AdapterSpec<DseeOptions, DseeSettings> = {
   options,
   size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
-  resolve: async (base, o) => resolve(base, o),
+  resolve: async (base, o) => resolved(base, o),
   settings,
   parameters,
   linear(y, x, p, s, context) {
@@ -316,7 +188,7 @@ const spec: AdapterSpec<DseeOptions, DseeSettings> = {
     return updated(ofBase(y, left, p, s, context), context.dropout(left, s.dropout), p, s)
   },
   fold(W, p, s) {
-    const masked = p.mask ? W.mul(unpacked(p.mask, s)) : W
+    const masked = p.mask ? W.mul(unpackBits(p.mask, [s.out, s.in])) : W
     const update = updateOf(p, s)
     const whole = update ? masked.add(update) : masked
     return p.units ? whole.mul(inputsKept(p, s)) : whole
@@ -341,6 +213,8 @@ const spec: AdapterSpec<DseeOptions, DseeSettings> = {
       heads: 'heads',
       hidden: 'hidden',
       score: 'score',
+      coefficients: 'coefficients',
+      penalty: 'penalty',
       prune_at: 'pruneAt',
       // None is not the same as not said.
       updated: { option: 'updated', read: (names) => names as string[] },

@@ -19,7 +19,8 @@ import {
 import { yesNoAnswers, yesNoLength, yesNoQuestions, yesNoTexts, yesNoTokens } from '../../synth/index.js'
 import { sizeOf, type Tensor, type Value } from '../../tensor/index.js'
 import { type Batch, byShape, fit, forward } from '../../train/index.js'
-import { dsee, type DseeOptions, prunedNow } from './dsee.js'
+import { dsee, prunedNow } from './dsee.js'
+import type { DseeOptions } from './options.js'
 import { lora } from '../lora/lora.js'
 import type { AdaptedModel } from '../core/spec.js'
 

@@ -1,6 +1,6 @@
 /** @file The masks of a DSEE adapter: what of its base is to go, found in its present update; and what of it is gone. */
 import { UsageError } from '../../errors.js'
-import { multiply } from '../../linalg/index.js'
+import { largestIndices, multiply } from '../../linalg/index.js'
 import type { Model, Parameters } from '../../models/index.js'
 import { type Value, value } from '../../tensor/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
@@ -18,6 +18,7 @@ export const keys = {
   indices: 'dsee_indices',
   mask: 'dsee_mask',
   units: 'dsee_units',
+  coefficients: 'dsee_coefficients',
 } as const
 
 /** What is to go, by which score. */
@@ -29,6 +30,7 @@ export interface PruningOptions extends Targets {
   readonly heads: number
   readonly hidden: number
   readonly score: ScoreKind
+  readonly coefficients: boolean
   readonly masked?: readonly string[]
   readonly seed?: number | string
 }
@@ -64,7 +66,7 @@ export const removedFrom = (
 export const prunedReaders = (
   base: Model,
   { heads, hidden, ...o }: Pick<PruningOptions, 'heads' | 'hidden'> & Targets,
-): { readonly site: Site; readonly units: UnitGroup }[] => {
+): Reader[] => {
   if (!heads && !hidden) return []
   return targetSites('dsee', base, ['linear'], { ...o, targets: 'all-linear' }).flatMap((site) => {
     const units = unitsInto(base, site)
@@ -123,23 +125,66 @@ export const foundMasks = async (
   }
   const readers = prunedReaders(plan.base, o)
   if (readers.length === 0) return found
-  const groups = [...new Map(readers.map(({ units }) => [units.group, units])).values()]
-  const names = new Set(groups.map(({ group }) => group))
-  const makers = sitesOf(plan.base, ['linear']).filter(
-    ({ outputUnits: made }) => made && names.has(made.group),
-  )
-  const kept = keptUnits(
-    groups,
-    await scoredAt(plan, makers, parameters),
-    (group) => removedFrom(o, group),
-    o,
-  )
+  const kept = o.coefficients
+    ? await keptByCoefficients(readers, parameters, o)
+    : await keptByScore(plan, readers, parameters, o)
   for (const { site, units } of readers) {
     const gates = new Float32Array(units.count)
     for (const unit of kept.get(units.group)!) gates[unit] = 1
     found[`${site.name}.${keys.units}`] = value(gates, [units.count], 'float32')
   }
   return found
+}
+
+/** A module that reads units which are to be pruned. */
+interface Reader {
+  readonly site: Site
+  readonly units: UnitGroup
+}
+
+const groupsOf = (readers: readonly Reader[]): UnitGroup[] => [
+  ...new Map(readers.map(({ units }) => [units.group, units])).values(),
+]
+
+/** The units of each group that stay, by the scores of the weights that make them. */
+const keptByScore = async (
+  plan: Plan,
+  readers: readonly Reader[],
+  parameters: Parameters<Value>,
+  o: PruningOptions,
+): Promise<Kept> => {
+  const groups = groupsOf(readers)
+  const names = new Set(groups.map(({ group }) => group))
+  const makers = sitesOf(plan.base, ['linear']).filter(
+    ({ outputUnits: made }) => made && names.has(made.group),
+  )
+  const scored = await scoredAt(plan, makers, parameters)
+  return keptUnits(groups, scored, (group) => removedFrom(o, group), o)
+}
+
+/** The units of each group that stay, by |c| summed over the modules that read them. */
+const keptByCoefficients = async (
+  readers: readonly Reader[],
+  parameters: Parameters<Value>,
+  o: PruningOptions,
+): Promise<Kept> => {
+  const sums = new Map<string, Float64Array>()
+  for (const { site, units } of readers) {
+    const coefficients = await parameters[`${site.name}.${keys.coefficients}`].read()
+    const sum = sums.get(units.group) ?? new Float64Array(units.count)
+    sum.forEach((x, u) => (sum[u] = x + Math.abs(Number(coefficients[u]))))
+    sums.set(units.group, sum)
+  }
+  if ([...sums.values()].every((sum) => sum.every((x) => x === sum[0])))
+    throw new UsageError('NothingToScore', 'dsee: the coefficients of all heads and channels are equal', {
+      hint: 'Train first, or score by weight (no coefficients).',
+    })
+  return new Map(
+    groupsOf(readers).map((group) => [
+      group.group,
+      [...largestIndices(sums.get(group.group)!, group.count - removedFrom(o, group))],
+    ]),
+  )
 }
 
 /** The units that stay, of every group that lost some. */

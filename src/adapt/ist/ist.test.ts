@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { createModel, type Model } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
+import { minOf } from '../../tensor/numbers.js'
 import { type Batch, fit, type FitOptions, type TrainingState } from '../../train/index.js'
 import { savedBytes } from '../../train/saved-bytes.js'
 import { layerImportance, layerSampled } from './ist.js'
@@ -93,7 +94,7 @@ describe('IST', () => {
         Array.from({ length: layers }, (_, l) => Number(l === layer)),
         [layers],
       )
-      return savedBytes(sampled, { ...batch, [`istTrains.${floorOf([layer])}`]: flags })
+      return savedBytes(sampled, { ...batch, [`istTrains.${floorOf([layer], 3)}`]: flags })
     }
     // Each block keeps the same; what is left of two of four is half, but for the head.
     const [whole, half] = [bytesFrom(0), bytesFrom(2)]
@@ -105,15 +106,16 @@ describe('IST', () => {
     expect(half).toBeLessThan(0.7 * whole)
   })
 
-  it('has a program for a few lowest layers, and skips three quarters of what is below the lowest', () => {
+  it('has one program, or a few by the lowest layer, which skip most of what is below it', () => {
     const drawn = Array.from({ length: 2000 }, (_, i) =>
       drawTrained(new Array<number>(12).fill(0), 3, new Stream('floors').fork(i)),
     )
     const mean = (numbers: number[]): number => numbers.reduce((a, b) => a + b) / numbers.length
-    const lowest = mean(drawn.map((set) => Math.min(...set)))
-    const floors = drawn.map(floorOf)
-    expect(drawn.every((set, i) => floors[i] <= Math.min(...set))).toBe(true)
+    const lowest = mean(drawn.map((set) => minOf(set)))
+    const floors = drawn.map((set) => floorOf(set, 3))
+    expect(drawn.every((set, i) => floors[i] <= minOf(set))).toBe(true)
     expect(new Set(floors).size).toBe(3)
+    expect(new Set(drawn.map((set) => floorOf(set, 1)))).toEqual(new Set([0]))
     expect(lowest).toBeCloseTo(2.25, 0)
     expect(mean(floors)).toBeGreaterThan(0.7 * lowest)
   })

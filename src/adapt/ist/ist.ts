@@ -135,7 +135,7 @@ const trainingFor = (
         zeros.map((_, layer) => Number(trained.includes(layer))),
         [s.layers],
       )
-      return { ...own.inputs?.(state, course), [`${trainsInput}${floorOf(trained)}`]: flags }
+      return { ...own.inputs?.(state, course), [`${trainsInput}${floorOf(trained, s.programs)}`]: flags }
     },
     async between(state, taken) {
       await own.between?.(state, taken)

@@ -290,6 +290,17 @@ it('with 200,000 entries of a matrix is saved and loaded', async () => {
   expect(losses[1].loss).toBe(losses[0].loss)
 })
 
+it("trains with AdamW as the paper's where no optimiser is named", async () => {
+  const settings = { betas: [0.9, 0.95], epsilon: 1e-6, weightDecay: 0 } as const
+  const start = await lift(base, { ...some, refresh: 'never' })
+  const runs = [{}, { optimizer: adamW(settings) }, { optimizer: adamW() }].map((o) => train(start, o))
+  const [usual, named, other] = await Promise.all(runs)
+  const values = ({ model }: { model: AdaptedModel }): number[] =>
+    valuesOf(model.parameters[`${site}.lift_values`])
+  expect(values(usual)).toEqual(values(named))
+  expect(values(usual)).not.toEqual(values(other))
+})
+
 it('says that a run is over before its entries are chosen anew', async () => {
   const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined)
   await train(await lift(base, { ...some, refresh: 3 }), { steps: 4 })

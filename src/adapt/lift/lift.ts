@@ -196,6 +196,7 @@ const warnOfRefresh = (every: number, steps: number): void =>
 const training = (plan: Plan, o: LiftOptions): Training => {
   const every = o.refresh === 'never' || o.entries ? Infinity : o.refresh
   return {
+    optimizer: { betas: [0.9, 0.95], epsilon: 1e-6, weightDecay: 0 },
     inputs(state, { steps }) {
       if (state.step === 0 && every < Infinity && every >= steps) warnOfRefresh(every, steps)
       return {}

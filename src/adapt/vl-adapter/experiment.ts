@@ -27,7 +27,7 @@ import {
 import { compacter } from '../compacter/compacter.js'
 import { vlAdapter, type VlAdapterOptions } from './vl-adapter.js'
 import { taskOrder } from './batches.js'
-import { answers, expertsFor, type Scenery, sceneryFor, type Setting, turns } from './setting.js'
+import { answers, expertsFor, type Scenery, sceneryFor, type Setting, turns } from './experiment/setting.js'
 import { visualModule } from './vision.js'
 import { minOf } from '../../tensor/numbers.js'
 

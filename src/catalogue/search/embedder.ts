@@ -8,8 +8,10 @@ import { type Model, openModel, relativeOf } from '../../models/index.js'
 import { type Tensor, type Value, value } from '../../tensor/index.js'
 import { openTokenizer, type Tokenizer } from '../../text/index.js'
 import { byShape } from '../../train/index.js'
-import type { Embedder } from './index.js'
 import { maxOf } from '../../tensor/numbers.js'
+
+/** Gives each text a vector; the cosine of two says how near their meanings are. */
+export type Embedder = (texts: readonly string[]) => Promise<readonly Float32Array[]>
 
 interface Rows<T> {
   /** [batch, time] int32. */

@@ -5,13 +5,15 @@
  */
 import type { Paper } from '../../papers/card.js'
 import { inWords } from '../../papers/words.js'
-import type { BertEmbedder } from './embedder.js'
+import type { BertEmbedder, Embedder } from './embedder.js'
 import { LatentSpace } from './latent.js'
 import { addTo, Postings } from './postings.js'
 import type { Bag } from './postings.js'
 import { Spelling } from './spelling.js'
 import { concepts } from './thesaurus.js'
 import { isContent, stem, wordsOf } from './tokens.js'
+
+export type { Embedder } from './embedder.js'
 
 /** A paper that was found. Scores compare within one answer only. */
 export interface Found<P extends Paper = Paper> {
@@ -23,9 +25,6 @@ export interface Found<P extends Paper = Paper> {
 export interface SearchLimit {
   readonly limit?: number
 }
-
-/** Gives each text a vector; the cosine of two says how near their meanings are. */
-export type Embedder = (texts: readonly string[]) => Promise<readonly Float32Array[]>
 
 const weights = { words: 1, concepts: 1, latent: 1, embedding: 2 } as const
 /** How often a word counts by where it stands. */

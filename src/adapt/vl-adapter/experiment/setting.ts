@@ -2,8 +2,8 @@
  * @file What VL-Adapter's experiment stands on: an image encoder that has learned to name shapes and colours, a text model that
  * answers the four kinds of questions about scenes told in words, and batches of the questions about rendered scenes.
  */
-import { createModel, type Model, openModel } from '../../models/index.js'
-import { Stream } from '../../random/index.js'
+import { createModel, type Model, openModel } from '../../../models/index.js'
+import { Stream } from '../../../random/index.js'
 import {
   renderedScenes,
   renderedShapes,
@@ -14,10 +14,10 @@ import {
   type SceneTask,
   sceneTasks,
   sceneWords,
-} from '../../synth/index.js'
-import { type Tensor, toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
-import { type Batch, byShape, fit, forward } from '../../train/index.js'
-import { withVision } from './vision.js'
+} from '../../../synth/index.js'
+import { type Tensor, toNumbers, value, type Value, valueOf } from '../../../tensor/index.js'
+import { type Batch, byShape, fit, forward } from '../../../train/index.js'
+import { withVision } from '../vision.js'
 
 /** What the sizes of the experiment differ in. */
 export interface Setting {
