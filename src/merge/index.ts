@@ -77,7 +77,7 @@ export {
 } from './core/averaging/landscape.js'
 export type { ScoreOptions } from './core/averaging/pot.js'
 export { recalibrated } from '../observe/statistics.js'
-export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/teachings.js'
+export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/index.js'
 export {
   matchWeights,
   type MatchOptions,

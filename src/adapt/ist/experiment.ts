@@ -179,11 +179,7 @@ export const experiment: Reproduction = reproduction(ist, {
     holds(
       'it is as good as training all layers in as many steps',
       (m) => m.ist.loss.notAbove(m.all.loss, 0),
-      {
-        fullOnly: true,
-        known: 'fails',
-        paper: 'better than uniform updating',
-      },
+      { fullOnly: true, known: 'fails', paper: 'better than uniform updating' },
     ),
     holds(
       'it is as good as training all layers after as many updates of each',

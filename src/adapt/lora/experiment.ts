@@ -125,16 +125,12 @@ export const experiment: Reproduction = reproduction(lora, {
     holds(
       'at rank 8 it comes within 5 % of the loss of full fine-tuning',
       (m) => m.lora8.loss.notAbove(m.full.loss, 0.05),
-      {
-        fullOnly: true,
-      },
+      { fullOnly: true },
     ),
     holds(
       'at rank 8 it trains less than half of the numbers',
       (m) => m.lora8.parameters.below(m.full.parameters, 0.5),
-      {
-        fullOnly: true,
-      },
+      { fullOnly: true },
     ),
     holds('a higher rank is better', (m) => m.lora8.loss.below(m.lora2.loss), { fullOnly: true }),
     holds('at rank 8 it is better than training the head alone', (m) => m.lora8.loss.below(m.head.loss), {

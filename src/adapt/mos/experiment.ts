@@ -251,18 +251,12 @@ export const experiment: Reproduction = reproduction(mos, {
     holds(
       'at equal numbers it is at least 4 % below LoRA of rank 2 in loss',
       (m) => m.mos6.loss.below(m.lora2.loss, 0.04),
-      {
-        ...full,
-        paper: 'better than LoRA at equal numbers',
-      },
+      { ...full, paper: 'better than LoRA at equal numbers' },
     ),
     holds(
       'with a third of the numbers it comes within 5 % of the loss of LoRA of rank 6',
       (m) => m.mos6.loss.notAbove(m.lora6.loss, 0.05),
-      {
-        ...full,
-        paper: '8 times fewer numbers at equal quality',
-      },
+      { ...full, paper: '8 times fewer numbers at equal quality' },
     ),
     holds(
       'the same on a small Llama, at rank 5: below LoRA of rank 2',

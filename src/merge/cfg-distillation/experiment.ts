@@ -263,10 +263,7 @@ export const experiment: Reproduction = reproduction(cfgDistillation, {
     holds(
       'the student comes within 2.2 % of the quality of guidance',
       (m) => m.quality.quality.notBelow(m.guided3.quality, 0.022),
-      {
-        ...full,
-        paper: 'the quality of guidance',
-      },
+      { ...full, paper: 'the quality of guidance' },
     ),
     holds('at half the passes of the model', (m) => m.quality.forwards.within(m.guided3.forwards, 0.5), {
       paper: 'half the sampling cost',

@@ -318,9 +318,7 @@ export const experiment: Reproduction = reproduction(deepweightflow, {
     notShown(
       'the accuracy of generated ResNets, ViTs and BERTs, and their transfer',
       'of CIFAR-10 and Yelp: out of reach here',
-      {
-        paper: 'Spearman 0.790 for BERT on Yelp',
-      },
+      { paper: 'Spearman 0.790 for BERT on Yelp' },
     ),
     notShown('far faster than diffusion over weights', 'RPG, D2NWG and P-diff are not here'),
   ],

@@ -18,7 +18,7 @@ import {
   teachings,
   uniformly,
   winners,
-} from '../../distil/teachings.js'
+} from '../../distil/index.js'
 import { fusionX } from './fusion-x.js'
 import { type FusionXSettings, type Selection, trainFusionX } from './train.js'
 import { maxOf } from '../../tensor/numbers.js'

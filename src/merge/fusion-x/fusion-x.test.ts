@@ -16,7 +16,7 @@ import {
   teachings,
   translatedTeachings,
   uniformly,
-} from '../../distil/teachings.js'
+} from '../../distil/index.js'
 import { fusionX } from './fusion-x.js'
 import { gate, gateParameters, imbalance, kept } from './gate.js'
 import { surprise, trainFusionX } from './train.js'

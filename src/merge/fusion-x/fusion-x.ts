@@ -8,7 +8,7 @@ import { evaluate } from '../../train/index.js'
 import { card } from './card.js'
 import { options, type FusionXOptions } from './options.js'
 import { trainFusionX } from './train.js'
-import { rowsOf, teachings, teachingsFor } from '../../distil/teachings.js'
+import { rowsOf, teachings, teachingsFor } from '../../distil/index.js'
 import { type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 
 const heldOut = async (

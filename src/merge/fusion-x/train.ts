@@ -12,7 +12,7 @@ import {
   taughtBatch,
   taughtBatches,
   type TaughtExample,
-} from '../../distil/teachings.js'
+} from '../../distil/index.js'
 import { gate, gateParameters, imbalance, isGate, kept } from './gate.js'
 
 export interface FusionXSettings {

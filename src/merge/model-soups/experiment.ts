@@ -346,10 +346,7 @@ export const experiment: Reproduction = reproduction(
       holds(
         'the greedy soup of text models has a lower loss than the best run',
         (m) => m.greedy.textLoss.below(m.best.textLoss),
-        {
-          fullOnly: true,
-          paper: 'smaller gains on text',
-        },
+        { fullOnly: true, paper: 'smaller gains on text' },
       ),
       notShown('the accuracies on ImageNet and its shifts', 'of CLIP and ViT-G/14: out of reach here'),
     ],

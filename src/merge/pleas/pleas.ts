@@ -17,7 +17,16 @@ import { costOf, positionsOf, ratiosWithin, type Widening } from './cost.js'
 import { solveLayers } from './layers.js'
 import { type Pair, pairOf } from './pair.js'
 import type { Batches } from '../../observe/passing.js'
-import { blockTensors, owners, type Ratios, type Split, splitUnits, unitsApart, wideAxes } from './split.js'
+import {
+  blockTensors,
+  owners,
+  type Ratios,
+  type Split,
+  splitUnits,
+  unitsApart,
+  wideAxes,
+  type WideAxis,
+} from './split.js'
 import {
   modelOf,
   type PermutationGroup,
@@ -124,32 +133,12 @@ const notesOf = (
   return notes
 }
 
-/** Merges two checkpoints as `pleas` does, and gives the model in memory. Throws as `pleas`. */
-export const pleasMerge = async (
-  checkpoints: readonly Checkpoint[],
-  given: Partial<PleasOptions> & ProcedureContext = {},
-): Promise<PleasResult> => {
-  const { own, context } = withoutContext<PleasOptions>(given)
-  const { data } = context
-  const all = options.parse(own)
-  const ways = waysOf(all, data !== undefined)
-  const pair = await pairOf(checkpoints, all.head)
-  const [a, b] = [await readTensors(checkpoints[0]), await readTensors(checkpoints[1])]
-  const groups = permutationGroups(pair.models[0], all.within)
-  const batches = batchSource(pair.models[0], all, context)
-  const { tensors: aligned, agreement } = await alignedTo(
-    pair.models,
-    [a, b],
-    groups,
-    ways.match,
-    batches,
-    context,
-  )
-  const [example] = await firstOf(batches)
-
-  const { owner, head, policy } = pair
+/** The axes of the merged tensors, and the configuration that has them. Throws CheckpointError for what none can say. */
+const layoutOf = (
+  { owner, head, policy }: Pair,
+  splits: ReadonlyMap<string, Split>,
+): { wide: ReadonlyMap<string, readonly WideAxis[]>; config: JsonObject } => {
   const table = owner.architecture.table(owner.config)
-  const { splits, cost } = splitsWithin(owner, groups, agreement, all, example)
   const policies = { average: undefined, first: owners.first, second: owners.second }
   const headOwner = policies[policy]
   const wide = wideAxes(
@@ -164,6 +153,37 @@ export const pleasMerge = async (
   const shapes = new Map([...wide].map(([name, axes]) => [name, axes.map(({ from }) => from.length)]))
   const hint = 'Merge at budget = 1, or with one ratio for all groups (no gains).'
   requireShapes(owner.architecture, config, shapes, hint)
+  return { wide, config }
+}
+
+/** Merges two checkpoints as `pleas` does, and gives the model in memory. Throws as `pleas`. */
+export const pleasMerge = async (
+  checkpoints: readonly Checkpoint[],
+  given: Partial<PleasOptions> & ProcedureContext = {},
+): Promise<PleasResult> => {
+  const { own, context } = withoutContext<PleasOptions>(given)
+  const { data } = context
+  const all = options.parse(own)
+  const ways = waysOf(all, data !== undefined)
+  const pair = await pairOf(checkpoints, all.head)
+  const a = await readTensors(checkpoints[0])
+  const b = await readTensors(checkpoints[1])
+  const groups = permutationGroups(pair.models[0], all.within)
+  const batches = batchSource(pair.models[0], all, context)
+  const { tensors: aligned, agreement } = await alignedTo(
+    pair.models,
+    [a, b],
+    groups,
+    ways.match,
+    batches,
+    context,
+  )
+  const [example] = await firstOf(batches)
+
+  const { owner, policy } = pair
+  const table = owner.architecture.table(owner.config)
+  const { splits, cost } = splitsWithin(owner, groups, agreement, all, example)
+  const { wide, config } = layoutOf(pair, splits)
 
   const start = blockTensors(table, wide, [a, aligned])
   const second = await modelOf(checkpoints[1].config, aligned, {})

@@ -13,7 +13,7 @@ import {
   teachings,
   teachingsFor,
   winners,
-} from '../../distil/teachings.js'
+} from '../../distil/index.js'
 
 export interface FuseOptions {
   /** Share of the labels in the loss; the rest is the fused distribution's. Default 0.9. */

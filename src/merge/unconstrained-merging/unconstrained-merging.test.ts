@@ -15,7 +15,7 @@ import {
   teachings,
   translatedTeachings,
   winners,
-} from '../../distil/teachings.js'
+} from '../../distil/index.js'
 import { modelInMemory } from '../core/recipe/in-memory.js'
 import { unconstrainedMerging } from './unconstrained-merging.js'
 import { fuse } from './fusion.js'
