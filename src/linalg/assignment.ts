@@ -75,13 +75,11 @@ class Search {
 
   /** Shortens the paths to the pending columns by way of row i; returns the slot of the nearest, a free one if tied. */
   #relax(i: number, length: number, open: number): number {
-    const [distance, from, pending, v, cost] = [
-      this.#distance,
-      this.#from,
-      this.#pending,
-      this.#v,
-      this.#cost,
-    ]
+    const distance = this.#distance
+    const from = this.#from
+    const pending = this.#pending
+    const v = this.#v
+    const cost = this.#cost
     const base = length - this.#u[i]
     const row = i * this.#cols
     let best = 0

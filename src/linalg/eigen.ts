@@ -28,7 +28,8 @@ const rankTwoUpdate = (
   w: Float64Array,
 ): void => {
   for (let i = 0; i < v.length; i++) {
-    const [vi, wi] = [v[i], w[i]]
+    const vi = v[i]
+    const wi = w[i]
     for (let j = 0, at = (top + i) * n + top; j < v.length; j++) data[at + j] -= vi * w[j] + wi * v[j]
   }
 }
@@ -65,7 +66,9 @@ const qrStep = (d: Float64Array, e: Float64Array, p: number, q: number, vectors:
     const rotation = rotationFor(x, z)
     const { c, s, r } = rotation
     if (k > p) e[k - 1] = r
-    const [a, b, g] = [d[k], e[k], d[k + 1]]
+    const a = d[k]
+    const b = e[k]
+    const g = d[k + 1]
     const cross = 2 * c * s * b
     d[k] = c * c * a + cross + s * s * g
     d[k + 1] = s * s * a - cross + c * c * g

@@ -83,7 +83,8 @@ export const checkSymmetric = (name: string, a: Matrix, tolerance = 1e-10): void
   const limit = checkFinite(name, a) * tolerance
   for (let i = 0; i < n; i++)
     for (let j = 0; j < i; j++) {
-      const [x, y] = [a.data[i * n + j], a.data[j * n + i]]
+      const x = a.data[i * n + j]
+      const y = a.data[j * n + i]
       if (Math.abs(x - y) > limit) throw new NotSymmetricError(name, i, j, [x, y])
     }
 }

@@ -1,10 +1,10 @@
 /** @file Which modules of a model an adapter's targets name, in PEFT's terms. */
 import { nearest, UsageError, type WeftError } from '../errors.js'
 import { pythonPattern } from '../text/python-pattern.js'
-import type { Model } from './index.js'
+import type { Model } from './model.js'
 import { heads, type Site, sitesOf } from './sites.js'
 
-/** Which modules an adapter stands at, in PEFT's terms. */
+/** Modules at which an adapter stands, in PEFT's terms. */
 export interface Targets {
   /**
    * Names or dotted suffixes (a list, or one text with commas); or one regular expression of Python's for the whole name;

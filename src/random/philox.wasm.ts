@@ -71,7 +71,8 @@ const philoxRounds = (body: FunctionBody, x: Four<Vector>, key: readonly [Vector
 const kernel =
   (stride: number, emit: (body: FunctionBody, address: I32, x: Four<Vector>) => Code) =>
   (body: FunctionBody): Code => {
-    const [address, end] = [body.parameter(), body.parameter()]
+    const address = body.parameter()
+    const end = body.parameter()
     const counter = four(() => body.parameter())
     const key = [body.parameter(), body.parameter()]
     const blocks = body.local('v128')

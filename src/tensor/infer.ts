@@ -113,7 +113,8 @@ const inferMatmul: Infer<'matmul'> = ([a, b]) => {
     a.dtype === 'float32' || a.dtype === 'float64' || a.dtype === 'int32',
     'float32, float64 or int32',
   )
-  const [p, q] = [a.shape, b.shape]
+  const p = a.shape
+  const q = b.shape
   if (p.length < 2 || q.length < 2 || p[p.length - 1] !== q[q.length - 2])
     throw new ShapeError(
       'matmul',

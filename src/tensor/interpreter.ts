@@ -46,7 +46,8 @@ const unary =
 const binary =
   (f: (a: number, b: number) => number): Kernel<Primitive> =>
   ([a, b], { outputs: [{ shape, dtype }] }) => {
-    const [p, q] = [reader(a), reader(b)]
+    const p = reader(a)
+    const q = reader(b)
     const wrap =
       dtype === 'int32' ? (x: number) => x | 0 : dtype === 'uint8' ? (x: number) => x & 255 : (x: number) => x
     return build(shape, (i) => wrap(f(p(i), q(i))))
@@ -140,7 +141,8 @@ const scatter: Kernel<'scatterElements'> = ([x, ids, updates], { attributes: { a
 }
 
 const gather: Kernel<'gather'> = ([x, ids], { attributes: { axis }, outputs: [y] }) => {
-  const [outer, inner] = [stridesOf(x.shape), stridesOf(ids.shape)]
+  const outer = stridesOf(x.shape)
+  const inner = stridesOf(ids.shape)
   return build(y.shape, (index) => {
     const id = ids.data[inner.reduce((n, s, d) => n + s * index[axis + d], 0)]
     const row = [
@@ -199,7 +201,9 @@ const kernels: Kernels = {
   shiftLeft: binary((a, b) => a << b),
   shiftRight: binary((a, b) => a >>> b),
   where: ([c, a, b], { outputs: [y] }) => {
-    const [p, q, r] = [reader(c), reader(a), reader(b)]
+    const p = reader(c)
+    const q = reader(a)
+    const r = reader(b)
     return build(y.shape, (i) => (p(i) ? q(i) : r(i)))
   },
   sum: reduce(0, (s, x) => s + x),

@@ -50,7 +50,8 @@ const shift =
 
 /** Coefficients of sin r / r in r², highest first: exact to float32 for |r| <= π / 2. */
 const sineSeries = [-1 / 39916800, 1 / 362880, -1 / 5040, 1 / 120, -1 / 6, 1]
-const [piHigh, piLow] = [3.140625, 9.67653589793e-4]
+const piHigh = 3.140625
+const piLow = 9.67653589793e-4
 
 /**
  * sin x, or cos x as sin(x + π / 2). WebGPU's own are off by 2e-4, so there x is reduced to r in [-π / 2, π / 2] and

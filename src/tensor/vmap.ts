@@ -119,14 +119,17 @@ const gather: Rule<'gather'> = (m, [x, ids], { attributes: { axis } }) => {
   if (!ids.batched) return [x.t.gather(ids.t, axis + 1)]
   if (!x.batched) return [moveAxis(x.t.gather(ids.t, axis), axis, 0)]
   // The rows' tables become one: row b's ids are counted from b times the length of a table.
-  const [length, before] = [x.t.shape[axis + 1], x.t.shape.slice(1, axis + 1)]
+  const length = x.t.shape[axis + 1]
+  const before = x.t.shape.slice(1, axis + 1)
   const table = moveAxis(x.t, axis + 1, 1)
   const first = range(0, m.size, ids.t.dtype).mul(length)
   const at = ids.t.add(first.reshape([m.size, ...ids.t.shape.slice(1).map(() => 1)]))
   const found = table.reshape([m.size * length, ...table.shape.slice(2)]).gather(at)
-  const [rank, idRank] = [found.rank, ids.t.rank]
+  const rank = found.rank
+  const idRank = ids.t.rank
   const places = Array.from({ length: rank }, (_, i) => i)
-  const [front, rest] = [places.slice(idRank, idRank + before.length), places.slice(idRank + before.length)]
+  const front = places.slice(idRank, idRank + before.length)
+  const rest = places.slice(idRank + before.length)
   return [found.transpose([0, ...front, ...places.slice(1, idRank), ...rest])]
 }
 

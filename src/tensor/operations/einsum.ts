@@ -60,7 +60,8 @@ const lengths = (
   const found = new Map<string, number>()
   inputs.forEach((labels, i) =>
     labels.forEach((l, axis) => {
-      const [here, there] = [operands[i].shape[axis], found.get(l) ?? operands[i].shape[axis]]
+      const here = operands[i].shape[axis]
+      const there = found.get(l) ?? operands[i].shape[axis]
       const stretches = l.length > 1 && (here === 1 || there === 1)
       if (here !== there && !stretches) fail(`axis '${l}' is ${there} and ${here}`)
       found.set(l, there === 1 ? here : there)
@@ -96,11 +97,14 @@ const product = (p: Term, q: Term, needed: ReadonlySet<string>): Term => {
   const a = reduced(p, new Set([...q.labels, ...needed]))
   const b = reduced(q, new Set([...p.labels, ...needed]))
   const shared = a.labels.filter((l) => b.labels.includes(l))
-  const [batch, summed] = [shared.filter((l) => needed.has(l)), shared.filter((l) => !needed.has(l))]
+  const batch = shared.filter((l) => needed.has(l))
+  const summed = shared.filter((l) => !needed.has(l))
   const [rows, columns] = [a, b].map(({ labels }) => labels.filter((l) => !shared.includes(l)))
   const size = (t: Term, ls: readonly string[]): number =>
     ls.reduce((n, l) => n * t.x.shape[t.labels.indexOf(l)], 1)
-  const [n, k, m] = [size(a, rows), size(a, summed), size(b, columns)]
+  const n = size(a, rows)
+  const k = size(a, summed)
+  const m = size(b, columns)
   const lead = batch.length ? [size(a, batch)] : []
   const left = arranged(a, [...batch, ...rows, ...summed]).reshape([...lead, n, k])
   const right = arranged(b, [...batch, ...summed, ...columns]).reshape([...lead, k, m])

@@ -125,7 +125,8 @@ export const averagePool2d = (
 const meansMatrix = (size: number, out: number, like: Tensor): Tensor => {
   const weights = new Float64Array(out * size)
   for (let i = 0; i < out; i++) {
-    const [start, end] = [Math.floor((i * size) / out), Math.ceil(((i + 1) * size) / out)]
+    const start = Math.floor((i * size) / out)
+    const end = Math.ceil(((i + 1) * size) / out)
     weights.fill(1 / (end - start), i * size + start, i * size + end)
   }
   return tensor(weights, [out, size], like.dtype)

@@ -62,12 +62,14 @@ export const quantizeBlocks = (
 ): QuantizedBlocks => {
   requireSize('quantizeBlocks', weights.length, n, k)
   const count = Math.ceil(k / blockSize)
-  const [blobBytes, zeroBytes] = [(blockSize * bits) / 8, Math.ceil((count * bits) / 8)]
+  const blobBytes = (blockSize * bits) / 8
+  const zeroBytes = Math.ceil((count * bits) / 8)
   const blocks = new Uint8Array(n * count * blobBytes)
   const scales = new Float32Array(n * count)
   const zeros = new Uint8Array(n * zeroBytes)
   for (let b = 0; b < n * count; b++) {
-    const [row, column] = [Math.floor(b / count), b % count]
+    const row = Math.floor(b / count)
+    const column = b % count
     const start = row * k + column * blockSize
     const block = weights.subarray(start, Math.min(start + blockSize, (row + 1) * k))
     const { scale, zero } = stepOf(block, 2 ** bits, !zeroPoints)
@@ -93,10 +95,12 @@ export const dequantizeBlocks = (
   { bits = 4, blockSize = 32 }: QuantizeBlocksOptions = {},
 ): Float32Array => {
   const count = Math.ceil(k / blockSize)
-  const [codes, zeros] = [blocks.data as Uint8Array, zeroPoints?.data as Uint8Array | undefined]
+  const codes = blocks.data as Uint8Array
+  const zeros = zeroPoints?.data as Uint8Array | undefined
   const zeroCodes = (Math.ceil((count * bits) / 8) * 8) / bits
   return Float32Array.from({ length: n * k }, (_, i) => {
-    const [row, column] = [Math.floor(i / k), i % k]
+    const row = Math.floor(i / k)
+    const column = i % k
     const b = row * count + Math.floor(column / blockSize)
     const zero = zeros ? get(zeros, row * zeroCodes + Math.floor(column / blockSize), bits) : 2 ** (bits - 1)
     return (get(codes, b * blockSize + (column % blockSize), bits) - zero) * Number(scales.data[b])

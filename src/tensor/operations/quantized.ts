@@ -39,7 +39,8 @@ export const matmulInteger = (
 
 /** x in 256 steps between its least and greatest element (0 among them), as ONNX's DynamicQuantizeLinear has it. */
 const quantizeDynamic = (x: Tensor): { q: Tensor; scale: Tensor; zero: Tensor } => {
-  const [low, high] = [x.min().minimum(0), x.max().maximum(0)]
+  const low = x.min().minimum(0)
+  const high = x.max().maximum(0)
   const range = high.sub(low)
   const scale = range.mul(1 / 255).add(range.equal(0).cast(x.dtype))
   const zero = low.neg().div(scale).round().clip(0, 255)
