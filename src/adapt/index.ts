@@ -53,7 +53,7 @@ export { poly, type PolyOptions } from './poly/index.js'
 export { oft, type OftOptions } from './oft/index.js'
 export { adalora, type AdaloraOptions } from './adalora/index.js'
 export { houlsby } from './houlsby/index.js'
-export { pfeiffer } from './pfeiffer/index.js'
+export { pfeiffer, type PfeifferOptions } from './pfeiffer/index.js'
 export { parallel } from './parallel/index.js'
 export {
   compacter,

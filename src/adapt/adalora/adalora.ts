@@ -23,16 +23,17 @@ import {
   type Plan,
 } from '../core/spec.js'
 
+/** Options of AdaLoRA. */
 export interface AdaloraOptions extends CommonOptions, Allocation {
-  /** r of every module before anything is pruned. Default 12. */
+  /** Rank r of every module before anything is pruned. Default 12. */
   readonly rank: number
-  /** α: the update is scaled by α / r, with the first r. Default 8. */
+  /** Scale α: the update is multiplied by α / r, with the first r. Default 8. */
   readonly alpha: number
-  /** Of x on its way through Q, in training. Default 0. */
+  /** Dropout probability on the update's input, in [0, 1). Default 0. */
   readonly dropout: number
-  /** Of the penalty of P and Q, the mean of their distances from orthogonal ones. Default 0.5. */
+  /** Weight of the penalty on P and Q, the mean of their distances from orthogonal ones. Default 0.5. */
   readonly orthogonality: number
-  /** Which triplets a module still has, by its name: those of an adapter that was pruned. */
+  /** Triplets that modules still have, by their names: those of an adapter that was pruned. */
   readonly kept: Readonly<Record<string, readonly boolean[]>>
 }
 

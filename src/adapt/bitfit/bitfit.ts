@@ -10,8 +10,9 @@ import { ownBias } from '../core/initial.js'
 import { heads, sitesOf } from '../../models/sites.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 
+/** Options of BitFit. */
 export interface BitfitOptions extends Omit<CommonOptions, 'bias'> {
-  /** Give linear modules without a bias one. Default true. */
+  /** True to give linear modules without a bias one. Default true. */
   readonly add: boolean
 }
 

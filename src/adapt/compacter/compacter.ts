@@ -34,14 +34,15 @@ import type {
 import { endsOfParts } from '../../models/sublayers.js'
 import { minOf } from '../../tensor/numbers.js'
 
+/** Options of Compacter. */
 export interface CompacterOptions extends BottleneckOptions {
-  /** n: of how many Kronecker products a projection is the sum. Default 4. */
+  /** Number n of Kronecker products of which a projection is the sum. Default 4. */
   readonly divisions: number
-  /** r of each B_i, or 'full' for one matrix in place of two factors. Default 1. */
+  /** Rank r of each B_i, or 'full' for one matrix in place of two factors. Default 1. */
   readonly rank: number | 'full'
-  /** Whether the A_i are one set for all projections, or each has its own. Default 'shared'. */
+  /** Sharing of the A_i: one set for all projections, or one for each. Default 'shared'. */
   readonly slow: 'shared' | 'own'
-  /** Whether the base's norms train, and are saved with the adapter. Default true. */
+  /** True to train the base's norms, and save them with the adapter. Default true. */
   readonly norms: boolean
 }
 

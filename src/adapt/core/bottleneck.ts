@@ -25,27 +25,31 @@ import {
 import type { Part } from '../../models/index.js'
 import { beginOfPart, endsOfParts } from '../../models/sublayers.js'
 
+/** Options of bottleneck adapters. */
 export interface BottleneckOptions extends CommonOptions {
-  /** Which parts of a block have one. Default: the method's own. */
+  /** Parts of a block that have one. Default: the method's own. */
   readonly placement: Part | 'both'
-  /** b. Default: the width divided by `reduction`. */
+  /** Inner width b. Default: the width divided by `reduction`. */
   readonly bottleneck?: number
-  /** Default 16. */
+  /** Width divided by the inner width. Default: the method's own, 16 of the plain ones. */
   readonly reduction?: number
-  /** s. Default 'gelu'. */
+  /** Activation s between the projections. Default: the method's own, 'gelu' of the plain ones. */
   readonly activation: string
-  /** What the adapter adds is multiplied by it. Default 1. */
+  /** Factor of what the adapter adds. Default 1. */
   readonly scale: number
 }
 
-/** What the options come to at one site. */
+/** Options of a bottleneck at one site. */
 export interface BottleneckSettings {
-  /** Width of what enters it. */
+  /** Width of its input. */
   readonly in: number
+  /** Width of its output. */
   readonly out: number
-  /** b. */
+  /** Inner width b. */
   readonly bottleneck: number
+  /** Activation s. */
   readonly activation: string
+  /** Factor of what it adds. */
   readonly scale: number
 }
 
@@ -100,7 +104,7 @@ export const bottleneckOptions = (arrangement: Arrangement, placement: Part | 'b
   })
 }
 
-/** What a bottleneck method says of itself beside the projections. */
+/** A bottleneck method's own words beside the projections. */
 export interface BottleneckMethod<O, S extends BottleneckSettings> extends Pick<
   AdapterSpec<never, S>,
   'paper' | 'peftType' | 'options'
@@ -125,7 +129,7 @@ const usualSettings = (
   return { in: width, out: site.out, bottleneck, activation: o.activation, scale: o.scale }
 }
 
-/** What a bottleneck makes of x: [..., in] -> [..., out]. */
+/** The bottleneck's output for x: [..., in] -> [..., out]. */
 export const bottleneckOf = <S extends BottleneckSettings>(
   { down, up }: Pick<Projections<never, S>, 'down' | 'up'>,
   x: Tensor,
@@ -165,7 +169,7 @@ const usualKeys = {
   scale: 'scale',
 } as const
 
-/** What `adapter` takes, of a method that puts bottlenecks somewhere. */
+/** The spec of a method that puts bottlenecks somewhere, for `adapter`. */
 export const bottleneckSpec = <O extends BottleneckOptions, S extends BottleneckSettings>({
   arrangement,
   projections,

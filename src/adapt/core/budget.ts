@@ -5,9 +5,9 @@ import type { AdapterMethod } from './spec.js'
 
 /** A method's options at a budget. */
 export interface Sized {
-  /** The option that was chosen and its value; empty for a method whose size is what it is. */
+  /** Option that was chosen and its value; empty for a method whose size is what it is. */
   readonly options: Readonly<Record<string, number>>
-  /** Numbers that train with it. */
+  /** Number of numbers that train with it. */
   readonly parameters: number
 }
 
@@ -30,26 +30,26 @@ const halvings = 24
 
 /**
  * The largest size of `method` on `base` that trains at most `budget` numbers: by its rank, width or share, beside the
- * options `given`. A method without such an option stays as it is, above or below the budget. Throws UsageError when even
+ * `options`. A method without such an option stays as it is, above or below the budget. Throws UsageError when even
  * its smallest size is above.
  */
 export const sizedFor = async (
   method: AdapterMethod<never>,
   base: Model,
   budget: number,
-  given: Readonly<Record<string, unknown>> = {},
+  options: Readonly<Record<string, unknown>> = {},
 ): Promise<Sized> => {
   const { size } = method
-  if (!size) return { options: {}, parameters: await method.count(base, given as never) }
+  if (!size) return { options: {}, parameters: await method.count(base, options as never) }
   const { option } = size
   const count = (value: number): Promise<number | undefined> =>
-    tried(method, base, { ...given, [option]: value })
+    tried(method, base, { ...options, [option]: value })
   const fits: Fits = async (value) => ((await count(value)) ?? Infinity) <= budget
   const best = await (size.kind === 'count' ? largestCount(fits, size.values) : largestShare(fits))
   if (best === undefined) {
     const least = size.kind === 'count' ? (size.values?.[0] ?? 1) : 2 ** -halvings
     // Where the smallest does not fit the base at all, this throws why.
-    const smallest = await method.count(base, { ...given, [option]: least } as never)
+    const smallest = await method.count(base, { ...options, [option]: least } as never)
     throw new UsageError(
       'BudgetTooSmall',
       `${method.paper.id}: its smallest (${option} ${least}) trains ${smallest} numbers; the budget is ${budget}`,
@@ -64,8 +64,12 @@ const largestCount = async (fits: Fits, values?: readonly number[]): Promise<num
   let best: number | undefined
   for (const value of values ?? []) if (await fits(value)) best = value
   if (values || !(await fits(1))) return best
-  let [low, high] = [1, 2]
-  while (await fits(high)) [low, high] = [high, 2 * high]
+  let low = 1
+  let high = 2
+  while (await fits(high)) {
+    low = high
+    high *= 2
+  }
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2)
     if (await fits(middle)) low = middle
@@ -76,7 +80,8 @@ const largestCount = async (fits: Fits, values?: readonly number[]): Promise<num
 
 const largestShare = async (fits: Fits): Promise<number | undefined> => {
   if (await fits(1)) return 1
-  let [low, high] = [0, 1]
+  let low = 0
+  let high = 1
   for (let i = 0; i < halvings; i++) {
     const middle = (low + high) / 2
     if (await fits(middle)) low = middle

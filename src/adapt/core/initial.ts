@@ -2,9 +2,10 @@
 import { type Key, normal, uniform } from '../../random/index.js'
 import { type Shape, sizeOf, value, type Value } from '../../tensor/index.js'
 
+/** Questions of a parameter's beginning. */
 export interface InitialContext {
   readonly shape: Shape
-  /** Of the random numbers: of the seed and the parameter's name. */
+  /** Key of the random numbers, made of the seed and the parameter's name. */
   readonly key: Key
   /** The weight of the module, [out, in], as float32. */
   readonly weight: () => Promise<Value>
@@ -12,6 +13,7 @@ export interface InitialContext {
   readonly bias: () => Promise<Value>
 }
 
+/** A beginning: the value of a parameter before training. */
 export type Initial = (context: InitialContext) => Value | Promise<Value>
 
 /** One that needs no module: for parameters that modules share, too. */
@@ -30,8 +32,11 @@ const filled =
     return value(out, context.shape, 'float32')
   }
 
+/** Zeros. */
 export const zeros: FreeInitial = filled(() => undefined)
+/** One number, everywhere. */
 export const filledWith = (x: number): FreeInitial => filled((out) => out.fill(x))
+/** Ones. */
 export const ones: FreeInitial = filledWith(1)
 
 /** Uniform within plus and minus a bound that the shape decides. */
@@ -55,8 +60,9 @@ export const normalWith = (deviation: number): FreeInitial =>
     for (let i = 0; i < out.length; i++) out[i] *= deviation
   })
 
-/** What the module has already. */
+/** The module's own weight. */
 export const ownWeight: Initial = ({ weight }) => weight()
+/** The module's own bias. */
 export const ownBias: Initial = ({ bias }) => bias()
 
 /** The norms of the weight's rows, one an output. */

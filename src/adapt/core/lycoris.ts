@@ -6,30 +6,37 @@ import type { PeftTable } from './peft-table.js'
 import type { Site } from '../../models/sites.js'
 import { type CommonOptions, commonOptions, type SiteContext } from './spec.js'
 
+/** Options of LoHa and LoKr. */
 export interface LycorisOptions extends Omit<CommonOptions, 'bias'> {
-  /** r. Default 8. */
+  /** Rank r of the factors. Default 8. */
   readonly rank: number
-  /** α: the update is scaled by α / r. Default 8. */
+  /** Scale α: the update is multiplied by α / r. Default 8. */
   readonly alpha: number
   /** Probability that an output is left without its update, in training. Default 0. */
   readonly rankDropout: number
   /** Probability that a module is left without its update, in training. Default 0. */
   readonly moduleDropout: number
-  /** Other ranks, by regular expressions for the end of a module's name. */
+  /** Ranks of modules that have another, by Python's expressions for the end of a module's name. */
   readonly rankPattern: Readonly<Record<string, number>>
+  /** Scales α of modules that have another, likewise; 0 switches a module off. */
   readonly alphaPattern: Readonly<Record<string, number>>
 }
 
-/** What the options come to at one module. */
+/** Options of LoHa and LoKr at one module. */
 export interface LycorisSettings {
+  /** Rank r. */
   readonly rank: number
+  /** Factor α / r of the update. */
   readonly scale: number
+  /** Probability that an output is left without its update, in training. */
   readonly rankDropout: number
+  /** Probability that the module is left without its update, in training. */
   readonly moduleDropout: number
 }
 
 const probability = z.number().min(0).lt(1)
 
+/** The schema of `LycorisOptions`. */
 export const lycorisOptions: z.ZodObject = commonOptions.omit({ bias: true }).extend({
   rank: z.number().int().positive().default(8).describe('rank r of the factors'),
   alpha: z.number().positive().default(8).describe('the update is scaled by alpha / rank'),
@@ -38,6 +45,7 @@ export const lycorisOptions: z.ZodObject = commonOptions.omit({ bias: true }).ex
   ...patterns,
 })
 
+/** The settings at a module. */
 export const lycorisSettings = (o: LycorisOptions, { name }: Site): LycorisSettings => {
   const rank = byPattern(o.rankPattern, name) ?? o.rank
   const alpha = byPattern(o.alphaPattern, name) ?? o.alpha

@@ -20,7 +20,10 @@ import type { AdaptedModel, Named, PlannedSite, SiteContext } from './spec.js'
 /** The batch's name for each row's adapter: [batch] int32, its place in the list; -1 for the base alone. */
 export const adapterInput = 'adapters'
 
-/** The input that gives each row its adapter of `count`; -1 is the base. Throws UsageError for one that there is not. */
+/**
+ * The input that gives each row its adapter of `count`: [batch] int32. rows: [batch], places in the list, -1 for the base.
+ * Throws UsageError for one that there is not.
+ */
 export const adapterRows = (rows: readonly number[], count: number): Value => {
   const wrong = rows.find((row) => !(Number.isInteger(row) && row >= -1 && row < count))
   if (wrong !== undefined)

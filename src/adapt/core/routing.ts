@@ -19,16 +19,17 @@ import {
   type SiteContext,
 } from './spec.js'
 
+/** Options of an inventory of skills with a router. */
 export interface RoutedOptions extends Omit<CommonOptions, 'bias'> {
-  /** r of each skill. */
+  /** Rank r of each skill. */
   readonly rank: number
-  /** How many tasks the router has rows for. Default 1. */
+  /** Number of tasks that the router has rows for. Default 1. */
   readonly tasks: number
-  /** S. */
+  /** Number S of skills. */
   readonly skills: number
-  /** h: parts of inputs and outputs that choose skills by themselves. */
+  /** Number h of parts of inputs and outputs that choose skills by themselves. */
   readonly splits: number
-  /** The task of batches that hold no `taskIds`, and of what is exported; it is not saved. Default: 0 where that is the only one. */
+  /** Task of batches that hold no `taskIds`, and of what is exported; it is not saved. Default: 0 where that is the only one. */
   readonly task?: number
 }
 
@@ -46,7 +47,7 @@ export const routedOptions = (defaults: Pick<RoutedOptions, 'rank' | 'skills' | 
     task: z.number().int().nonnegative().optional().describe('the task where a batch names none'),
   })
 
-/** What the options come to at a module. `router`: under which name it finds its logits. */
+/** Options of an inventory at a module. `router`: the name under which it finds its logits. */
 export interface RoutedSettings extends Pick<RoutedOptions, 'rank' | 'tasks' | 'skills' | 'splits' | 'task'> {
   readonly method: string
   readonly router: string
@@ -125,12 +126,13 @@ export const rowsOf = (
 
 /** Numbers in (0, 1), of 16 random bits each. */
 const uniformNumbers = (random: RandomStreams, shape: readonly number[]): Tensor => {
-  const [high, low] = [random.bytes(shape), random.bytes(shape)].map((bytes) => bytes.cast('float32'))
+  const high = random.bytes(shape).cast('float32')
+  const low = random.bytes(shape).cast('float32')
   return high.mul(256).add(low).add(0.5).div(65_536)
 }
 
 /**
- * What each row's task gives each skill, in each split: sigmoid(Z) / Σ sigmoid(Z), with `random` of a sample of the relaxed
+ * The share that each row's task gives each skill, in each split: sigmoid(Z) / Σ sigmoid(Z), with `random` of a sample of the relaxed
  * Bernoulli distribution. ids: [batch] -> [splits, batch, skills]; of every split the sum is 1.
  */
 const mixture = (logits: Tensor, s: RoutedSettings, ids: Tensor, random?: RandomStreams): Tensor => {
@@ -175,7 +177,7 @@ export const routed = (
   return y.add(tokens.matmul(A).matmul(B).div(s.rank).reshape(y.shape))
 }
 
-/** What the task of the options does, as LoRA. Throws UsageError where it has not been chosen. */
+/** The update of the options' task, as LoRA. Throws UsageError where it has not been chosen. */
 export const routedLora = (p: Named<Tensor>, s: RoutedSettings): LoraFactors => {
   const { A, B } = combined(p, s, mixture(p[s.router], s, rowsOf(s, undefined)))
   const [, width, rank] = A.shape

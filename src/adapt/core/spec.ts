@@ -26,9 +26,9 @@ import type { Targets } from '../../models/targets.js'
 export interface CommonOptions extends Targets {
   /** Ends of the names of modules that are trained whole and saved with the adapter: 'norm' is every norm. Default: a classifier's head. */
   readonly modulesToSave?: readonly string[]
-  /** Which biases train: none, all, or those of the adapted modules. Default 'none'. */
+  /** Biases that train: none, all, or those of the adapted modules. Default 'none'. */
   readonly bias?: 'none' | 'all' | 'adapted'
-  /** Of the parameters before training. Default 0. */
+  /** Seed of the parameters before training. Default 0. */
   readonly seed?: number | string
 }
 
@@ -56,13 +56,13 @@ export const commonOptions: z.ZodObject = z.strictObject({
 
 /** A parameter that a method has at a site. */
 export interface ParameterSpec {
-  /** What follows the module's name in the file and in the model's parameters: 'lora_A.weight'. */
+  /** Name behind the module's, in the file and in the model's parameters: 'lora_A.weight'. */
   readonly key: string
   readonly shape: Shape
   readonly initial: Initial
-  /** Which of its axes runs along the module's inputs or outputs: folding in blocks cuts it there. */
+  /** Axes that run along the module's inputs or outputs: folding in blocks cuts them. */
   readonly axes?: readonly ('in' | 'out' | undefined)[]
-  /** It takes the place of this tensor of the module (which need not have had it: a bias). */
+  /** Tensor of the module whose place it takes (a bias need not have been there). */
   readonly replaces?: 'weight' | 'bias'
   /** No gradient moves it; the method's own training may replace it: a mask, indices. It is saved with the rest. */
   readonly still?: true
@@ -70,37 +70,37 @@ export interface ParameterSpec {
 
 /** A parameter that all sites share. */
 export interface SharedSpec extends Pick<ParameterSpec, 'shape'> {
-  /** Its name in the model's parameters. */
+  /** Name in the model's parameters. */
   readonly key: string
-  /** Its name in the file. Default: the key behind 'base_model.'. */
+  /** Name in the file. Default: the key behind 'base_model.'. */
   readonly file?: string
   readonly initial: SharedInitial
-  /** It is saved, and never trains. */
+  /** True where it is saved, and never trains. */
   readonly frozen: boolean
 }
 
-/** What a method may ask for at a site. */
+/** Questions that a method may ask at a site. */
 export interface SiteContext {
   readonly site: Site
   /** The frozen weight, [out, in]. */
   weight(): Tensor
   bias(): Tensor | undefined
-  /** What the linear module gives for another input, without the adapter. x: [..., in] -> [..., out]. */
+  /** The linear module's output for another input, without the adapter. x: [..., in] -> [..., out]. */
   base(x: Tensor): Tensor
-  /** What entered the linear module of this name last (of several names: the first that there is). Throws WeftError where none has. */
+  /** The last input of the linear module of this name (of several names: the first that there is): [..., in]. Throws WeftError where none entered. */
   entered(...names: readonly string[]): Tensor
-  /** What the batch holds under this name: inputs of the method's own, as task ids. */
+  /** The batch's input of this name: one of the method's own, as task ids. */
   input(name: string): Tensor | undefined
   /** Random bytes in training; absent in evaluation. */
   readonly random?: RandomStreams
-  /** In training; nothing in evaluation. */
+  /** x: [...] with dropout in training, as it is in evaluation. */
   dropout(x: Tensor, p: number): Tensor
 }
 
 /** Values of a method's parameters at one site. */
 export type Named<T> = Readonly<Record<string, T>>
 
-/** What a method may ask for around the whole model. */
+/** Questions that a method may ask around the whole model. */
 export interface ForwardContext<O> {
   readonly base: Model
   readonly options: O
@@ -111,13 +111,13 @@ export interface ForwardContext<O> {
 /** A method. `O`: its options; `S`: what they come to at one site. */
 export interface AdapterSpec<O extends CommonOptions, S> {
   readonly paper: Paper
-  /** In adapter_config.json. */
+  /** Name of the method in adapter_config.json. */
   readonly peftType: string
-  /** Extends `commonOptions`. */
+  /** Schema of the options; it extends `commonOptions`. */
   readonly options: z.ZodObject
-  /** What makes it larger, for comparisons at an equal number of parameters. */
+  /** Option that makes it larger, for comparisons at an equal number of parameters. */
   readonly size?: SizeOption
-  /** Of the modules that it may stand at; none for a method that stands at no module. */
+  /** Kinds of modules that it may stand at; none for a method that stands at no module. */
   readonly kinds: readonly Site['kind'][]
   /** Targets where none are given. Default: the architecture's. */
   defaultTargets?(base: Model, options: O): string | readonly string[]
@@ -160,9 +160,9 @@ export interface AdapterSpec<O extends CommonOptions, S> {
     p: Named<Tensor>,
     context: ForwardContext<O>,
   ): ModelOutputs
-  /** What `forward` puts before every sequence. */
+  /** Virtual tokens that `forward` puts before every sequence. */
   virtual?(options: O): VirtualTokens
-  /** It changes the model before it is trained, as virtual tokens do. */
+  /** True where it changes the model before it is trained, as virtual tokens do. */
   readonly startsChanged?: true
   /**
    * The weight that does the same without the adapter; absent where there is none. W: [out, in], or a block of it along
@@ -177,7 +177,7 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   tokens?(options: O): Readonly<Record<string, readonly number[]>>
   /** Units that the folded checkpoint is to be without, where training left some out. */
   cut?(plan: Plan, parameters: Parameters<Value>): Promise<Kept>
-  /** What folding loses, though the outputs stay: a sentence. */
+  /** A sentence about what folding loses, though the outputs stay. */
   loses?(plan: Plan, parameters: Parameters<Value>): Promise<string | undefined>
   /** Along which axes a weight may be folded block by block. Default: none. */
   blocks?(settings: S): readonly ('in' | 'out')[]
@@ -185,7 +185,7 @@ export interface AdapterSpec<O extends CommonOptions, S> {
   asLora?(p: Named<Tensor>, settings: S): LoraFactors
   /** Throws UsageError for a batch that it cannot take, as one that names what there is not. Of host values, before a step. */
   check?(batch: Batch, options: O): void
-  /** What its training asks beside gradients. `still` parameters need no word here. */
+  /** Wishes of its training beside gradients. `still` parameters need no word here. */
   training?(plan: Plan, options: O): Training
   /**
    * The adapter as it is saved and served, where its training has more: a reparametrisation, directions that were pruned.
@@ -210,7 +210,7 @@ export interface LoraFactors {
   readonly A: Tensor
   readonly B: Tensor
   readonly alpha: number
-  /** Of x on its way through A, in training. Default 0. */
+  /** Dropout probability on the update's input. Default 0. */
   readonly dropout?: number
 }
 
@@ -218,7 +218,7 @@ export interface LoraFactors {
 export type CommonKey =
   'bias' | 'exclude_modules' | 'layers_pattern' | 'layers_to_transform' | 'target_modules'
 
-/** What `export` changes. */
+/** Changes that `export` makes. */
 export interface Exported<O> {
   readonly options: Partial<O>
   /** All parameters of the adapter with those options, by their names in the model. */
@@ -239,7 +239,7 @@ export interface HeldTensor {
   readonly differs: boolean
 }
 
-/** Where an adapter stands, and what of the base trains whole. */
+/** Places at which an adapter stands, and parts of the base that train with it. */
 export interface Plan {
   readonly method: AdapterSpec<CommonOptions, unknown>
   readonly base: Model
@@ -268,6 +268,7 @@ export interface AdaptedModel<C = unknown> extends Model<C>, SelfTrained {
   fold(folder: string, options?: FoldOptions): Promise<void>
 }
 
+/** Options of folding. */
 export interface FoldOptions {
   /** Replace the weights that the folder holds already. */
   readonly overwrite?: boolean
@@ -279,10 +280,13 @@ export interface FoldOptions {
   readonly keepZeros?: boolean
   /** Told what folding loses. Default: console.warn. */
   readonly onWarning?: (message: string) => void
+  /** Listener for progress, tensor by tensor. */
   readonly onProgress?: OnProgress
+  /** Signal that stops it; nothing is left behind. */
   readonly signal?: AbortSignal
 }
 
+/** Options of loading a saved adapter. */
 export interface LoadOptions {
   /** Load it on a base that is not the one it was trained on. */
   readonly force?: boolean
@@ -299,13 +303,14 @@ export interface SizeOption {
   readonly values?: readonly number[]
 }
 
+/** A method: a function of a base and options, and what is known of it beforehand. `O`: its options. */
 export interface AdapterMethod<O> {
   /** A new adapter on a base. Throws UsageError for options that do not fit it. */
   (base: Checkpoint | Model, options?: Partial<O>): Promise<AdaptedModel>
   readonly paper: Paper
   readonly peftType: string
   readonly options: z.ZodObject
-  /** Whether it folds into plain weights. */
+  /** True where it folds into plain weights. */
   readonly folds: boolean
   /** Absent for a method whose size the base decides. */
   readonly size?: SizeOption

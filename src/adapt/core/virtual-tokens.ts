@@ -6,8 +6,9 @@ import type { Model } from '../../models/index.js'
 import { compile, concat, full, type Tensor, type Value } from '../../tensor/index.js'
 import { type CommonKey, type CommonOptions, commonOptions, type Named } from './spec.js'
 
+/** Options of virtual tokens. */
 export interface VirtualTokenOptions extends Pick<CommonOptions, 'modulesToSave' | 'seed'> {
-  /** p. Default 20. */
+  /** Number p of virtual tokens. Default 20. */
   readonly tokens: number
 }
 
@@ -16,7 +17,7 @@ export const virtualTokenOptions: z.ZodObject = commonOptions
   .omit({ targets: true, exclude: true, layers: true, layersPattern: true, bias: true })
   .extend({ tokens: z.number().int().positive().default(20).describe('number of virtual tokens') })
 
-/** What adapter_config.json has of adapters at modules only. */
+/** Keys that adapter_config.json has of adapters at modules only. */
 export const lacksModules: readonly CommonKey[] = [
   'bias',
   'exclude_modules',
@@ -57,11 +58,11 @@ export const requireTokens = ({ num_virtual_tokens: tokens }: JsonObject): void 
   )
 }
 
-/** x: [rows, n, ...] behind `count` numbers `fill` a row. */
+/** x: [rows, n, ...] behind `count` numbers `fill` a row. -> [rows, count + n, ...]. */
 export const behind = (count: number, fill: number | boolean, x: Tensor): Tensor =>
   concat([full([x.shape[0], count], fill, x.dtype), x], 1)
 
-/** What `f` makes of these parameters, computed once. */
+/** The value of `f` at these parameters, computed once. */
 export const computed = async (f: (p: Named<Tensor>) => Tensor, parameters: Named<Value>): Promise<Value> => {
   const program = await compile(({ p }: { p: Record<string, Tensor> }) => f(p), { p: { ...parameters } })
   return program.run({ p: { ...parameters } } as never) as unknown as Promise<Value>

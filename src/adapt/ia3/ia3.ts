@@ -17,8 +17,9 @@ import {
   moduleNames,
 } from '../core/spec.js'
 
-export interface Ia3Options extends CommonOptions {
-  /** Which of the targets are feed-forward modules, written as targets are. Default: by the architectures' names. */
+/** Options of (IA)^3. */
+export interface Ia3Options extends Omit<CommonOptions, 'bias'> {
+  /** Feed-forward modules among the targets, written as targets are. Default: by the architectures' names. */
   readonly feedforward: string | readonly string[]
 }
 

@@ -33,7 +33,8 @@ import {
   samplingFor,
   samplingOptions,
 } from './layers.js'
-import { lora, type LoraOptions } from '../lora/lora.js'
+import { lora } from '../lora/lora.js'
+import type { LoraOptions } from '../lora/options.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from '../core/spec.js'
 
 /** The input that layers' adapters are multiplied with: [layers]. */

@@ -6,6 +6,7 @@ import { card } from './card.js'
 import { sitesOf } from '../../models/sites.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 
+/** Options of norm tuning. */
 export type LnTuningOptions = Omit<CommonOptions, 'bias'>
 
 const options: z.ZodObject = commonOptions.omit({ bias: true })

@@ -17,6 +17,7 @@ import {
 import { requireRank } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec, Named } from '../core/spec.js'
 
+/** Options of LoHa. */
 export type LohaOptions = LycorisOptions
 
 /** The update: [out, in]. */

@@ -20,12 +20,13 @@ import {
 import type { Site } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec, Named } from '../core/spec.js'
 
+/** Options of LoKr. */
 export interface LokrOptions extends LycorisOptions {
   /** Rows and columns of C: a divisor of every width; -1 (the default): the divisor below and nearest to its root. */
   readonly factor: number
-  /** Where `factor` does not divide, take the nearest divisor below, as PEFT does. Default false: an error. */
+  /** True to take the nearest divisor below where `factor` does not divide, as PEFT does. Default false: an error. */
   readonly nearestFactor: boolean
-  /** Let C be a low-rank product too. Default false. */
+  /** True to make C a low-rank product too. Default false. */
   readonly decomposeBoth: boolean
 }
 

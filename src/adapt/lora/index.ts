@@ -4,7 +4,8 @@ import { card } from './card.js'
 import { lora } from './lora.js'
 
 export { toLora } from './export.js'
-export { lora, type LoraOptions } from './lora.js'
+export { lora } from './lora.js'
+export type { LoraOptions } from './options.js'
 export { nf4, type Nf4Model, type Nf4Options } from './nf4.js'
 
 export const entry: Entry<typeof lora> = { card, method: lora, experiment: () => import('./experiment.js') }

@@ -20,6 +20,7 @@ import {
 import { baseTensor, type Rewritten, transposed } from '../../models/stored.js'
 import { heads, type Site, sitesOf } from '../../models/sites.js'
 
+/** Options of rounding to NF4. */
 export interface Nf4Options {
   /** Round the blocks' magnitudes too. Default true. */
   readonly double?: boolean

@@ -5,7 +5,7 @@ import { allLinear, matcher } from '../../models/targets.js'
 import { loraHarmless, loraVariants } from '../core/lora-keys.js'
 import { type PeftTable, says, unsupported } from '../core/peft-table.js'
 import { embeddingAndTied } from '../core/token-rows.js'
-import type { LoraOptions } from './lora.js'
+import type { LoraOptions } from './options.js'
 
 /** Starts of A and B that leave the base as it is, and those that the base's weights undo: see starts.ts. */
 const starts: readonly string[] = ['gaussian', 'eva', 'orthogonal', 'mica', 'pissa', 'olora']

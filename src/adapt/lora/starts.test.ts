@@ -8,7 +8,7 @@ import { type Checkpoint, diskFiles, open, openFile } from '../../checkpoint/ind
 import { openModel } from '../../models/index.js'
 import { castValue, toNumbers, type Value } from '../../tensor/index.js'
 import { type AdaptedModel, loadAdapter } from '../index.js'
-import type { LoraOptions } from './lora.js'
+import type { LoraOptions } from './options.js'
 
 let base: Checkpoint
 let batch: Record<string, Value>

@@ -11,7 +11,7 @@ import type { Parameters } from '../../models/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { value, type Value } from '../../tensor/index.js'
 import type { Exported, Plan, PlannedSite } from '../core/spec.js'
-import type { LoraOptions, LoraSettings } from './lora.js'
+import type { LoraOptions, LoraSettings } from './options.js'
 
 /** s B₀ A₀ as two factors: [out, r] and [r, in]. */
 interface Start {

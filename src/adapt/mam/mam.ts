@@ -25,10 +25,11 @@ import { requireRank, type Site } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec } from '../core/spec.js'
 import { beginOfPart, endsOfParts } from '../../models/sublayers.js'
 
+/** Options of the mix-and-match adapter. */
 export interface MamOptions extends VirtualTokenOptions {
-  /** b of the parallel adapter. Default 16. */
+  /** Inner width b of the parallel adapter. Default 16. */
   readonly bottleneck: number
-  /** What the parallel adapter adds is multiplied by it. Default 4. */
+  /** Factor of what the parallel adapter adds. Default 4. */
   readonly scale: number
 }
 

@@ -29,21 +29,21 @@ import { minOf } from '../../tensor/numbers.js'
  * module's own (`privateRank` above 0). With none of them every module has the same update: pure sharing.
  */
 export interface MosOptions extends CommonOptions {
-  /** e: as many numbers train as LoRA of this rank has. Default 2. */
+  /** Budget e: as many numbers train as LoRA of this rank has. Default 2. */
   readonly budget: number
-  /** r of each update; 'all': the highest there is. Default 4 e, or the highest where that is less. */
+  /** Rank r of each update; 'all': the highest there is. Default: 4 e, or the highest where that is less. */
   readonly rank?: number | 'all'
-  /** p, of the budget: what each module has for itself. Default 1. */
+  /** Part p of the budget that each module has for itself. Default 1. */
   readonly privateRank: number
-  /** l: how many shards make a vector. Default 4. */
+  /** Number l of shards that make a vector. Default 4. */
   readonly shards: number
-  /** Whether A and B have tables of their own. Default true. */
+  /** True to give A and B tables of their own. Default true. */
   readonly dissociate: boolean
-  /** Multiply between A and B with N(0, 1), drawn once for each module. Default false. */
+  /** True to multiply between A and B with N(0, 1), drawn once for each module. Default false. */
   readonly randomScaling: boolean
-  /** α. Default 16. */
+  /** Scale α: the update is multiplied by α / r. Default 16. */
   readonly alpha: number
-  /** Of x on its way through A, in training. Default 0.1. */
+  /** Dropout probability on the update's input, in [0, 1). Default 0.1. */
   readonly dropout: number
 }
 

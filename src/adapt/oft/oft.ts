@@ -12,10 +12,11 @@ import { card } from './card.js'
 import type { Site } from '../../models/sites.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 
+/** Options of OFT. */
 export interface OftOptions extends CommonOptions {
   /** Width of a block; where it does not divide a module's inputs, the nearest divisor (the lower of two). Default 32. */
   readonly blockSize: number
-  /** How many blocks, in place of their width; adjusted likewise. Default 0: by width. */
+  /** Number of blocks, in place of their width; adjusted likewise. Default 0: by width. */
   readonly blocks: number
   /** Terms of the Neumann series by which PEFT may approximate the transform. Default 0: the transform itself. */
   readonly series: number

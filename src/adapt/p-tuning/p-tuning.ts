@@ -18,8 +18,9 @@ import {
 } from '../core/virtual-tokens.js'
 import type { AdapterMethod, AdapterSpec, Named, SharedSpec } from '../core/spec.js'
 
+/** Options of P-tuning. */
 export interface PTuningOptions extends VirtualTokenOptions {
-  /** Make the embeddings by a small network while training. Default true; a saved prompt has none any more. */
+  /** True to make the embeddings by a small network while training. Default true; a saved prompt has none any more. */
   readonly encoder: boolean
   /** Inner width of that network. Default: the model's. */
   readonly encoderWidth?: number

@@ -3,7 +3,7 @@ import type { Model } from '../../models/index.js'
 import { sizeOf } from '../../tensor/index.js'
 import type { AdapterMethod } from '../core/spec.js'
 
-/** What a method costs on a model. */
+/** Cost of a method on a model. */
 export interface Cost {
   readonly method: string
   /** Numbers that train. */
@@ -17,7 +17,7 @@ export interface Cost {
 }
 
 /**
- * What each of `methods` costs on `base` with its default options. A method that does not fit the base (a prompt for a model
+ * The costs of `methods` on `base` with its default options. A method that does not fit the base (a prompt for a model
  * that reads no tokens) is left out.
  */
 export const costs = async (base: Model, methods: readonly AdapterMethod<never>[]): Promise<Cost[]> => {

@@ -3,6 +3,6 @@ import type { Entry } from '../../papers/entry.js'
 import { card } from './card.js'
 import { pfeiffer } from './pfeiffer.js'
 
-export { pfeiffer } from './pfeiffer.js'
+export { pfeiffer, type PfeifferOptions } from './pfeiffer.js'
 
 export const entry: Entry<typeof pfeiffer> = { card, method: pfeiffer }

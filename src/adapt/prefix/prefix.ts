@@ -28,10 +28,11 @@ import {
 import { type Site, sitesOf } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec, Named, SharedSpec } from '../core/spec.js'
 
+/** Options of prefix tuning. */
 export interface PrefixOptions extends VirtualTokenOptions {
-  /** What keys and values are at first: normal with deviation 1, or zero. Default 'random'. */
+  /** Beginning of keys and values: normal with deviation 1, or zero. Default 'random'. */
   readonly initial: 'random' | 'zero'
-  /** Make them of embeddings by two layers while training; saved are only the keys and values. Default false. */
+  /** True to make them of embeddings by two layers while training; saved are only the keys and values. Default false. */
   readonly projection: boolean
   /** Inner width of the two layers. Default: that of the keys. */
   readonly projectionWidth?: number

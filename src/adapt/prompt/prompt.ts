@@ -23,8 +23,9 @@ import {
 } from '../core/virtual-tokens.js'
 import type { AdapterMethod, AdapterSpec, ForwardContext, SharedSpec } from '../core/spec.js'
 
+/** Options of prompt tuning. */
 export interface PromptOptions extends VirtualTokenOptions {
-  /** What the embeddings are at first: those of random tokens, or normal with deviation 1. Default 'vocabulary'. */
+  /** Beginning of the embeddings: those of random tokens, or normal with deviation 1. Default 'vocabulary'. */
   readonly initial: 'vocabulary' | 'random'
 }
 

@@ -29,12 +29,13 @@ import type { AdapterMethod, AdapterSpec, Named, ParameterSpec } from '../core/s
 import { beginOfPart, endsOfParts, entrancesOf, partEndedBy } from '../../models/sublayers.js'
 import { card } from './card.js'
 
+/** Options of UniPELT. */
 export interface UnipeltOptions extends VirtualTokenOptions {
-  /** r of LoRA. Default 8. */
+  /** Rank r of LoRA. Default 8. */
   readonly rank: number
-  /** α: LoRA is scaled by α / r. Default 16. */
+  /** Scale α: LoRA's update is multiplied by α / r. Default 16. */
   readonly alpha: number
-  /** b of the serial adapter. Default 16. */
+  /** Inner width b of the serial adapter. Default 16. */
   readonly bottleneck: number
 }
 

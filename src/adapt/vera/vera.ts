@@ -18,14 +18,15 @@ import {
 import { card } from './card.js'
 import { maxOf } from '../../tensor/numbers.js'
 
+/** Options of VeRA. */
 export interface VeraOptions extends CommonOptions {
-  /** r. Default 256. */
+  /** Rank r of the shared projections. Default 256. */
   readonly rank: number
-  /** Of x on its way through A, in training. Default 0. */
+  /** Dropout probability on the update's input, in [0, 1). Default 0. */
   readonly dropout: number
-  /** d at first. Default 0.1. */
+  /** Beginning of the vector d. Default 0.1. */
   readonly initial: number
-  /** The number that PEFT would make A and B of; they are saved in any case. Default 0. */
+  /** Number that PEFT would make A and B of; they are saved in any case. Default 0. */
   readonly projectionKey: number
 }
 

@@ -28,12 +28,13 @@ import {
 } from '../../tensor/index.js'
 import { tokenTable } from '../core/virtual-tokens.js'
 
+/** Options of a model's eyes. */
 export interface VisionOptions {
   /** c: channels of the image encoder's features. */
   readonly channels: number
   /** How many images a row of a batch may have. Default 2. */
   readonly images?: number
-  /** Of the visual embedding before training. Default 0. */
+  /** Seed of the visual embedding before training. Default 0. */
   readonly seed?: number | string
 }
 

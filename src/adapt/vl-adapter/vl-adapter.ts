@@ -26,19 +26,20 @@ import type { AdapterMethod, AdapterSpec, Named, ParameterSpec, Plan, SiteContex
 import { visualModule } from './vision.js'
 import { card } from './card.js'
 
+/** Options of VL-Adapter. */
 export interface VlAdapterOptions extends BottleneckOptions {
-  /** How many tasks there are. Default 1. */
+  /** Number of tasks. Default 1. */
   readonly tasks: number
-  /** The task of batches that hold no `taskIds`; it is not saved. Default: 0 where that is the only one. */
+  /** Task of batches that hold no `taskIds`; it is not saved. Default: 0 where that is the only one. */
   readonly task?: number
   /**
-   * `single`: one adapter for all tasks. `half`: one first projection for all, a second of each. `multiple`: one adapter a
+   * Sharing among tasks. `single`: one adapter for all. `half`: one first projection for all, a second of each. `multiple`: one adapter a
    * task. `hyper`: all made by one network of embeddings of task and place. Default 'single'.
    */
   readonly sharing: 'single' | 'half' | 'multiple' | 'hyper'
-  /** Whether the second projection begins at zero, so that nothing changes, or at random as in the authors' code. Default 'zero'. */
+  /** Beginning of the second projection: zero, so that nothing changes, or random as in the authors' code. Default 'zero'. */
   readonly initial: 'zero' | 'random'
-  /** Whether the base's norms train, and are saved with the adapter. Default true. */
+  /** True to train the base's norms, and save them with the adapter. Default true. */
   readonly norms: boolean
 }
 
