@@ -7,16 +7,7 @@
 import { UsageError } from '../../errors.js'
 import type { Site } from '../../models/sites.js'
 import { bitmapLength, unpackBits } from '../../sparse/index.js'
-import {
-  concat,
-  oneHot,
-  range,
-  type Tensor,
-  value,
-  valueOf,
-  zeros as zerosTensor,
-} from '../../tensor/index.js'
-import type { Training } from '../../train/index.js'
+import { concat, oneHot, range, type Tensor, value, zeros as zerosTensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
 import { normalWith, ones, zeros } from '../core/initial.js'
 import type {
@@ -26,13 +17,13 @@ import type {
   LoraFactors,
   Named,
   ParameterSpec,
-  Plan,
   SiteContext,
 } from '../core/spec.js'
 import { card } from './card.js'
 import { foundMasks, isPruned, keys, unitsLeft, zerosLost } from './masks.js'
 import { omegaOf } from './omega.js'
 import { type DseeOptions, type DseeSettings, options, prunes, resolved, settings } from './options.js'
+import { training } from './training.js'
 
 const parameters = (_: Site, s: DseeSettings): Named<ParameterSpec> => ({
   ...(s.rank && {
@@ -140,40 +131,6 @@ const asLora = ({ U, V, values, indices }: Partial<Named<Tensor>>, s: DseeSettin
   return U && V ? { A: concat([V, A], 0), B: concat([U, B], 1), alpha } : { A, B, alpha }
 }
 
-/** The input that Σ |c| is multiplied by: a scalar. */
-const penaltyInput = 'dseePenalty'
-
-/** Σ |c| over the coefficients of all units; undefined where there are none. */
-const coefficientSum = (parameters: Named<Tensor>): Tensor | undefined => {
-  const all = Object.entries(parameters).filter(([name]) => name.endsWith(`.${keys.coefficients}`))
-  return all.map(([, c]) => c.abs().sum()).reduce<Tensor | undefined>((sum, x) => sum?.add(x) ?? x, undefined)
-}
-
-/** The step after which the base is pruned. */
-const pruningStep = ({ pruneAt }: DseeOptions, steps: number): number =>
-  Math.max(1, Math.round(pruneAt * steps))
-
-const training = (plan: Plan, o: DseeOptions): Training => ({
-  ...(o.coefficients && {
-    inputs: ({ step }, { steps }) => ({
-      [penaltyInput]: valueOf([step < pruningStep(o, steps) ? o.penalty : 0], []),
-    }),
-    objective: (usual) => ({
-      ...usual,
-      loss(parameters, batch, trace) {
-        const loss = usual.loss(parameters, batch, trace)
-        const sum = coefficientSum(parameters)
-        return sum ? { ...loss, loss: loss.loss.add(sum.mul(batch[penaltyInput])) } : loss
-      },
-    }),
-  }),
-  async between(state, { steps }) {
-    if (!prunes(o) || state.step !== pruningStep(o, steps)) return
-    if (!(await isPruned(plan, state.parameters)))
-      Object.assign(state.parameters, await foundMasks(plan, state.parameters, o))
-  },
-})
-
 const spec: AdapterSpec<DseeOptions, DseeSettings> = {
   paper: card,
   peftType: 'DSEE',
@@ -213,9 +170,9 @@ const spec: AdapterSpec<DseeOptions, DseeSettings> = {
       heads: 'heads',
       hidden: 'hidden',
       score: 'score',
+      prune_at: 'pruneAt',
       coefficients: 'coefficients',
       penalty: 'penalty',
-      prune_at: 'pruneAt',
       // None is not the same as not said.
       updated: { option: 'updated', read: (names) => names as string[] },
       masked: { option: 'masked', read: (names) => names as string[] },

@@ -3,6 +3,7 @@ import type { Entry } from '../../papers/entry.js'
 import { card } from './card.js'
 import { lift } from './lift.js'
 
-export { lift, type LiftOptions } from './lift.js'
+export { lift } from './lift.js'
+export type { LiftOptions } from './options.js'
 
 export const entry: Entry<typeof lift> = { card, method: lift, experiment: () => import('./experiment.js') }
