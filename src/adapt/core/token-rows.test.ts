@@ -1,0 +1,149 @@
+/** Single tokens that train, in adapters that PEFT wrote and in those made here. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { gap, logitsOf } from '../../../test/adapter.js'
+import {
+  changedCheckpoint,
+  factors,
+  loraConfig,
+  random,
+  type Tensors,
+  updated,
+  writePeft,
+} from '../../../test/peft-folder.js'
+import { scratchFolder, tinyConfig, writeRandom } from '../../../test/tiny.js'
+import { type Checkpoint, type JsonObject, open } from '../../checkpoint/index.js'
+import { openModel } from '../../models/index.js'
+import { value, type Value } from '../../tensor/index.js'
+import { type AdaptedModel, loadAdapter, lora } from '../index.js'
+
+let scratch: Awaited<ReturnType<typeof scratchFolder>>
+let base: Checkpoint
+let tied: Checkpoint
+beforeAll(async () => {
+  scratch = await scratchFolder()
+  const [plain, one] = ['plain', 'tied'].map((name) => join(scratch.path, name))
+  await writeRandom(plain, tinyConfig(64))
+  await writeRandom(one, tinyConfig(64, { tie_word_embeddings: true }))
+  base = await open(plain)
+  tied = await open(one)
+})
+afterAll(async () => {
+  await base.close()
+  await tied.close()
+  await scratch.remove()
+})
+
+const layers = [0, 1]
+const attention = (part: string): string[] => layers.map((i) => `model.layers.${i}.self_attn.${part}`)
+const shapes: Readonly<Record<string, [number, number]>> = { q_proj: [32, 32], v_proj: [16, 32] }
+const at = (...parts: string[]): Tensors =>
+  Object.assign({}, ...parts.flatMap((part) => attention(part).map((name) => factors(name, shapes[part]))))
+
+/** The base's weights with LoRA's updates at these modules added. */
+const added = async (
+  modules: readonly string[],
+  tensors: Tensors,
+  scale = 2,
+  on = base,
+): Promise<Record<string, Value>> => {
+  const changes: Record<string, Value> = {}
+  for (const module of modules) {
+    const W = tensors[`${module}.base_layer.weight`] ?? (await on.read(`${module}.weight`, 'float32'))
+    changes[`${module}.weight`] = updated(W, module, tensors, scale)
+  }
+  return changes
+}
+
+let count = 0
+const load = async (
+  config: JsonObject,
+  tensors: Tensors,
+  on = base,
+): Promise<{ model: AdaptedModel; warnings: string[] }> => {
+  const folder = join(scratch.path, `adapter-${count++}`)
+  await writePeft(folder, loraConfig(config), tensors)
+  const warnings: string[] = []
+  const model = await loadAdapter(on, folder, { onWarning: (text) => warnings.push(text) })
+  return { model, warnings: warnings.filter((text) => !text.includes('does not say which weights')) }
+}
+
+/** The adapted model, its fold and itself saved and loaded again give the logits of the base with these tensors. */
+const gives = async (
+  model: AdaptedModel,
+  tensors: Readonly<Record<string, Value | null>>,
+  { on = base, config = {} }: { on?: Checkpoint; config?: JsonObject } = {},
+): Promise<void> => {
+  await using expected = await changedCheckpoint(on, tensors, config)
+  const logits = await logitsOf(await openModel(expected))
+  expect(gap(await logitsOf(model), logits)).toBeLessThan(2e-5)
+  const folder = join(scratch.path, `out-${count++}`)
+  await model.save(folder)
+  const again = await loadAdapter(on, folder, { onWarning: () => undefined })
+  expect(gap(await logitsOf(again), logits)).toBeLessThan(2e-5)
+  await model.fold(`${folder}-folded`)
+  await using folded = await open(`${folder}-folded`)
+  expect(gap(await logitsOf(await openModel(folded)), logits)).toBeLessThan(2e-5)
+}
+
+describe('single tokens that train', () => {
+  const rows = random('rows', [3, 32])
+  const tokens = [5, 9, 1]
+  const withRows = async (on: Checkpoint, name: string): Promise<Value> => {
+    const { data, shape } = await on.read(name, 'float32')
+    const out = Float32Array.from(data as Float32Array)
+    tokens.forEach((token, i) =>
+      out.set(rows.data.subarray(i * 32, (i + 1) * 32) as Float32Array, token * 32),
+    )
+    return value(out, shape, 'float32')
+  }
+  const delta = { 'model.embed_tokens.token_adapter.trainable_tokens_delta': rows }
+
+  it.each([[tokens], [{ embed_tokens: tokens }]])('as %j stand in the place of the base', async (indices) => {
+    const { model } = await load(
+      { trainable_token_indices: indices as JsonObject[string] },
+      { ...at('q_proj'), ...delta },
+    )
+    const embedding = await withRows(base, 'model.embed_tokens.weight')
+    await gives(model, {
+      ...(await added(attention('q_proj'), at('q_proj'))),
+      'model.embed_tokens.weight': embedding,
+    })
+  })
+
+  it('of a head alone stand there alone', async () => {
+    const { model } = await load(
+      { trainable_token_indices: { lm_head: tokens } },
+      { ...at('q_proj'), 'lm_head.token_adapter.trainable_tokens_delta': rows },
+    )
+    const head = await withRows(base, 'lm_head.weight')
+    await gives(model, { ...(await added(attention('q_proj'), at('q_proj'))), 'lm_head.weight': head })
+  })
+
+  it('are those of the head too where it is tied, and stay tied when folded', async () => {
+    for (const indices of [tokens, { embed_tokens: tokens, lm_head: tokens }]) {
+      const { model } = await load({ trainable_token_indices: indices }, { ...at('q_proj'), ...delta }, tied)
+      const changes = await added(attention('q_proj'), at('q_proj'), 2, tied)
+      const embedding = await withRows(tied, 'model.embed_tokens.weight')
+      await gives(model, { ...changes, 'model.embed_tokens.weight': embedding }, { on: tied })
+      await model.fold(join(scratch.path, `tokens-${count++}`))
+      await using folded = await open(join(scratch.path, `tokens-${count - 1}`))
+      expect(folded.has('lm_head.weight')).toBe(false)
+    }
+  })
+
+  it('are made as the base has them, and refused where there are none', async () => {
+    const model = await lora(base, { targets: ['q_proj'], trainableTokens: { embed_tokens: tokens } })
+    const plain = await logitsOf(await openModel(base))
+    expect(gap(await logitsOf(model), plain)).toBe(0)
+    const folder = join(scratch.path, 'made')
+    await model.save(folder)
+    const config = JSON.parse(await readFile(join(folder, 'adapter_config.json'), 'utf8')) as JsonObject
+    expect(config.trainable_token_indices).toEqual({ embed_tokens: tokens })
+    const attempt = lora(base, { trainableTokens: { embed_tokens: [64] } })
+    await expect(attempt).rejects.toMatchObject({ code: 'NoSuchToken' })
+    const twice = lora(base, { trainableTokens: { embed_tokens: [1] }, modulesToSave: ['embed_tokens'] })
+    await expect(twice).rejects.toMatchObject({ code: 'ModuleTwice' })
+  })
+})
