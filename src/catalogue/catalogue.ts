@@ -62,6 +62,7 @@ export interface CatalogueOptions {
   readonly reference?: string
   /** Papers that sync has found. */
   readonly listed?: readonly Paper[]
+  /** Families whose entries are collected. Default: all that Weft has. */
   readonly families?: readonly MethodFamily[]
   /** Hears which runs and references cannot be used. */
   readonly leftOut?: (what: LeftOut) => void

@@ -57,4 +57,5 @@ const entriesOf = async (family: string): Promise<Entry[]> => {
 
 const family = (name: string): MethodFamily => ({ name, entries: () => entriesOf(name) })
 
+/** Families, in the order of the catalogue. */
 export const families: readonly MethodFamily[] = ['adapt', 'merge'].map(family)

@@ -50,7 +50,10 @@ const reference: ZodType<Reference> = z.object({
   claims: z.array(claimResult).min(1),
 })
 
-/** The full reproduction of `id` that is kept in `folder`. `leftOut` hears of a file that cannot be used. */
+/**
+ * The full reproduction of `id` that is kept in `folder`. `leftOut` hears of a file that cannot be used. Throws
+ * Error where the file system fails otherwise.
+ */
 export const readReference = async (
   folder: string,
   id: string,

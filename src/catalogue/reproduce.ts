@@ -12,8 +12,11 @@ import type { Finding } from '../papers/sample.js'
 export interface ReproduceOptions {
   /** How many seeds: 0, 1, ... Default: the reproduction's own; 2 with `quick`. */
   readonly seeds?: number
+  /** Seconds instead of the full form. Default false. */
   readonly quick?: boolean
+  /** Aborts between two arms. */
   readonly signal?: AbortSignal
+  /** Hears each arm that is measured. */
   readonly onProgress?: OnProgress
   /** Receives what the arms log, and each arm's metrics at its end. */
   readonly log?: (values: { readonly [name: string]: number }, at: { series: string; step?: number }) => void

@@ -12,6 +12,7 @@ export interface Guidance {
   readonly negative: readonly number[]
 }
 
+/** Options of `sampler`. */
 export interface SamplerOptions {
   /** How many samples are drawn at once. */
   readonly batch: number
@@ -21,6 +22,7 @@ export interface SamplerOptions {
   readonly tokens: number
   /** Divides the logits. Default 1. */
   readonly temperature?: number
+  /** Guidance while sampling. Default: none. */
   readonly guidance?: Guidance
   /** Tokens that end a sample and are its last. Default none: all samples are of one length. */
   readonly ends?: ReadonlySet<number>
@@ -36,7 +38,7 @@ export type Sampler = (
   readonly forwards: number
 }>
 
-/** l₋ + γ (l - l₋). */
+/** l₋ + γ (l - l₋). conditional, negative: [..., vocabulary] -> the same. */
 export const guidedLogits = (conditional: Tensor, negative: Tensor, scale: number): Tensor =>
   scale === 1 ? conditional : scale === 0 ? negative : negative.add(conditional.sub(negative).mul(scale))
 

@@ -34,12 +34,15 @@ export interface TaughtExample extends Example {
   readonly sources: readonly Teaching[]
 }
 
+/** How teachings are read. */
 export interface TeachingOptions {
   /** How many tokens are kept at each position. Default 10, or the vocabulary where that is smaller. */
   readonly top?: number
   /** Rows in a batch. Default 8. */
   readonly batch?: number
+  /** Hears the rows that are read. */
   readonly onProgress?: OnProgress
+  /** Aborts between two batches. */
   readonly signal?: AbortSignal
 }
 

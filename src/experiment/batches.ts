@@ -4,7 +4,7 @@ import type { LabelledData } from '../synth/index.js'
 import { type Value, value, valueOf } from '../tensor/index.js'
 import type { Batch } from '../train/index.js'
 
-/** Rows of labelled data as one batch. */
+/** Rows of labelled data as one batch. rows: [n], indices of rows. */
 export const batchOf = ({ x, labels }: LabelledData, rows?: ArrayLike<number>): Batch => {
   const [count, width] = x.shape
   const chosen = rows ?? Array.from({ length: count }, (_, i) => i)

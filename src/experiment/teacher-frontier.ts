@@ -9,6 +9,7 @@ import { heldBatches, teacherBatches, teacherTask } from './teacher-task.js'
 import { halfLinear, trainedNumbers } from './training.js'
 import { adamW, type Batch, evaluator, fit } from '../train/index.js'
 
+/** Sizes of an experiment on the frontier of source and target. */
 export interface FrontierSize {
   readonly network: { readonly blocks: number; readonly width: number; readonly steps: number }
   readonly steps: number
@@ -20,6 +21,7 @@ export interface FrontierSize {
   readonly rates: number
 }
 
+/** Sizes of the quick and the full form. */
 export const frontierSizes: Sizes<FrontierSize> = {
   quick: { network: { blocks: 1, width: 16, steps: 60 }, steps: 20, held: 2, every: 10, rates: 1 },
   full: { network: { blocks: 6, width: 64, steps: 1500 }, steps: 400, held: 16, every: 20, rates: 2 },
@@ -31,6 +33,7 @@ export type Target = 'conflicting' | 'newDomain'
 /** The loss on the target at which arms are compared; one that does not get there is taken at its end. */
 const matched: Readonly<Record<Target, number>> = { conflicting: 1.5, newDomain: 1.6 }
 
+/** Arm of an experiment on the frontier: how the base is adapted, and the learning rates that are tried. */
 export interface FrontierArm {
   adapt(
     base: Model,

@@ -35,6 +35,7 @@ export const heldBatches = (batches: (startAt?: number) => Iterator<Batch>, coun
   return Array.from({ length: count }, () => source.next().value as Batch)
 }
 
+/** Network that knows a teacher, and the teachers that it may be adapted to. */
 export interface TeacherTask {
   /** It has learnt `source`: residual ReLU blocks on the inputs, matrices `blocks.N.up` and `blocks.N.down`, a head. */
   readonly base: Model

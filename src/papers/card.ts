@@ -14,6 +14,7 @@ export interface Claim {
   readonly condition?: string
 }
 
+/** Card of a paper: what it says, in Weft's words. */
 export interface Paper {
   readonly id: string
   readonly title: string

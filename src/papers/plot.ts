@@ -31,6 +31,7 @@ export interface DrawnPlot {
   readonly series: readonly PlotSeries[]
 }
 
+/** Series of a plot: a line, a row of bars, or a point. */
 export interface PlotSeries {
   readonly name: string
   /** `spread`: standard deviation over seeds. */

@@ -39,7 +39,7 @@ export interface Run {
   log(values: Metrics, at?: { step?: number; series?: string }): void
   /** The path of an artifact inside the folder; its parent folder is made. Throws for a name that leads outside. */
   artifactPath(name: string): Promise<string>
-  /** Writes an artifact, complete or not at all, and gives its path. */
+  /** Writes an artifact, complete or not at all, and gives its path. content: text, or [bytes]. */
   artifact(name: string, content: string | Uint8Array): Promise<string>
   /** Says how the run ended. Later calls of `log` throw. */
   finish(status: FinalStatus, outcome?: { result?: unknown; error?: unknown }): Promise<void>

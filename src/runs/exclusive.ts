@@ -6,6 +6,7 @@ import { basename, dirname, join } from 'node:path'
 /**
  * Puts `content` in a file at `path`, complete, and only where there is none: a link to an existing name fails. Returns
  * whether it was made.
+ * Throws Error where the file system fails.
  */
 export const createExclusive = async (path: string, content: string): Promise<boolean> => {
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`)

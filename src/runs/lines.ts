@@ -17,7 +17,7 @@ export const newline = 0x0a
 
 const toDisk = promisify(fdatasync)
 
-/** Appends lines to one file, which is made when it is missing. */
+/** Appends lines to one file, which is made when it is missing. Opening throws FileRefused where it is no regular file. */
 export class LineFile {
   private readonly file: number
 
@@ -70,6 +70,7 @@ export class LineFile {
     return toDisk(this.file)
   }
 
+  /** Closes the file. */
   close(): void {
     closeSync(this.file)
   }

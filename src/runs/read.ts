@@ -34,7 +34,7 @@ export const loadRun = async (folder: string): Promise<StoredRun | undefined> =>
   return { ...record, id: basename(resolve(folder)), status: gone ? 'interrupted' : record.status, folder }
 }
 
-/** The run in `folder`; undefined where there is none that can be read. */
+/** The run in `folder`; undefined where there is none that can be read. Throws Error where the file system fails. */
 export const readRun = (folder: string): Promise<StoredRun | undefined> =>
   loadRun(folder).catch((error: unknown) => {
     if (error instanceof FileRefused) return undefined

@@ -7,6 +7,7 @@ import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import { normOf } from '../tensor/numbers.js'
 
+/** Options of the search. */
 export interface CmaEsOptions {
   /** Where the search begins: [dimension]. */
   readonly start: ArrayLike<number>
@@ -53,6 +54,7 @@ const norm = (v: Float64Array): number => normOf(v)
 /**
  * The search as a dialogue: `ask` for a generation of candidates, `tell` their costs, and so on. Only the order of the
  * costs matters; NaN counts as infinite. The same seed gives the same search.
+ * Throws UsageError for options that do not fit.
  */
 export class CmaEs {
   readonly population: number
@@ -105,7 +107,7 @@ export class CmaEs {
     return this.asked
   }
 
-  /** The costs of what `ask` gave, in its order. */
+  /** The costs of what `ask` gave, in its order. costs: [population]. */
   tell(costs: readonly number[]): void {
     const { weights, rates } = this
     const rank = (i: number): number => (Number.isNaN(costs[i]) ? Infinity : costs[i])

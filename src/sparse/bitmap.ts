@@ -4,7 +4,7 @@ import { type Tensor, tensor } from '../tensor/index.js'
 /** Bytes of a mask of `size` entries. */
 export const bitmapLength = (size: number): number => Math.ceil(size / 8)
 
-/** The mask of `size` entries in which those at `indices` are set; bits behind the last entry are set too. */
+/** The mask of `size` entries in which those at `indices` are set; bits behind the last entry are set too. indices: [n]. */
 export const packBits = (indices: Int32Array, size: number): Uint8Array => {
   const bytes = new Uint8Array(bitmapLength(size))
   for (const i of indices) bytes[i >> 3] |= 1 << (i & 7)

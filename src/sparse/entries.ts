@@ -33,21 +33,24 @@ const keys = { values: 'lift_values', indices: 'lift_indices', weight: 'lift_wei
 const int32 = (data: Int32Array): Value => value(data, [data.length], 'int32')
 const float32 = (data: Float32Array): Value => value(data, [data.length], 'float32')
 
-/** The numbers of `data` at `indices`. */
+/** The numbers of `data` at `indices`. data: [elements], indices: [n] -> [n]. */
 export const gathered = (data: ArrayLike<number>, indices: Int32Array): Float32Array => {
   const out = new Float32Array(indices.length)
   for (let i = 0; i < out.length; i++) out[i] = data[indices[i]]
   return out
 }
 
-/** A copy of `data` with the entries in it. */
+/** A copy of `data` with the entries in it. data: [n]. */
 export const placed = (data: Float32Array, { indices, values }: Entries): Float32Array => {
   const out = Float32Array.from(data)
   for (let i = 0; i < indices.length; i++) out[indices[i]] = values[i]
   return out
 }
 
-/** Packed numbers of the entries `before`, as far as they are among `after` too; 0 for those that are new. Both ascending. */
+/**
+ * Packed numbers of the entries `before`, as far as they are among `after` too; 0 for those that are new. Both
+ * ascending. packed: [entries], before, after: [entries] -> [entries].
+ */
 export const migrated = (packed: ArrayLike<number>, before: Int32Array, after: Int32Array): Float32Array => {
   const out = new Float32Array(after.length)
   for (let i = 0, j = 0; i < after.length; i++) {
@@ -59,7 +62,7 @@ export const migrated = (packed: ArrayLike<number>, before: Int32Array, after: I
 
 type OfWeight = (context: { readonly weight: () => Promise<Value> }) => Promise<Value>
 
-/** The parameters of a module with packed entries, as an adapter describes them. */
+/** The parameters of a module with packed entries, as an adapter describes them. first: [entries]. */
 export const entryParameters = (
   { in: width, out }: Pick<Site, 'in' | 'out'>,
   { count, first, refreshed }: EntrySettings,

@@ -16,12 +16,15 @@ export const maskKinds = [
   'rows',
   'columns',
 ] as const
+/** Kind of mask: how entries are chosen. */
 export type MaskKind = (typeof maskKinds)[number]
 
 /** Kinds that look at gradients. */
 export const byGradient: ReadonlySet<MaskKind> = new Set(['gradient', 'movement'])
 
+/** Options of `maskOf`. */
 export interface MaskOptions {
+  /** How entries are chosen. */
   readonly mask: MaskKind
   /** End of the ranking that is taken. */
   readonly order: 'largest' | 'smallest'
@@ -125,6 +128,7 @@ export const maskOf = async (w: Scored, k: number, options: MaskOptions): Promis
 
 /**
  * The `count` greatest entries of several arrays together, as flat indices in each, ascending; of equal ones the first.
+ * pool: [matrices][elements].
  */
 export const largestOfPool = (pool: readonly ArrayLike<number>[], count: number): Int32Array[] => {
   const size = pool.reduce((sum, { length }) => sum + length, 0)

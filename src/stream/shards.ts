@@ -14,6 +14,7 @@ export const bytesOf = ({ dtype, shape }: TensorPlan): number => tensorBytes(dty
 export const totalBytes = (tensors: readonly TensorPlan[]): number =>
   tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0)
 
+/** How shards are written. */
 export interface WorkOptions {
   /** What progress is reported as. */
   readonly name: string
@@ -21,7 +22,9 @@ export interface WorkOptions {
   readonly seed?: string
   /** How many threads compute; 1: only this one. Default: all cores, at most 8, or 1 for small models. */
   readonly threads?: number
+  /** Aborts between two tasks. */
   readonly signal?: AbortSignal
+  /** Hears the bytes that are done. */
   readonly onProgress?: OnProgress
 }
 

@@ -24,7 +24,9 @@ export interface Workplace {
 
 /** What to do with what a folder holds. */
 export interface StagingOptions {
+  /** Go on with what was interrupted. Default false. */
   readonly resume?: boolean
+  /** Begin anew over what the folder holds. Default false. */
   readonly overwrite?: boolean
 }
 

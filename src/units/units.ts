@@ -27,7 +27,7 @@ export const unitsAlong = ({ in: width, out, inputUnits, outputUnits }: Site): U
   return { axis: 'out', ...outputUnits, count: out / parts / unit }
 }
 
-/** The entries of `units` along their axis, ascending in each part. */
+/** The entries of `units` along their axis, ascending in each part. units: [n]. */
 export const entriesOf = (
   { unit, parts, count }: Pick<UnitAxis, 'unit' | 'parts' | 'count'>,
   units: readonly number[],

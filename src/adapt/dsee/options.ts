@@ -10,6 +10,7 @@ import { prunedReaders, type PruningOptions, removedFrom } from './masks.js'
 import { omegaKinds, type OmegaKind, type OmegaOptions } from './omega.js'
 import { scoreKinds, type ScoreKind } from './pruning.js'
 
+/** Options of `dsee`. */
 export interface DseeOptions extends CommonOptions, PruningOptions {
   /** Rank r of the update; 0 for free entries alone. Default 16. */
   readonly rank: number

@@ -23,6 +23,7 @@ import { adapter } from '../core/adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 import { card } from './card.js'
 
+/** Options of `fish`. */
 export interface FishOptions extends CommonOptions {
   /** Share of all adapted entries that trains. Default 0.005. */
   readonly density: number

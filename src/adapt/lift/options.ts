@@ -6,6 +6,7 @@ import { type EntrySettings, type MaskKind, maskKinds } from '../../sparse/index
 import type { Batch } from '../../train/index.js'
 import { type CommonOptions, commonOptions } from '../core/spec.js'
 
+/** Options of `lift`. */
 export interface LiftOptions extends CommonOptions {
   /** Share of a matrix's entries that trains. Default 0.05. */
   readonly density: number

@@ -26,6 +26,7 @@ import {
   type ParameterSpec,
 } from '../core/spec.js'
 
+/** Options of `s2ft`. */
 export interface S2ftOptions extends CommonOptions {
   /** The share of a target's heads or channels that trains. Default 0.03. */
   readonly ratio: number

@@ -10,6 +10,7 @@ import { search } from './search.js'
 import { serve } from './serve.js'
 import { share } from './share.js'
 
+/** Cards of the papers that have no method yet. */
 export const planned: readonly Paper[] = [
   ...adapt,
   ...share,

@@ -24,7 +24,9 @@ export interface SyncOptions {
   readonly pause?: number
   /** Default: the clock. */
   readonly now?: Date
+  /** Aborts requests. */
   readonly signal?: AbortSignal
+  /** Hears each page that is read. */
   readonly onProgress?: OnProgress
   /** Told when one of the sources fails; the other's papers are kept. */
   readonly onWarning?: (message: string) => void

@@ -23,6 +23,7 @@ import { CheckpointError, UsageError } from '../../errors.js'
 import { isFloat, type Shape, value } from '../../tensor/index.js'
 import { keepBetween } from '../tensor-methods/sparsify.js'
 
+/** Options of the paper's masks. */
 export interface BreadcrumbOptions {
   /** The share of the changes that is kept: 1 - beta - (1 - gamma) in the paper's quantiles. Default 0.15. */
   readonly keep: number
@@ -56,6 +57,7 @@ const checkShares = ({ keep, removeTop }: BreadcrumbOptions): void => {
 /**
  * The breadcrumbs of one tensor's change: `delta` with the floor(removeTop n) largest magnitudes zeroed, then all but the
  * floor(keep n) largest of the rest. Scalars stay whole. Throws UsageError, with `name`, where nothing would stay.
+ * delta: [elements], flattened.
  */
 export const breadcrumbsOf = (
   delta: Float32Array,
@@ -163,6 +165,7 @@ const addTrail = async (out: Float64Array, trail: Checkpoint, name: string, scal
   for (let i = 0; i < out.length; i++) if (mask[i >> 3] & (1 << (i & 7))) out[i] += scale * values[next++]
 }
 
+/** Options of composing breadcrumb files. */
 export interface ComposeOptions {
   /** What each task's breadcrumbs are multiplied with: one number for all, or a list. Default 0.3. */
   readonly scale?: number | readonly number[]
@@ -171,6 +174,7 @@ export interface ComposeOptions {
 /**
  * Writes the base with the breadcrumbs of the files `paths` added to it to `folder`, a tensor at a time, in the base's
  * dtypes. Throws CheckpointError for breadcrumbs of another base.
+ * scale: one for all, or [files].
  */
 export const composeBreadcrumbs = async (
   base: Checkpoint,

@@ -20,12 +20,15 @@ import { advantages, bigrams, type Embed, meanUnlikeness, unlikeness } from './d
 import { type Guidance, guidedLogits, sampler } from '../../distil/sampler.js'
 import { append, maxOf } from '../../tensor/numbers.js'
 
+/** Options of `distilGuidance`. */
 export interface DistilOptions {
+  /** Guidance that the student learns to do without. */
   readonly guidance: Guidance
   /** β: how much unlike samples are worth against faithfulness to the guided model. Default 0. */
   readonly diversity?: number
   /** New tokens of a sample. */
   readonly tokens: number
+  /** Training steps. */
   readonly steps: number
   /** Prompts in a step. Default 8. */
   readonly prompts?: number
@@ -45,10 +48,13 @@ export interface DistilOptions {
   readonly seed?: number | string
   /** After each step: KL of a sequence, and the mean unlikeness of samples of a prompt (0 where it is not asked for). */
   readonly onStep?: (step: number, found: { readonly kl: number; readonly diversity: number }) => void
+  /** Hears each step. */
   readonly onProgress?: OnProgress
+  /** Aborts between two steps. */
   readonly signal?: AbortSignal
 }
 
+/** Student, and what its training came to. */
 export interface Distilled {
   readonly model: Model
   /** Of the last steps (a tenth of all), on average. */
@@ -204,6 +210,7 @@ const meanOf = (numbers: readonly number[]): number => numbers.reduce((sum, x) =
  * `student` after learning, on its own samples, to say without guidance what `teacher` says with it, and with β > 0 to
  * say unlike things to one prompt. Both begin as the same model; `teacher` is frozen. The student given stays as it was.
  * The same seed gives the same student. Throws UsageError for no prompts, and for options that make no sense.
+ * prompts: [count][tokens].
  */
 export const distilGuidance = async (
   student: Model,

@@ -5,10 +5,13 @@ import type { OnProgress } from '../../progress.js'
 import { sameShape, sizeOf } from '../../tensor/index.js'
 import { underTableNames } from './recipe/table-names.js'
 
+/** Options of `anatomyOf`. */
 export interface AnatomyOptions {
   /** What the models started from, which their changes are counted from. Without it signs are not compared. */
   readonly base?: Checkpoint
+  /** Aborts between two tensors. */
   readonly signal?: AbortSignal
+  /** Hears each tensor. */
   readonly onProgress?: OnProgress
 }
 

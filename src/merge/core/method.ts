@@ -73,7 +73,7 @@ export interface MergeDefinition<M extends Shape, G extends Shape, S> {
   readonly remark?: (count: number, parameters: ParametersOf<M, G>) => string | undefined
   /** First pass over a tensor: thresholds, norms, whatever a block alone does not tell. */
   readonly prepare?: (tensor: AlignedTensor, parameters: ParametersOf<M, G>) => Promise<S>
-  /** Writes the merged block into `out` (as long as each of its arrays). */
+  /** Writes the merged block into `out` (as long as each of its arrays). out: [elements of the block]. */
   readonly tensor: (out: Float32Array, block: Block, parameters: ParametersOf<M, G>, statistics: S) => void
 }
 
@@ -89,6 +89,7 @@ export interface MergeMethod {
   readonly example?: Readonly<Record<string, number | boolean>>
   readonly remark?: (count: number, parameters: ParameterValues) => string | undefined
   readonly prepare?: (tensor: AlignedTensor, parameters: ParameterValues) => Promise<unknown>
+  /** out: [elements of the block]. */
   readonly tensor: (out: Float32Array, block: Block, parameters: ParameterValues, statistics: unknown) => void
   /** What streams it. Its parameters are `MergeArguments`. */
   readonly blockMethod: BlockMethod

@@ -102,7 +102,7 @@ export const withoutContext = <O>(
   }
 }
 
-/** Declares a procedure. */
+/** Declares a procedure. What it gives throws UsageError for options and inputs that do not fit. */
 export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedure<O> => {
   const name = about.name ?? about.paper.id
   const call = async (

@@ -31,9 +31,12 @@ export interface WeightFlow {
   readonly notes: readonly string[]
   /** New points, [count, size], in the units of the coordinates. Point i depends on the seed and i alone. */
   sample(count: number, seed?: number | string): Promise<Matrix>
-  /** The model at a point: complete, its running statistics found anew on the data where it has such. */
+  /** The model at a point: complete, its running statistics found anew on the data where it has such. point: [size]. */
   modelAt(point: ArrayLike<number>): Promise<Model>
-  /** Distance from a point to the nearest member, in the median of the members' distances to their nearest. */
+  /**
+   * Distance from a point to the nearest member, in the median of the members' distances to their nearest. point:
+   * [size].
+   */
   novelty(point: ArrayLike<number>): number
 }
 
@@ -118,6 +121,7 @@ const buffersOf = async ({ architecture, config, checkpoint }: Model): Promise<R
   return Object.fromEntries(names.map((name) => [name, tensors[name]]))
 }
 
+/** Samples new models from a flow that is learned over the given ones. Throws as `learnWeightFlow` does. */
 export const deepweightflow: Procedure<DeepWeightFlowOptions> = procedure({
   paper: card,
   summary: 'new models sampled from a flow over the aligned weights of many trained ones',

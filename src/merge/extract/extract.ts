@@ -20,10 +20,13 @@ import { sameShape, type Value, valueOf } from '../../tensor/index.js'
 import { type LowRank, nearestLowRank, type RankChoice } from './low-rank.js'
 import { placeOf } from '../core/recipe/vocabulary.js'
 
+/** Options of `extract`. */
 export interface ExtractOptions extends Pick<Targets, 'targets' | 'exclude'>, RankChoice {
   /** Modules that are saved whole, as names or suffixes; `changed`, alone or among them: whatever differs and has no low rank. */
   readonly modulesToSave?: readonly string[] | 'changed'
+  /** Hears each tensor. */
   readonly onProgress?: OnProgress
+  /** Aborts between two tensors. */
   readonly signal?: AbortSignal
 }
 
@@ -40,6 +43,7 @@ export interface ExtractedTensor {
   readonly error: number
 }
 
+/** Adapter that was extracted, and the error that it leaves. */
 export interface Extraction {
   /** The base with the adapter; `save` writes PEFT's folder. */
   readonly model: AdaptedModel

@@ -15,6 +15,7 @@ import {
 } from '../../distil/index.js'
 import { gate, gateParameters, imbalance, isGate, kept } from './gate.js'
 
+/** Settings of `trainFusionX`. */
 export interface FusionXSettings {
   /** λ: the share of the labels in the target's loss. Default 0.5 (published: 0.9). */
   readonly labels?: number
@@ -45,7 +46,9 @@ export interface FusionXSettings {
   readonly batch?: number
   /** Of the gate and of the order of rows. Default 0. */
   readonly seed?: number | string
+  /** Hears each step. */
   readonly onProgress?: OnProgress
+  /** Aborts between two steps. */
   readonly signal?: AbortSignal
 }
 

@@ -37,6 +37,7 @@ export interface SoupModel extends Model {
  * The model whose every tensor is the sum of α_i times the tensor of model i. Its parameters: `raw`: [1 or tensors,
  * models], zero at first, so that it begins as the uniform soup, and `beta`: [], 1 at first. The models stay in their
  * files, which must stay open.
+ * Throws UsageError for models that do not fit each other.
  */
 export const soupModel = async (models: readonly Checkpoint[], per: Per): Promise<SoupModel> => {
   const opened = await Promise.all(models.map((model) => openModel(model)))
@@ -107,6 +108,7 @@ export const alphasOf = async ({ rows, parameters: { raw } }: SoupModel): Promis
   return new Map(alphas)
 }
 
+/** Options of `learnedSoup`. */
 export interface LearnedSoupOptions extends ScoreOptions {
   /** A list of α for all tensors together, or for each. Default tensor. */
   readonly per: Per

@@ -10,9 +10,11 @@ export const scores = ['power', 'linear', 'softmax', 'ema', 'last', 'best', 'uni
  */
 export type MetricScore = (typeof scores)[number]
 
+/** How metrics become weights. */
 export interface WeightOptions {
   /** Whether the metrics are losses, of which lower is better, or steps, of which later is. */
   readonly by: 'loss' | 'step'
+  /** How a metric becomes a score. */
   readonly score: MetricScore
   /** p. */
   readonly penalty: number
@@ -92,6 +94,7 @@ const oneOf = (count: number, index: number): number[] =>
 /**
  * Weights of checkpoints by their `metrics`, which add up to 1. `order`: their indices from the first to the last (for
  * `ema` and `last`). Throws UsageError for metrics and penalties that a score makes no sense of.
+ * metrics, order: [checkpoints] -> [checkpoints].
  */
 export const metricWeights = (
   metrics: readonly number[],
@@ -112,6 +115,6 @@ export const metricWeights = (
   return raw.map((u) => u / total)
 }
 
-/** How many checkpoints weights like these amount to: 1 / sum of squares. */
+/** How many checkpoints weights like these amount to: 1 / sum of squares. weights: [n]. */
 export const effectiveNumber = (weights: readonly number[]): number =>
   1 / weights.reduce((sum, w) => sum + w * w, 0)

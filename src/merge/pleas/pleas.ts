@@ -216,6 +216,7 @@ export const pleasMerge = async (
   }
 }
 
+/** Merges two models of one architecture into one of any size between one and both. Throws UsageError for options that do not fit, CheckpointError for models that do not fit each other. */
 export const pleas: Procedure<PleasOptions> = procedure({
   paper: card,
   summary: 'two models, also from different starts, into one of any size: units matched, then layers solved',

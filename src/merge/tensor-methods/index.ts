@@ -16,6 +16,7 @@ import {
   ties,
 } from './task-vectors.js'
 
+/** Methods that recipes can name. */
 export const methods: readonly MergeMethod[] = [
   linear,
   slerp,

@@ -16,7 +16,9 @@ interface OwnMethods {
   readonly methods?: readonly MergeMethod[]
 }
 
+/** Options of `explainMerge`. */
 export type ExplainOptions = run.ExplainOptions & OwnMethods
+/** Options of `mergeRecipe`. */
 export type MergeOptions = run.MergeOptions & OwnMethods
 
 /**

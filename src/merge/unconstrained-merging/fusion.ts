@@ -15,6 +15,7 @@ import {
   winners,
 } from '../../distil/index.js'
 
+/** Options of `fuse`. */
 export interface FuseOptions {
   /** Share of the labels in the loss; the rest is the fused distribution's. Default 0.9. */
   readonly labels?: number
@@ -35,7 +36,9 @@ export interface FuseOptions {
   readonly tokenizer?: Tokenizer
   /** Default 0. */
   readonly seed?: number | string
+  /** Hears each step. */
   readonly onProgress?: OnProgress
+  /** Aborts between two steps. */
   readonly signal?: AbortSignal
 }
 

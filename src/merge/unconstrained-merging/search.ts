@@ -24,6 +24,7 @@ import { append, maxOf } from '../../tensor/numbers.js'
 /** How good a merged model is: higher is better; NaN is worse than anything. */
 export type Score = (merged: Checkpoint) => Promise<number>
 
+/** Options of `searchMerge`. */
 export interface SearchOptions {
   /** Default task_arithmetic. */
   readonly operator?: Operator
@@ -44,7 +45,9 @@ export interface SearchOptions {
   readonly lambda?: number
   /** Default 0. */
   readonly seed?: number | string
+  /** Hears each evaluation. */
   readonly onProgress?: OnProgress
+  /** Aborts between two evaluations. */
   readonly signal?: AbortSignal
 }
 
@@ -54,6 +57,7 @@ export interface Scored {
   readonly score: number
 }
 
+/** Best recipe of a search, and every evaluation. */
 export interface SearchResult {
   readonly layout: GenomeLayout
   /** The best ever scored. */

@@ -5,6 +5,7 @@ import { type GroupAxis, insideUnit, type PermutationGroup } from './groups.js'
 import { headSimilarity, type Similarity, spectralSimilarity, weightSimilarity } from './similarity.js'
 import { moveUnits, type Orders, type Tensors } from './tensors.js'
 
+/** Options of `matchWeights`. */
 export interface MatchOptions {
   /** Of the order in which groups are visited. Default 0. */
   readonly seed?: number | string
@@ -14,6 +15,7 @@ export interface MatchOptions {
   readonly statistics?: boolean
   /** What heads are matched by: their weights with the dimensions inside in the best order, or their singular values. Default dimensions. */
   readonly heads?: 'dimensions' | 'spectra'
+  /** Aborts between two groups. */
   readonly signal?: AbortSignal
 }
 

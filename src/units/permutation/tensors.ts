@@ -56,7 +56,7 @@ export const takeAlong = (v: Value, axis: number, order: ArrayLike<number>): Val
   return value(out, [...v.shape.slice(0, axis), taken, ...v.shape.slice(axis + 1)], 'float32')
 }
 
-/** `v` with every axis in its order. */
+/** `v` with every axis in its order. order: [units]. */
 export const reordered = (v: Value, order: Order = []): Value =>
   order.reduce((moved, places, axis) => (places ? takeAlong(moved, axis, places) : moved), v)
 

@@ -15,19 +15,23 @@ export interface Conditional {
 
 /** What a recipe gives for a parameter: of conditional values the first that fits. */
 export type Setting = Gradient | Conditional | readonly Conditional[]
+/** Parameters by name, as a recipe gives them. */
 export type Settings = Readonly<Record<string, Setting | undefined>>
 
+/** Model of a recipe, with parameters of its own. */
 export interface RecipeModel {
   /** `path[@revision][+adapter]`, or the name of an earlier step. */
   readonly model: string
   readonly parameters?: Settings
 }
 
+/** Source of a slice: layers of a model. */
 export interface RecipeSource extends RecipeModel {
   /** First layer, and the layer after the last. */
   readonly layer_range: readonly [number, number]
 }
 
+/** Slice of a recipe: the sources that are merged into its layers. */
 export interface RecipeSlice {
   readonly sources: readonly RecipeSource[]
   readonly base_model?: string
