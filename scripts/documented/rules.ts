@@ -18,7 +18,8 @@ export interface Lack {
 const shaped = /\[[^[\]]*(?:\p{L}|\.\.\.|…)[^[\]]*\]|\bscalars?\b|\b(?:any|same|its|one) shape\b/u
 
 /** A thrown class by its name: "Throws UsageError when ...". */
-const saysThrows = /\bthrows?\b[\s\S]*?\b(?:[A-Z]\w*(?:Error|Exception|Refused)|AggregateError|Error|Stopped)\b/i
+const saysThrows =
+  /\bthrows?\b[\s\S]*?\b(?:[A-Z]\w*(?:Error|Exception|Refused)|AggregateError|Error|Stopped)\b/i
 
 /** First words that leave out the noun: "Of the scores over the keys", "What is added". "Whether" and "How many" name a thing. */
 const nounless =
