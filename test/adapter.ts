@@ -81,7 +81,7 @@ const silent = { onWarning: () => undefined }
 
 /** The adapter `name` of the golden folder, on the golden Llama, as tests. */
 export const describeAdapter = (name: string, { inputs = {}, trains = false }: GoldenOptions = {}): void => {
-  describe(`PEFT adapter ${name}`, () => {
+  describe(`peft: ${name}`, () => {
     let scratch: Awaited<ReturnType<typeof scratchFolder>>
     let base: Checkpoint
     let batch: Record<string, Value>

@@ -65,3 +65,9 @@ export const copyCompanions = async (
   }
   return names
 }
+
+/** Removes from `folder` what `copyCompanions` copies. */
+export const removeCompanions = async (folder: string): Promise<void> => {
+  for (const name of await readdir(folder))
+    if (companions.has(name)) await rm(join(folder, name), { force: true })
+}

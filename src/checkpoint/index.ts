@@ -12,6 +12,7 @@ export { writeFileAtomic } from './atomic.js'
 export { copyCompanions, overlayTokenizer } from './companions.js'
 export { diskFiles } from './disk.js'
 export { findCached, hubCacheFolder, hubIdOf } from './hub-cache.js'
+export { type CheckpointForm, reformat } from './reformat.js'
 export { open, type OpenOptions, resolveModel } from './open.js'
 export {
   type Bytes,

@@ -76,7 +76,7 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       training.checkCausalCheckpoint(checkpoint)
       const tokenizer = await openTokenizer(checkpoint.folder)
       const data = await training.openRunData(settings, context)
-      const own = Object.entries(options).filter(([key]) => key in method.options.shape)
+      const own = Object.keys(method.options.shape).map((key) => [key, options[key as never]])
       const seen = 'calibration' in method.options.shape && {
         calibration: await firstBatches(checkpoint, data.data, { ...settings, tokenizer }),
       }

@@ -53,7 +53,7 @@ const saidChosen = (key: string, chosen: Chosen, wording: Wording): string => {
 
 const saidChoice = (choice: Choice, wording: Wording): string =>
   Object.entries(choice)
-    .map(([key, chosen]) => saidChosen(key, chosen, wording))
+    .map(([key, chosen]) => asCase(saidChosen(key, chosen, wording)))
     .join(' and ')
 
 /**
@@ -79,7 +79,7 @@ export const refuseUnwanted = (
       2,
     )
     throw new UsageError('UnwantedOption', `${place}: not taken ${chosen.map(asCase).join(', ')}`, {
-      hint: `It goes with ${when.map((choice) => saidChoice(choice, wording)).join('; or ')}. Nearest that is taken here: ${near.join(', ')}.`,
+      hint: `Taken ${when.map((choice) => saidChoice(choice, wording)).join('; or ')}. ${near.length ? `Nearest that is taken here: ${near.join(', ')}.` : 'Nothing is taken here.'}`,
     })
   }
 }

@@ -2,7 +2,7 @@
 import type { OpenOptions } from '../checkpoint/index.js'
 import type { DrawnPlot } from '../papers/plot.js'
 import type { Run } from '../runs/index.js'
-import type { ArmResult, ArmSetting } from './compare-arms.js'
+import type { ArmResult } from './compare-arms.js'
 import { formatBytes, short } from './progress.js'
 import { grouped, table } from './table.js'
 import { type Action, action, type Context } from './verb.js'
@@ -68,14 +68,14 @@ export const compare: Action = action({
   },
   run: async ({ arguments: { base }, options }, context) => {
     const { recordRun } = await import('../runs/index.js')
-    const { out, resume, force, strict, ...config } = options
+    const { out, resume, force, strict, evalData, evalSplit, seed } = options
     if (out === undefined && resume) await refuse('--resume needs the folder of the comparison: --out DIR')
-    if (config.evalData !== undefined && config.evalSplit !== undefined)
+    if (evalData !== undefined && evalSplit !== undefined)
       await refuse('--eval-data and --eval-split exclude each other')
-    const budget = await planned(base, config, { strict, onWarning: context.info })
-    const start = { command: 'adapt', subject: 'compare', config: { base, ...config }, seed: config.seed }
-    const work = (run: Run): Promise<AdapterComparison> =>
-      compareInto(run, { base, ...options, ...budget }, context)
+    const plan = await planned(base, options, { strict, onWarning: context.info })
+    const { out: _out, resume: _resume, force: _force, strict: _strict, ...config } = options
+    const start = { command: 'adapt', subject: 'compare', config: { base, ...config }, seed }
+    const work = (run: Run): Promise<AdapterComparison> => compareInto(run, base, plan, options, context)
     const result = await recordRun(
       context.home,
       { ...start, folder: out, resume, replace: force && !resume },
@@ -116,41 +116,52 @@ const planned = async (
   return { budget, arms: await armsOf(base, { names, budget, rates }) }
 }
 
-type Setting = Planned &
-  Pick<ArmSetting, 'base' | 'baseData' | 'resume'> & {
-    data: string
-    steps?: number
-    epochs: number
-    schedule: string
-    batch: number
-    length?: number
-    evalSplit?: number
-    evalData?: string
-    seed: number
-    device: string
-    threads?: number
-  }
+/** Options of the verb, as far as its arms are trained with them. */
+interface CompareOptions {
+  readonly data: string
+  readonly baseData?: string
+  readonly steps?: number
+  readonly epochs: number
+  readonly schedule: string
+  readonly batch: number
+  readonly length?: number
+  readonly evalSplit?: number
+  readonly evalData?: string
+  readonly seed: number
+  readonly resume: boolean
+  readonly device: string
+  readonly threads?: number
+}
 
 /** Flags that every arm is trained with. Without a word on evaluation a tenth of the data is held out. */
-const flagsOf = (setting: Setting): string[] => {
-  const { data, steps, epochs, schedule, batch, length, seed, device, threads, evalData } = setting
-  const evalSplit = evalData === undefined ? (setting.evalSplit ?? 0.1) : undefined
+const flagsOf = (options: CompareOptions): string[] => {
+  const { data, steps, epochs, schedule, batch, length, seed, device, threads, evalData } = options
+  const evalSplit = evalData === undefined ? (options.evalSplit ?? 0.1) : undefined
   const given = { data, steps, epochs, schedule, batch, length, seed, device, threads, evalData, evalSplit }
   return Object.entries(given).flatMap(([key, value]) =>
     value === undefined ? [] : [`--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, String(value)],
   )
 }
 
-const compareInto = async (run: Run, setting: Setting, context: Context): Promise<AdapterComparison> => {
-  const [{ runArm }, { weftChild }] = await Promise.all([import('./compare-arms.js'), import('./child.js')])
-  const { base, baseData, budget, arms, resume } = setting
-  const { signal, progress } = context
-  const evaluated =
-    baseData === undefined ? undefined : await weftChild(['eval', base, '--data', baseData], { signal })
-  const baseLoss = (evaluated as { loss: number } | undefined)?.loss
+const lossOf = async (base: string, data: string, { signal }: Context): Promise<number> => {
+  const { weftChild } = await import('./child.js')
+  return ((await weftChild(['eval', base, '--data', data], { signal })) as { loss: number }).loss
+}
+
+const compareInto = async (
+  run: Run,
+  base: string,
+  { budget, arms }: Planned,
+  options: CompareOptions,
+  context: Context,
+): Promise<AdapterComparison> => {
+  const { runArm } = await import('./compare-arms.js')
+  const { baseData, resume } = options
+  const { progress } = context
+  const flags = flagsOf(options)
+  const baseLoss = baseData === undefined ? undefined : await lossOf(base, baseData, context)
   const results: ArmResult[] = []
   for (const arm of arms) {
-    const flags = flagsOf(setting)
     const own = { base, out: run.folder, flags, baseData, baseLoss, resume }
     const result = await runArm(arm, own, context)
     if (result.error !== undefined) context.info(`${arm.name}: ${result.error}`)

@@ -68,13 +68,14 @@ export const extract: Verb = {
         import('../merge/index.js'),
         import('../merge/core/recipe/sources.js'),
       ])
-      const { out, rank, energy } = options
+      const { out, rank, energy, targets, exclude } = options
       const work = await mkdtemp(join(tmpdir(), 'weft-extract-'))
       try {
         await using ours = await openSource(base, { work })
         await using theirs = await openSource(tuned, { work })
         const { signal, progress: onProgress } = context
-        const choice = { ...options, modulesToSave: savedModules(options.modulesToSave), signal, onProgress }
+        const modulesToSave = savedModules(options.modulesToSave)
+        const choice = { rank, energy, targets, exclude, modulesToSave, signal, onProgress }
         if (options.dryRun) {
           const plan = await planExtraction(ours, theirs, choice)
           return context.result({ base, tuned, rank, energy, out, ...plan }, () =>

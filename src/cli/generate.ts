@@ -64,13 +64,17 @@ export const generate: Verb = {
       await using _open = checkpoint
       const tokenizer = await opened.tokenizer()
       const prompt = conversation(readPrompt(options.prompt), tokenizer, options)
-      const drawn = options.topK !== undefined || options.topP !== undefined
+      const { maxTokens, stop, seed, topK, topP } = options
+      const drawn = topK !== undefined || topP !== undefined
       const temperature = options.temperature ?? (drawn ? 1 : 0)
       const start = performance.now()
       let text = ''
       for await (const piece of generate(model, prompt, {
-        ...options,
-        device: undefined,
+        maxTokens,
+        stop,
+        seed,
+        topK,
+        topP,
         temperature,
         tokenizer,
         signal,

@@ -53,11 +53,12 @@ export const lab: Verb = {
     },
     run: async ({ options }, context) => {
       const { isLoopback, listen, openLab } = await import('../lab/index.js')
-      const { port, host, runs, url, ...rest } = options
+      const { port, host, runs, url, models, embedder, jobs } = options
+      const { digestHour, databaseUrl, smtpUrl, from } = options
       const local = isLoopback(host)
       let here = ''
       const lab = await openLab({
-        ...rest,
+        ...{ models, embedder, jobs, digestHour, databaseUrl, smtpUrl, from },
         home: runs ?? context.home,
         local,
         url: () => url?.replace(/\/+$/, '') ?? here,

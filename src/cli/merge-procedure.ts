@@ -1,101 +1,80 @@
 /** @file `weft merge --method NAME` where the method looks at data, searches, aligns or trains. */
-import { z } from 'zod'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Checkpoint, JsonObject } from '../checkpoint/index.js'
 import { adapterNames, formatJson, readAdapter } from '../checkpoint/index.js'
-import { nearest, UsageError } from '../errors.js'
-import type { Merged, Procedure } from '../merge/index.js'
+import { UsageError } from '../errors.js'
+import type { Merged, Procedure, ProcedureContext } from '../merge/index.js'
+import { checkGiven } from '../merge/core/procedure.js'
 import { closeAll, openSources } from '../merge/core/recipe/sources.js'
-import { recordRun, runFiles } from '../runs/index.js'
+import { recordRun, type Run, runFiles } from '../runs/index.js'
+import type { MergeFlags } from './merge-options.js'
 import { checkOutput, saveInto } from './output.js'
 import { openData } from './training.js'
 import type { Context } from './verb.js'
 
-/** What the flags of `weft merge` say to a procedure. */
-export interface ProcedureFlags {
-  readonly out?: string
-  readonly base?: string
-  readonly data?: string
-  readonly evalData?: string
-  readonly parameters?: Readonly<Record<string, number | boolean | string>>
-  readonly seed?: number
-  readonly force: boolean
-  readonly dryRun: boolean
+/** Models and adapters of one call, by the name they were given. Close them when done. */
+type Opened = Map<string, Checkpoint>
+
+const openInputs = async (
+  procedure: Procedure<never>,
+  inputs: readonly string[],
+  base: string | undefined,
+  work: string,
+): Promise<Opened> => {
+  const opened: Opened = new Map()
+  try {
+    for (const name of procedure.adapters ? inputs : [])
+      if ((await adapterNames(name)).includes('default')) opened.set(name, (await readAdapter(name)).tensors)
+    const plain = inputs.filter((name) => !opened.has(name))
+    const models = plain.map((model) => ({ model }))
+    const recipe = { merge_method: procedure.name, base_model: base, models }
+    for (const [name, checkpoint] of await openSources(recipe, { work })) opened.set(name, checkpoint)
+    return opened
+  } catch (error) {
+    await closeAll(opened)
+    throw error
+  }
 }
 
-/** The procedure's own options from `-p KEY=VALUE`. Throws UsageError for a key that it has not. */
-const ownOptions = (
-  { name, options }: Procedure<never>,
-  given: ProcedureFlags['parameters'] = {},
-): object => {
-  for (const key of Object.keys(given))
-    if (!(key in options.shape))
-      throw new UsageError('BadOption', `--method ${name}: -p ${key}: it has no such option`, {
-        hint: `Nearest: ${nearest(key, Object.keys(options.shape)).join(', ')}. ${described(options)}`,
+/** Throws UsageError for what needs no model to be refused: the number of models, a missing base, data or output. */
+const checkCall = async (
+  procedure: Procedure<never>,
+  inputs: readonly string[],
+  { out, base, data, evalData, force, dryRun, ...flags }: MergeFlags,
+): Promise<void> => {
+  checkGiven(procedure, inputs.length, { base, data, evaluation: evalData })
+  if (out === undefined && !dryRun)
+    throw new UsageError('NoOutput', 'no output folder', { hint: 'Name it: --out DIR' })
+  if (out !== undefined) await checkOutput(out, { force })
+  const isSplit = (flags.outShardSize ?? flags.maxShardSize) !== undefined
+  for (const name of procedure.adapters && isSplit ? inputs : [])
+    if ((await adapterNames(name)).includes('default'))
+      throw new UsageError('UnwantedOption', `--max-shard-size: ${name} is an adapter, which is one file`, {
+        hint: 'Leave it out, or give models.',
       })
-  return given
 }
-
-const described = (options: z.ZodObject): string =>
-  `Its options: ${Object.entries(options.shape)
-    .map(([key, schema]) => `${key} (${(schema as z.ZodType).description ?? ''})`)
-    .join('; ')}.`
 
 /** Merges `inputs` and writes the folder `out`, with the procedure's findings in merge-report.json. */
 export const runProcedure = async (
   procedure: Procedure<never>,
   inputs: readonly string[],
-  flags: ProcedureFlags,
+  flags: MergeFlags,
   context: Context,
 ): Promise<void> => {
-  const { out, base, data, evalData, seed, force, dryRun } = flags
-  const own = ownOptions(procedure, flags.parameters)
-  if (out === undefined && !dryRun)
-    throw new UsageError('NoOutput', 'no output folder', { hint: 'Name it: --out DIR' })
-  if (out !== undefined) await checkOutput(out, { force })
-  const { signal, progress } = context
-  const opened = new Map<string, Checkpoint>()
-  const work = out === undefined ? await mkdtemp(join(tmpdir(), 'weft-merge-')) : join(out, '.sources')
+  const { out, base, parameters: own = {} } = flags
+  await checkCall(procedure, inputs, flags)
+  const work = await mkdtemp(join(tmpdir(), 'weft-merge-'))
+  let opened: Opened = new Map()
   try {
-    for (const name of procedure.adapters ? inputs : [])
-      if ((await adapterNames(name)).includes('default')) opened.set(name, (await readAdapter(name)).tensors)
-    const plain = inputs.filter((name) => !opened.has(name))
-    const recipe = {
-      merge_method: procedure.name,
-      base_model: base,
-      models: plain.map((model) => ({ model })),
-    }
-    for (const [name, checkpoint] of await openSources(recipe, { work })) opened.set(name, checkpoint)
-    const given = {
-      ...own,
-      names: inputs,
-      base: base === undefined ? undefined : opened.get(base),
-      data: data === undefined ? undefined : await openData(data, false, context),
-      evaluation: evalData === undefined ? undefined : await openData(evalData, false, context),
-      ...{ seed, signal, onProgress: progress },
-    }
-    if (dryRun)
+    opened = await openInputs(procedure, inputs, base, work)
+    const given = await givenTo(inputs, opened, flags, context)
+    if (flags.dryRun)
       return context.result({ method: procedure.name, models: inputs, base, options: own }, planText)
     const models = inputs.map((name) => opened.get(name)!)
-    const config = { method: procedure.name, models: inputs, base, data, options: own, out }
-    const start = { command: 'merge', subject: procedure.name, config, seed }
-    const merged = await recordRun(
-      context.home,
-      start,
-      async (run): Promise<Merged> => {
-        const result = await procedure(models, given as never)
-        await saveInto(out!, async (fresh) => {
-          await result.save(fresh)
-          await writeFile(join(fresh, 'merge-report.json'), formatJson(result.report))
-        })
-        await run.artifact('merge-report.json', formatJson(result.report))
-        if (result.plots?.length) await run.artifact(runFiles.plots, JSON.stringify(result.plots))
-        return result
-      },
-      { signal },
-    )
+    const merge = (): Promise<Merged> => procedure(models, { ...own, ...given } as never)
+    const merged = await mergeInto(procedure.name, inputs, flags, merge, context)
     merged.notes.forEach(context.info)
     context.result(
       { folder: out, method: procedure.name, ...merged.report } as JsonObject,
@@ -105,6 +84,47 @@ export const runProcedure = async (
     await closeAll(opened)
     await rm(work, { recursive: true, force: true })
   }
+}
+
+/** What the procedure is given beside its own options. */
+const givenTo = async (
+  names: readonly string[],
+  opened: Opened,
+  { base, data, evalData, seed, randomSeed }: MergeFlags,
+  context: Context,
+): Promise<ProcedureContext> => ({
+  names,
+  base: base === undefined ? undefined : opened.get(base),
+  data: data === undefined ? undefined : await openData(data, false, context),
+  evaluation: evalData === undefined ? undefined : await openData(evalData, false, context),
+  seed: seed ?? randomSeed,
+  signal: context.signal,
+  onProgress: context.progress,
+})
+
+/** The merge as a run, whose result is saved in the form that the flags say. */
+const mergeInto = (
+  method: string,
+  models: readonly string[],
+  flags: MergeFlags,
+  merge: () => Promise<Merged>,
+  { home, signal }: Context,
+): Promise<Merged> => {
+  const { out, base, data, parameters, seed, randomSeed, dtype, copyTokenizer } = flags
+  const form = { dtype, maxShardBytes: flags.outShardSize ?? flags.maxShardSize, copyTokenizer }
+  const config = { method, models, base, data, options: parameters, out }
+  const start = { command: 'merge', subject: method, config, seed: seed ?? randomSeed }
+  const work = async (run: Run): Promise<Merged> => {
+    const merged = await merge()
+    await saveInto(out!, async (fresh) => {
+      await merged.save(fresh, form)
+      await writeFile(join(fresh, 'merge-report.json'), formatJson(merged.report))
+    })
+    await run.artifact('merge-report.json', formatJson(merged.report))
+    if (merged.plots?.length) await run.artifact(runFiles.plots, JSON.stringify(merged.plots))
+    return merged
+  }
+  return recordRun(home, start, work, { signal })
 }
 
 const planText = ({ method, models }: { method: string; models: readonly string[] }): string =>

@@ -7,8 +7,9 @@ import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { type Outcome, weftWith } from '../../test/weft.js'
 import { open } from '../checkpoint/index.js'
-import type { Explanation } from '../merge/index.js'
+import { type Explanation, methods, procedures } from '../merge/index.js'
 import { readRuns } from '../runs/index.js'
+import { parametersOf } from './merge-methods.js'
 
 const model = (name: string): string => goldenFolder('merge', name)
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
@@ -135,6 +136,60 @@ dtyp: float32
     expect((await weft('merge', at('r.yaml'))).err).toMatch(/no output folder/)
     expect((await weft('merge', at('r.yaml'), at('r'))).err).toMatch(/not empty/)
     expect(await weft('merge', at('r.yaml'), at('r'), '--force')).toMatchObject({ code: 0 })
+  })
+
+  it('refuses a parameter that the method has not, and weights that are not one for each model', async () => {
+    const call = ['merge', model('a'), model('b'), '--out', at('x'), '--method']
+    const wrong = await weft(...call, 'ties', '--base', model('base'), '-p', 'denisty=0.3')
+    expect(wrong.err).toMatch(/^UnwantedParameter: -p denisty: --method ties .*\n.*Nearest: density/)
+    expect(wrong.code).toBe(2)
+    const value = await weft(...call, 'ties', '--base', model('base'), '-p', 'density=3')
+    expect(value).toMatchObject({ code: 2, err: expect.stringMatching(/^BadValue: -p density=3/) as string })
+    const few = await weft(...call, 'linear', '--weight', '0.5')
+    expect(few).toMatchObject({ code: 2, err: expect.stringMatching(/1 weights for 2 models/) as string })
+    expect(existsSync(at('x'))).toBe(false)
+  })
+
+  it('a procedure writes in the form that is asked for: dtype, shards, without its tokenizer', async () => {
+    const call = ['merge', '--method', 'uniform-soup', model('a'), model('b')]
+    const plain = await weft(...call, '--out', at('soup'))
+    expect(plain.err).toBe('')
+    const flags = ['--dtype', 'bfloat16', '--max-shard-size', '30KB', '--no-copy-tokenizer']
+    expect(await weft(...call, ...flags, '--out', at('formed'))).toMatchObject({ code: 0 })
+    expect(existsSync(join(at('formed'), 'model.safetensors.index.json'))).toBe(true)
+    expect(existsSync(join(at('formed'), 'generation_config.json'))).toBe(false)
+    await using soup = await open(at('soup'))
+    await using formed = await open(at('formed'))
+    expect(formed.names()).toEqual(soup.names())
+    for (const name of formed.names()) {
+      expect(formed.info(name).dtype).toBe('BF16')
+      const [narrow, wide] = await Promise.all([formed.read(name, 'float32'), soup.read(name, 'float32')])
+      const worst = Math.max(
+        ...Array.from(
+          wide.data as Float32Array,
+          (x, i) => Math.abs(x - Number(narrow.data[i])) / Math.max(1e-30, Math.abs(x)),
+        ),
+      )
+      // Half a unit in the last of 8 places.
+      expect(worst, name).toBeLessThanOrEqual(2 ** -8)
+    }
+  })
+
+  it.each([...methods, ...procedures].map(({ name }) => name))(
+    'the help on --method %s lists all its parameters, described, and only the flags it takes',
+    async (name) => {
+      const { code, out } = await weft('merge', '--method', name, '--help')
+      expect(code).toBe(0)
+      const lines = [...out.matchAll(/^ {2}-p (\w+) +(\S.*)$/gm)].map(([, key]) => key)
+      expect(lines).toEqual(Object.keys(parametersOf(name)))
+      expect(/--weight/.test(out.slice(0, out.indexOf('Examples:')))).toBe('weight' in parametersOf(name))
+    },
+  )
+
+  it('help on a method that there is not names the nearest', async () => {
+    const { code, err } = await weft('merge', '--method', 'tiess', '--help')
+    expect(err).toMatch(/^BadValue: --method: .*Nearest: ties/)
+    expect(code).toBe(2)
   })
 
   it('an adapter stands where a model stands', async () => {

@@ -87,11 +87,16 @@ const metavariable = (schema: ZodType): string => {
 
 const isList = (schema: ZodType): boolean => alternatives(schema).some((t) => t === 'array' || t === 'record')
 
-/** Commander's options for the keys of `schema`, but those of values that only code can give (`z.custom`); a boolean gets `--x` and `--no-x`, of which the useful one is shown. */
+/** True for values that only code can give: `z.custom`, and maps of lists. */
+const isCodes = (schema: ZodType): boolean => {
+  const { type, valueType } = definition(unwrap(schema).inner)
+  return type === 'custom' || (type === 'record' && typeOf(valueType!) === 'array')
+}
+
+/** Commander's options for the keys of `schema`, but those of values that only code can give; a boolean gets `--x` and `--no-x`, of which the useful one is shown. */
 export const flagsOf = (schema: ZodObject): Option[] =>
   Object.entries(shapeOf(schema)).flatMap(([key, value]) => {
-    // What only code can give.
-    if (typeOf(value) === 'custom') return []
+    if (isCodes(value)) return []
     const { short, env, value: name, description = '' } = styleOf(value)
     const { fallback } = unwrap(value)
     const notes = [isShown(fallback) ? `default ${format(fallback)}` : '', env ? `or ${env}` : ''].filter(

@@ -2,6 +2,7 @@
 import { access, constants, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { UsageError } from '../errors.js'
+import { removeMade } from '../runs/index.js'
 
 /** When a folder that holds something may be written to. */
 export interface OutputOptions {
@@ -53,12 +54,12 @@ const isWeights = (file: string): boolean => /\.safetensors(\.index\.json)?$/.te
 
 /**
  * Lets `save` write a folder, and moves what it wrote into `out`, in place of the weights that are there. Other files
- * of `out` stay.
+ * of `out` stay. A folder that was made for it goes when `save` throws.
  */
 export const saveInto = async (out: string, save: (folder: string) => Promise<void>): Promise<void> => {
   const fresh = join(out, '.saving')
   await rm(fresh, { recursive: true, force: true })
-  await mkdir(out, { recursive: true })
+  const made = await mkdir(out, { recursive: true })
   try {
     await save(fresh)
     const files = await readdir(fresh)
@@ -68,6 +69,9 @@ export const saveInto = async (out: string, save: (folder: string) => Promise<vo
       if (await isFolder(join(out, file))) await rm(join(out, file), { recursive: true, force: true })
       await rename(join(fresh, file), join(out, file))
     }
+  } catch (error) {
+    if (made !== undefined) await removeMade(out, made)
+    throw error
   } finally {
     await rm(fresh, { recursive: true, force: true })
   }

@@ -6,7 +6,7 @@ import { constants } from 'node:fs'
 import { access, stat } from 'node:fs/promises'
 import type { ZodObject } from 'zod'
 import { CheckpointError } from '../errors.js'
-import { useEngine } from './engine.js'
+import { type EngineOptions, useEngine } from './engine.js'
 import { kebab } from './options.js'
 import { checkFolder, checkOutput } from './output.js'
 import { shapeOf, styleOf } from './schema.js'
@@ -40,7 +40,8 @@ const keysNaming = (schema: ZodObject, kind: 'input' | 'output'): string[] =>
  * for files and models that are missing.
  */
 export const preflight = async ({ action, schema, options, words, home }: Call): Promise<void> => {
-  await useEngine(options)
+  const { device, threads } = options as EngineOptions
+  await useEngine({ device, threads })
   const { force, resume } = options as { force?: boolean; resume?: boolean }
   const outputs = keysNaming(schema, 'output').map((key) => options[key])
   for (const out of outputs) if (typeof out === 'string') await checkOutput(out, { force, resume })

@@ -78,7 +78,8 @@ const build = async (argv: string[], world: World, verbs: readonly Verb[]): Prom
   prepare(program, world)
   addCommonFlags(program)
   program.addHelpText('after', topics)
-  const named = argv.filter((word) => !word.startsWith('-'))
+  const end = argv.indexOf('--')
+  const named = argv.slice(0, end < 0 ? undefined : end).filter((word) => !word.startsWith('-'))
   for (const verb of verbs) {
     const command = addCommand(program, verb, world)
     command.helpGroup(`${verb.group}:`)
@@ -86,6 +87,8 @@ const build = async (argv: string[], world: World, verbs: readonly Verb[]): Prom
     if ('members' in verb && named.length === 1) argv.push('--help')
     await complete(command, verb, argv, world)
   }
+  // Before commander sees it, which shows the page where --help stands beside a word that it does not know.
+  if (named.length && !verbs.some(({ name }) => name === named[0])) throw unknownWord(program, named[0])
   // Set last, since commands inherit it: the first page is about verbs.
   program.configureHelp({ visibleOptions: () => [] })
   return program
@@ -163,10 +166,12 @@ const complete = async (
   if ('members' in verb) {
     addCommonFlags(command)
     const noun = words.find((word) => !word.startsWith('-'))
-    for (const member of await verb.members()) {
+    const members = await verb.members()
+    for (const member of members) {
       const child = addCommand(command, member, world)
       if (member.name === noun) await complete(child, member, words, world)
     }
+    if (noun !== undefined && !members.some(({ name }) => name === noun)) throw unknownWord(command, noun)
     return addExamples(command, verb)
   }
   const schema = await verb.options?.()
@@ -202,18 +207,20 @@ const refuse =
         hint: `Nearest: ${nearest(name, flags, 2).join(', ')}. ${page}`,
       })
     }
-    if (error.code === 'commander.unknownCommand') {
-      const what = command.parent ? 'UnknownNoun' : 'UnknownVerb'
-      throw new UsageError(what, `${fullName(command)} has no ${command.parent ? 'noun' : 'verb'} ${name}`, {
-        hint: `Nearest: ${nearest(
-          name,
-          command.commands.map((c) => c.name()),
-          2,
-        ).join(', ')}. ${page}`,
-      })
-    }
+    if (error.code === 'commander.unknownCommand') throw unknownWord(command, name)
     throw new UsageError('BadUsage', message, { hint: page })
   }
+
+/** The error for a verb, or a verb's noun, that there is not. */
+const unknownWord = (command: Command, name: string): UsageError => {
+  const kind = command.parent ? 'noun' : 'verb'
+  const known = command.commands.map((child) => child.name())
+  return new UsageError(
+    kind === 'noun' ? 'UnknownNoun' : 'UnknownVerb',
+    `${fullName(command)} has no ${kind} ${name}`,
+    { hint: `Nearest: ${nearest(name, known, 2).join(', ')}. See: ${fullName(command)} --help` },
+  )
+}
 
 const fullName = (command: Command): string =>
   command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name()

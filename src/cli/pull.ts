@@ -27,7 +27,9 @@ export const pull: Verb = {
     run: async ({ arguments: { id }, options }, { env, signal, progress, result }) => {
       const checkpoint = await import('../checkpoint/index.js')
       const onProgress = inBytes(progress)
-      const folder = await checkpoint.pull(id, { ...options, env, signal, onProgress })
+      const { revision, cache, endpoint, offline } = options
+      const settings = { revision, cache, endpoint, offline, env, signal, onProgress }
+      const folder = await checkpoint.pull(id, settings)
       result({ id, folder }, () => folder)
     },
   }),

@@ -18,7 +18,7 @@ export const train: Verb = {
       'weft train train.yaml --resume                                    # after Ctrl-C or a crash',
     ],
     options: async () => {
-      const [{ z }, { flag }, { trainingOptions }] = await Promise.all([
+      const [{ z }, { common, flag, onlyWhen }, { trainingOptions }] = await Promise.all([
         import('zod'),
         import('./options.js'),
         import('./training.js'),
@@ -42,6 +42,7 @@ export const train: Verb = {
           when: [{ architecture: 'given', tokenizer: 'absent' }],
         }),
         ...trainingOptions(5e-5),
+        strict: onlyWhen(common.strict, [{ architecture: 'absent' }]),
       })
     },
     run: async ({ options }, context) => {
@@ -51,7 +52,7 @@ export const train: Verb = {
         import('./new-model.js'),
         import('./training.js'),
       ])
-      const { model: folder, architecture } = options
+      const { model: folder, architecture, modelConfig, tokenizer, vocabulary, seed } = options
       if ((folder === undefined) === (architecture === undefined))
         throw new UsageError('BadUsage', 'expected either a model or the architecture of a new one', {
           hint: '--model DIR, or --architecture llama --model-config hidden_size=128,...',
@@ -64,7 +65,10 @@ export const train: Verb = {
       const data = await training.openRunData(options, context)
       const start =
         folder === undefined
-          ? await newModel({ ...options, architecture: architecture! }, data.data)
+          ? await newModel(
+              { architecture: architecture!, modelConfig, tokenizer, vocabulary, seed },
+              data.data,
+            )
           : await existingModel(folder, { strict: options.strict, onWarning: () => undefined })
       await using _open = start.model.checkpoint
       training.checkCausal(start.model)

@@ -12,8 +12,8 @@ import {
   type FitOptions,
   type FitResult,
   adamW,
-  type Optimizer,
   movedParameters,
+  type Optimizer,
   scheduleNames,
   sgd,
 } from '../train/index.js'
@@ -236,23 +236,34 @@ const optimizerOf = (options: TrainingOptions): Optimizer => {
 }
 
 /** The library's options for those of the command line. */
-const fitOptions = (training: Training, out: string, { progress, signal }: Context): FitOptions => {
-  const { clip, evalEvery, force, ...same } = training.options
-  return {
-    ...same,
-    out,
-    signal,
-    onProgress: progress,
-    tokenizer: training.tokenizer,
-    optimizer: optimizerOf(training.options),
-    clip: clip || undefined,
-    evaluation: training.data.held,
-    evaluateEvery: evalEvery,
-    overwrite: force && !same.resume,
-    // The runtime has been told: see `useEngine`.
-    device: undefined,
-  }
-}
+const fitOptions = (
+  { options, tokenizer, data }: Training,
+  out: string,
+  { progress, signal }: Context,
+): FitOptions => ({
+  out,
+  signal,
+  onProgress: progress,
+  tokenizer,
+  steps: options.steps,
+  epochs: options.epochs,
+  learningRate: options.learningRate,
+  schedule: options.schedule,
+  warmup: options.warmup,
+  optimizer: optimizerOf(options),
+  clip: options.clip || undefined,
+  batch: options.batch,
+  accumulate: options.accumulate,
+  length: options.length,
+  packing: options.packing,
+  seed: options.seed,
+  evaluation: data.held,
+  evaluateEvery: options.evalEvery,
+  patience: options.patience,
+  checkpointEvery: options.checkpointEvery,
+  resume: options.resume,
+  overwrite: options.force && !options.resume,
+})
 
 /** Options that say how one call is made, not what the run is. */
 const ofTheCall = ['out', 'resume', 'force', 'dryRun', 'strict', 'device', 'threads']

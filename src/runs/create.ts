@@ -1,11 +1,12 @@
 /** @file Beginning, writing and ending a run. */
 import { rmSync } from 'node:fs'
-import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
-import { dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path'
+import { mkdir, rm, stat } from 'node:fs/promises'
+import { dirname, isAbsolute, join, normalize, sep } from 'node:path'
 import { writeFileAtomic } from '../checkpoint/atomic.js'
 import { exitCodes, UsageError, WeftError } from '../errors.js'
 import { readContained } from './contained.js'
 import { createExclusive } from './exclusive.js'
+import { removeMade } from './folders.js'
 import { MetricsWriter } from './metrics.js'
 import { thisProcess } from './process.js'
 import { loadRun, readRun } from './read.js'
@@ -223,26 +224,13 @@ class WrittenRun implements Run {
     if (isLogged) return this.finish('failed', { error })
     this.open = false
     this.metrics.close()
-    if (made !== undefined) {
-      await rm(this.folder, { recursive: true, force: true })
-      return removeEmpty(dirname(this.folder), made)
-    }
+    if (made !== undefined) return removeMade(this.folder, made)
     const path = join(this.folder, files.record)
     for (const artifact of this.artifacts) await rm(artifact, { force: true })
     if (size === 0) await rm(join(this.folder, files.metrics), { force: true })
     if (record === undefined) await rm(path, { force: true })
     else await writeFileAtomic(path, record)
   }
-}
-
-/** Removes `folder` and the folders around it up to `outermost`, as far as they are empty: another run may lie there. */
-const removeEmpty = async (folder: string, outermost: string): Promise<void> => {
-  if (!resolve(folder).startsWith(resolve(outermost))) return
-  const isGone = await rmdir(folder).then(
-    () => true,
-    () => false,
-  )
-  if (isGone) await removeEmpty(dirname(folder), outermost)
 }
 
 const describe = (error: unknown): { code: string; message: string } =>

@@ -11,6 +11,7 @@ export {
 } from './contained.js'
 export { createRun, recordRun, type Run, type RunStart } from './create.js'
 export { createExclusive } from './exclusive.js'
+export { removeMade } from './folders.js'
 export { diffRuns, type MetricDifference, type RunDifference, type SettingDifference } from './diff.js'
 export { LineFile } from './lines.js'
 export { finalMetrics, type MetricsPage, readMetrics, seriesName } from './metrics.js'

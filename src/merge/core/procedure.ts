@@ -4,7 +4,13 @@
  */
 import { rm } from 'node:fs/promises'
 import { z } from 'zod'
-import { type Checkpoint, exists, type JsonObject } from '../../checkpoint/index.js'
+import {
+  type Checkpoint,
+  type CheckpointForm,
+  exists,
+  type JsonObject,
+  reformat,
+} from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Paper } from '../../papers/card.js'
 import type { DrawnPlot } from '../../papers/plot.js'
@@ -41,8 +47,8 @@ export interface Merged {
   readonly notes: readonly string[]
   /** What the lab draws of it: the run's plots.json. */
   readonly plots?: readonly DrawnPlot[]
-  /** Writes the merged checkpoint, which loads as its sources do; the folder is made. */
-  save(folder: string): Promise<void>
+  /** Writes the merged checkpoint, which loads as its sources do; the folder is made. A procedure itself ignores `form`. */
+  save(folder: string, form?: CheckpointForm): Promise<void>
 }
 
 /** How a procedure is tried in moments: what the family's contract suite calls it with beside base and data. */
@@ -62,6 +68,8 @@ export interface ProcedureDefinition<O> {
   readonly summary: string
   readonly base: 'required' | 'optional' | 'none'
   readonly data: 'required' | 'optional' | 'none'
+  /** Whether it scores on other data than it looks at. Default none. */
+  readonly evaluation?: 'optional' | 'none'
   /** Whether its models may be adapter folders as they are. Default false: adapters are folded into their base first. */
   readonly adapters?: boolean
   /** How many models it takes beside the base: [least, most]. */
@@ -117,7 +125,7 @@ export const procedure = <O>({ run, ...about }: ProcedureDefinition<O>): Procedu
     await checkFinite(models, given)
     const merged = await run(models, result.data as O, given)
     signal?.throwIfAborted()
-    return { ...merged, save: (folder) => savedWhole(merged, folder, signal) }
+    return { ...merged, save: (folder, form = {}) => savedWhole(merged, folder, form, signal) }
   }
   // A function's own name is not writable until it is defined anew.
   return Object.assign(
@@ -141,23 +149,35 @@ const checkFinite = async (
   await checkInputs({ method: asIs, tensors }, { name: 'check', signal })
 }
 
-/** Saves to `folder`. What fails leaves nothing where there was nothing. */
-const savedWhole = async (merged: Merged, folder: string, signal: AbortSignal | undefined): Promise<void> => {
+/** Saves to `folder` in the form that is asked for. What fails leaves nothing where there was nothing. */
+const savedWhole = async (
+  merged: Merged,
+  folder: string,
+  form: CheckpointForm,
+  signal: AbortSignal | undefined,
+): Promise<void> => {
   signal?.throwIfAborted()
   const wasThere = await exists(folder)
   try {
     await merged.save(folder)
+    await reformat(folder, form)
   } catch (error) {
     if (!wasThere) await rm(folder, { recursive: true, force: true })
     throw error
   }
 }
 
-/** Throws UsageError when there are too few or too many models, or no base or data where there must be. */
-const checkGiven = (
-  { name, base, data, counts: [least, most] }: Pick<Procedure<never>, 'name' | 'base' | 'data' | 'counts'>,
+/** What of a procedure's declaration says which inputs it takes. */
+type Inputs = Pick<Procedure<never>, 'name' | 'base' | 'data' | 'evaluation' | 'counts'>
+
+/**
+ * Throws UsageError when there are too few or too many models, no base or data where there must be, or some that it has
+ * no use for. models: how many.
+ */
+export const checkGiven = (
+  { name, base, data, evaluation = 'none', counts: [least, most] }: Inputs,
   models: number,
-  given: ProcedureContext,
+  given: Readonly<Partial<Record<'base' | 'data' | 'evaluation', unknown>>>,
 ): void => {
   const refuse = (code: string, message: string, hint: string): never => {
     throw new UsageError(code, `${name}: ${message}`, { hint })
@@ -175,4 +195,6 @@ const checkGiven = (
   if (data === 'required' && !given.data)
     refuse('NoData', 'it needs data', 'Give them as data (--data FILE).')
   if (data === 'none' && given.data) refuse('UnwantedData', 'it looks at no data', 'Leave them out.')
+  if (evaluation === 'none' && given.evaluation)
+    refuse('UnwantedData', 'it scores on no data of their own', 'Leave them out (--eval-data).')
 }

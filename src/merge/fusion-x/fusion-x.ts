@@ -33,6 +33,7 @@ export const fusionX: Procedure<FusionXOptions> = procedure<FusionXOptions>({
   base: 'none',
   data: 'required',
   example: { models: 'decoders', options: { steps: 1, batch: 2 } },
+  evaluation: 'optional',
   counts: [2, Infinity],
   options,
   run: async ([first, ...others], given, context) => {

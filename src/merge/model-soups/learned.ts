@@ -153,6 +153,7 @@ export const learnedSoup: Procedure<LearnedSoupOptions> = procedure<LearnedSoupO
   base: 'optional',
   data: 'required',
   example: { options: { steps: 2 } },
+  evaluation: 'optional',
   counts: [2, Infinity],
   options: z.strictObject({
     ...scoreOptions,

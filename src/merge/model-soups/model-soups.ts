@@ -99,6 +99,7 @@ export const greedySoup: Procedure<GreedySoupOptions> = procedure<GreedySoupOpti
   summary: 'the average of the models that make it better on held-out data',
   base: 'optional',
   data: 'required',
+  evaluation: 'optional',
   counts: [1, Infinity],
   options,
   async run(models, options, context) {

@@ -19,6 +19,7 @@ export const uniformSoup: Procedure<ScoreOptions> = procedure<ScoreOptions>({
   summary: 'the average of all models',
   base: 'optional',
   data: 'optional',
+  evaluation: 'optional',
   counts: [1, Infinity],
   options: z.strictObject(scoreOptions),
   async run(models, options, context) {

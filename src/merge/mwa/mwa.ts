@@ -45,6 +45,7 @@ export const mwa: Procedure<MwaOptions> = procedure<MwaOptions>({
   summary: 'the checkpoints of one run, averaged by its log: by loss, or by step',
   base: 'optional',
   data: 'optional',
+  evaluation: 'optional',
   adapters: true,
   example: { options: { values: [1, 2, 3] } },
   counts: [1, Infinity],

@@ -13,8 +13,8 @@ export const linear: MergeMethod = merge({
   name: 'linear',
   module: import.meta.url,
   base: 'none',
-  perModel: { weight: z.number() },
-  global: { normalize: z.boolean().default(true) },
+  perModel: { weight: z.number().describe("each model's weight") },
+  global: { normalize: z.boolean().default(true).describe('divide by the sum of the weights') },
   tensor: (out, { models }, { weight, normalize }) => {
     const weights = Float32Array.from(weight)
     let total = 0
@@ -34,7 +34,7 @@ export const nearswap: MergeMethod = merge({
   module: import.meta.url,
   base: 'required',
   counts: [1, 1],
-  global: { t: z.number() },
+  global: { t: z.number().describe('the most that an element of the base moves') },
   tensor: (out, { base, models: [other] }, { t }) => {
     for (let i = 0; i < out.length; i++) {
       const distance = Math.max(Math.abs(fround(base![i] - other[i])), 1e-6)
@@ -50,6 +50,6 @@ export const passthrough: MergeMethod = merge({
   module: import.meta.url,
   base: 'none',
   counts: [1, 1],
-  perModel: { scale: z.number().default(1) },
+  perModel: { scale: z.number().default(1).describe('factor of the tensors') },
   tensor: (out, { models: [model] }, { scale: [scale] }) => scaled(out, model, fround(scale)),
 })

@@ -31,7 +31,7 @@ export const modelStock: MergeMethod = merge({
   base: 'required',
   counts: [2, Infinity],
   rows: true,
-  global: { filter_wise: z.boolean().default(false) },
+  global: { filter_wise: z.boolean().default(false).describe('a ratio for each row') },
   prepare: async (tensor, { filter_wise: rows }) => ({
     width: rows ? tensor.width : Infinity,
     whole: rows ? undefined : ratio(await gramOf(tensor, 'offsets')),

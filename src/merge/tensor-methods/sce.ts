@@ -75,9 +75,14 @@ export const sce: MergeMethod = merge({
   base: 'required',
   example: { select_topk: 0.5 },
   global: {
-    select_topk: z.number().min(0).max(1).default(1),
+    select_topk: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(1)
+      .describe('share of elements, by their variance, that count'),
     // How mergekit stores its masks, which Weft has none of: accepted, without effect.
-    int8_mask: z.boolean().default(false),
+    int8_mask: z.boolean().default(false).describe("mergekit's storage of masks; no effect here"),
   },
   prepare: async (tensor, { select_topk: topk }) => {
     const selection = await select(tensor, topk)

@@ -19,7 +19,7 @@ export const slerp: MergeMethod = merge({
   module: import.meta.url,
   base: 'required',
   counts: [1, 1],
-  global: { t: z.number() },
+  global: { t: z.number().describe('0: the base, 1: the other model') },
   prepare: async (tensor, { t }) => {
     const [[aa, ab], [, bb]] = await gramOf(tensor, 'all')
     const length = (square: number): number => (Math.sqrt(square) > 1e-8 ? Math.sqrt(square) : 1)
@@ -92,8 +92,14 @@ export const nuslerp: MergeMethod = merge({
   base: 'optional',
   counts: [2, 2],
   rows: true,
-  perModel: { weight: z.number() },
-  global: { nuslerp_flatten: z.boolean().default(true), nuslerp_row_wise: z.boolean().default(false) },
+  perModel: { weight: z.number().describe("each model's weight") },
+  global: {
+    nuslerp_flatten: z.boolean().default(true).describe('turn whole tensors, not their rows'),
+    nuslerp_row_wise: z
+      .boolean()
+      .default(false)
+      .describe('unless flattened: turn lines along the first axis, not rows of the last'),
+  },
   prepare: async (tensor, p): Promise<Lines> => {
     const lines = { t: along(p.weight), width: tensor.width }
     if (p.nuslerp_flatten) {
@@ -143,8 +149,11 @@ export const multislerp: MergeMethod = merge({
   name: 'multislerp',
   module: import.meta.url,
   base: 'optional',
-  perModel: { weight: z.number() },
-  global: { normalize_weights: z.boolean().default(true), eps: z.number().positive().default(1e-8) },
+  perModel: { weight: z.number().describe("each model's weight") },
+  global: {
+    normalize_weights: z.boolean().default(true).describe('divide the weights by their sum'),
+    eps: z.number().positive().default(1e-8).describe('lengths below it count as zero'),
+  },
   prepare: async (tensor, { weight, normalize_weights: normalize, eps }) => {
     if (weight.length === 1) return [1]
     const total = weight.reduce((sum, w) => sum + w, 0)
@@ -201,8 +210,8 @@ export const karcher: MergeMethod = merge({
   module: import.meta.url,
   base: 'none',
   global: {
-    max_iter: z.number().int().nonnegative().default(10),
-    tol: z.number().positive().default(1e-5),
+    max_iter: z.number().int().nonnegative().default(10).describe('most iterations'),
+    tol: z.number().positive().default(1e-5).describe('change at which the iteration stops'),
   },
   prepare: async (tensor, { max_iter: steps, tol }) =>
     karcherMean(await gramOf(tensor, 'models'), steps, tol),

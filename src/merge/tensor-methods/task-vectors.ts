@@ -26,12 +26,17 @@ interface Variant {
 
 /** Parameters of the masks of Model Breadcrumbs. */
 const masks = {
-  /** The paper's masks instead of mergekit's, which empty tensors of which gamma is less than one element. */
-  paper_masks: z.boolean().default(false),
-  /** Of the paper's masks: each row of the last axis is ranked by itself, as its code has it, and not the tensor. */
-  row_wise: z.boolean().default(false),
-  /** Of the paper's masks: whether vectors (biases, norms) are masked too; else they are whole. */
-  mask_vectors: z.boolean().default(true),
+  paper_masks: z
+    .boolean()
+    .default(false)
+    .describe(
+      "the paper's masks, not mergekit's, which empty tensors of which gamma is less than an element",
+    ),
+  row_wise: z
+    .boolean()
+    .default(false)
+    .describe("of the paper's masks: rank each row of the last axis by itself, as its code does"),
+  mask_vectors: z.boolean().default(true).describe("of the paper's masks: mask vectors (biases, norms) too"),
 }
 
 /** A model's mask, and the factor that gives what it keeps the sum of magnitudes that there was. */
@@ -146,18 +151,28 @@ const variant = ({
     unlessGiven,
     random: sparsifier === atRandom || sparsifier === byRank,
     example: sparsifier ? { weight: 0.5, density: 0.5 } : { weight: 0.5 },
-    perModel: { weight: z.number(), density: z.number().min(0).max(1).default(1), ...perModel } as {
+    perModel: {
+      weight: z.number().describe("each model's weight"),
+      // Without a mask there is nothing that a density could say.
+      ...(sparsifier && {
+        density: z.number().min(0).max(1).default(1).describe('share of the elements that is kept'),
+      }),
+      ...perModel,
+    } as {
       weight: z.ZodNumber
       density: z.ZodDefault<z.ZodNumber>
       gamma: z.ZodDefault<z.ZodNumber>
       epsilon: z.ZodDefault<z.ZodNumber>
     },
     global: {
-      normalize: z.boolean().default(normalize),
-      rescale: z.boolean().default(rescale),
-      lambda: z.number().default(1),
+      normalize: z.boolean().default(normalize).describe('divide by the sum of the weights'),
+      rescale: z
+        .boolean()
+        .default(rescale)
+        .describe('give what is kept the sum of magnitudes that there was'),
+      lambda: z.number().default(1).describe('factor of the merged task vector'),
       // How mergekit stores its masks, which Weft has none of: accepted, without effect.
-      int8_mask: z.boolean().default(false),
+      int8_mask: z.boolean().default(false).describe("mergekit's storage of masks; no effect here"),
       ...(global as typeof masks),
     },
     remark: (count, { density, gamma, paper_masks: isPaper }) =>
@@ -182,8 +197,18 @@ const variant = ({
     },
   })
 
-const gamma = z.number().min(0).max(1).default(0.01)
-const epsilon = z.number().min(0).max(1).default(0.15)
+const gamma = z
+  .number()
+  .min(0)
+  .max(1)
+  .default(0.01)
+  .describe('share of the largest elements that is left out')
+const epsilon = z
+  .number()
+  .min(0)
+  .max(1)
+  .default(0.15)
+  .describe('how far chances of being kept spread around the density')
 
 /** What holds where Breadcrumbs is named without a recipe: the paper's masks and shares. */
 const byPaper = { paper_masks: true, density: 0.15, gamma: 0.006 }

@@ -121,6 +121,7 @@ export const unconstrainedMerging: Procedure<UnconstrainedOptions> = procedure<U
   base: 'optional',
   data: 'required',
   example: { options: { evaluations: 16, start: 'uniform' } },
+  evaluation: 'optional',
   counts: [1, Infinity],
   options,
   run: async (models, given, context) => {

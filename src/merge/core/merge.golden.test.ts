@@ -28,7 +28,7 @@ const merged = async (name: string): Promise<string> => {
   return out
 }
 
-describe('the output of mergekit', () => {
+describe('merge: the output of mergekit', () => {
   it.each(recipes.filter((name) => name !== 'linear-bf16'))('%s', async (name) => {
     await using ours = await open(await merged(name))
     await using theirs = await open(join(folder, 'out', name))
