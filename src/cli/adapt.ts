@@ -56,7 +56,7 @@ const memberOf = (method: AdapterMethod<never>): Action => {
     keepsRun: true,
     examples: [
       `${call} --out adapters/first`,
-      `${call} --targets all-linear --epochs 3 --eval-split 0.05 --out adapters/first`,
+      `${call}${'targets' in method.options.shape ? ' --targets all-linear' : ''} --epochs 3 --eval-split 0.05 --out adapters/first`,
       `${call} --out adapters/first --resume      # after Ctrl-C or a crash`,
     ],
     options: async () => {

@@ -10,6 +10,7 @@ import type { ZodObject, ZodType } from 'zod'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { weft } from '../../test/weft.js'
 import { methods, procedures } from '../merge/index.js'
+import { append } from '../tensor/numbers.js'
 import { isTaken, type Values } from './choice.js'
 import { flagsOf, kebab } from './options.js'
 import { run } from './program.js'
@@ -111,6 +112,7 @@ const meaningful: Readonly<Record<string, () => unknown>> = {
   }),
   methods: () => ['lora'],
   budget: () => '50%',
+  betas: () => [0.8, 0.9],
   databaseUrl: () => 'postgres://127.0.0.1:9/none',
 }
 
@@ -172,7 +174,7 @@ const requiredOf = ({ schema, words }: Named, choice: Made, keys: readonly strin
   // Of these a call needs one or the other.
   const one = { extract: ['rank', 'energy'], train: ['model', 'architecture'] }[words[0]]
   const isNew = given.includes('architecture') && !given.includes('modelConfig')
-  if (isNew) required.push(...flagOf('modelConfig', meaningful.modelConfig()))
+  if (isNew) append(required, flagOf('modelConfig', meaningful.modelConfig()))
   if (!one || one.some((key) => given.includes(key))) return required
   return [...required, ...flagOf(one[0], one[0] === 'model' ? at('model') : 2)]
 }

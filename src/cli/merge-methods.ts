@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { nearest, UsageError } from '../errors.js'
 import { type MergeMethod, methods, type Procedure, procedures } from '../merge/index.js'
+import { maxOf } from '../tensor/numbers.js'
 import { unwrap } from './schema.js'
 
 /** Names of what `--method` may be, by what they take. */
@@ -55,7 +56,7 @@ const nearestIn = (key: string, known: object): string => {
 
 const parameterLines = (name: string): string[] => {
   const shape = Object.entries(parametersOf(name))
-  const width = Math.max(...shape.map(([key]) => key.length))
+  const width = maxOf(shape.map(([key]) => key.length))
   const standards: Readonly<Record<string, unknown>> = tensorMethodNamed(name)?.unlessGiven ?? {}
   return shape.map(([key, schema]) => {
     const fallback = standards[key] ?? unwrap(schema).fallback

@@ -9,6 +9,7 @@ import { type Outcome, weftWith } from '../../test/weft.js'
 import { open } from '../checkpoint/index.js'
 import { type Explanation, methods, procedures } from '../merge/index.js'
 import { readRuns } from '../runs/index.js'
+import { maxOf } from '../tensor/numbers.js'
 import { parametersOf } from './merge-methods.js'
 
 const model = (name: string): string => goldenFolder('merge', name)
@@ -164,12 +165,11 @@ dtyp: float32
     for (const name of formed.names()) {
       expect(formed.info(name).dtype).toBe('BF16')
       const [narrow, wide] = await Promise.all([formed.read(name, 'float32'), soup.read(name, 'float32')])
-      const worst = Math.max(
-        ...Array.from(
-          wide.data as Float32Array,
-          (x, i) => Math.abs(x - Number(narrow.data[i])) / Math.max(1e-30, Math.abs(x)),
-        ),
+      const errors = Array.from(
+        wide.data as Float32Array,
+        (x, i) => Math.abs(x - Number(narrow.data[i])) / Math.max(1e-30, Math.abs(x)),
       )
+      const worst = maxOf(errors)
       // Half a unit in the last of 8 places.
       expect(worst, name).toBeLessThanOrEqual(2 ** -8)
     }

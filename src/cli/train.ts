@@ -13,8 +13,8 @@ export const train: Verb = {
       'weft train train.yaml',
       'weft train train.yaml --out runs/second --learning-rate 1e-4      # a flag wins over the file',
       'weft train --model models/SmolLM2-135M --data train.jsonl --eval-split 0.1 --out models/tuned',
-      'weft train --architecture llama --model-config hidden_size=128,num_hidden_layers=4,\\',
-      '    num_attention_heads=4,intermediate_size=384 --data train.jsonl --lr 3e-3 --out models/new',
+      'weft train --architecture llama --model-config hidden_size=128,num_hidden_layers=4 \\',
+      '    --model-config num_attention_heads=4,intermediate_size=384 --data train.jsonl --lr 3e-3 --out models/new',
       'weft train train.yaml --resume                                    # after Ctrl-C or a crash',
     ],
     options: async () => {

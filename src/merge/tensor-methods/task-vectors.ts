@@ -133,6 +133,8 @@ const mix = (
   plus(out, base)
 }
 
+const density = z.number().min(0).max(1).default(1).describe('share of the elements that is kept')
+
 const variant = ({
   name,
   sparsifier,
@@ -154,9 +156,7 @@ const variant = ({
     perModel: {
       weight: z.number().describe("each model's weight"),
       // Without a mask there is nothing that a density could say.
-      ...(sparsifier && {
-        density: z.number().min(0).max(1).default(1).describe('share of the elements that is kept'),
-      }),
+      ...(sparsifier && { density }),
       ...perModel,
     } as {
       weight: z.ZodNumber
