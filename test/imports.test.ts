@@ -7,8 +7,8 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { families } from '../src/catalogue/index.js'
 import { architectures } from '../src/models/index.js'
+import type { Entry } from '../src/papers/index.js'
 import { type Arrow, circlesOf, readGraph, stringsOf, textOf } from './import-graph.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -48,7 +48,10 @@ const isExperiment = (file: string): boolean => file.endsWith('/experiment.ts') 
 const said = (rule: string, arrows: readonly Arrow[]): string[] =>
   arrows.map(({ from, to }) => `${from} -> ${to}: ${rule}`)
 
-const entries = (await Promise.all(families.map((family) => family.entries()))).flat()
+const lists = [import('../src/adapt/index.js'), import('../src/merge/index.js')]
+const entries: readonly Entry[] = (await Promise.all(lists)).flatMap(
+  (family) => family.entries as readonly Entry[],
+)
 const combinations = new Map(
   entries.map(({ card, combines = [] }) => [`${card.family}/${card.id}`, combines]),
 )

@@ -38,6 +38,7 @@ import { entry as peftSurvey } from './peft-survey/index.js'
 
 export { adapter } from './core/adapter.js'
 export * from './core/bottleneck.js'
+export { sizedFor } from './core/budget.js'
 export * from './core/spec.js'
 export * from './core/initial.js'
 export { adapterInput, adapterRows, mixed } from './core/mixed.js'

@@ -4,11 +4,11 @@ import { checkRecord, FileRefused, readRuns, runFiles } from '../runs/index.js'
 import type { LeftOut, StoredRun } from '../runs/index.js'
 import type { Paper } from '../papers/card.js'
 import type { Entry } from '../papers/entry.js'
-import type { ReproductionResult } from '../papers/result.js'
 import type { Reproduction, Verdict } from '../papers/reproduction.js'
 import { families } from './families.js'
 import type { MethodFamily } from './families.js'
 import { planned } from './planned/index.js'
+import type { Outcome } from './outcome.js'
 import { readReference, referenceFolder } from './reference.js'
 import { reproductionResult } from './schemas.js'
 
@@ -27,15 +27,6 @@ export const stateWords: Record<PaperState, string> = {
   short: 'falls short',
   baseline: 'baseline',
   listed: 'listed',
-}
-
-/** What a reproduction found, and where that is kept. */
-export interface Outcome {
-  /** The run's id; absent for one that is kept in `reference/`. */
-  readonly run?: string
-  /** When it ended: ISO 8601. */
-  readonly at: string
-  readonly result: ReproductionResult
 }
 
 /** A paper's card with what there is of it here. */

@@ -7,11 +7,11 @@ export {
   findPaper,
   type KnownPaper,
   knownPapers,
-  type Outcome,
   type PaperState,
   stateWords,
 } from './catalogue.js'
 export { families, type MethodFamily } from './families.js'
+export type { Outcome } from './outcome.js'
 export { planned } from './planned/index.js'
 export { reproduce, type ReproduceOptions } from './reproduce.js'
 export {

@@ -15,7 +15,7 @@ import type { Paper } from '../papers/card.js'
 import type { ReproductionResult } from '../papers/result.js'
 import { FileRefused, readRecord, time } from '../runs/index.js'
 import type { LeftOut, StoredRun } from '../runs/index.js'
-import type { Outcome } from './catalogue.js'
+import type { Outcome } from './outcome.js'
 import { armResults, claimResult, seeds } from './schemas.js'
 
 /** The folder with `src/` or `dist/`, `reference/` and package.json. */

@@ -14,9 +14,6 @@ import { exists } from './paths.js'
 const configFile = 'adapter_config.json'
 const weightsFile = 'adapter_model.safetensors'
 
-/** Prefix that PEFT puts before a module's name: `base_model.model.<module>.lora_A.weight`. Prompt methods carry no prefix. */
-export const adapterPrefix = 'base_model.model.'
-
 /** An open adapter. */
 export interface Adapter {
   readonly folder: string

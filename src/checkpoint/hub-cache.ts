@@ -27,10 +27,6 @@ export const parseHubId = (id: string): { id: string; revision?: string } | unde
 export const modelFolder = (id: string, cache: string = hubCacheFolder()): string =>
   join(cache, `models--${id.replaceAll('/', '--')}`)
 
-/** The hub id of a snapshot's folder in a cache: `.../models--org--name/snapshots/COMMIT` -> `org/name`. */
-export const hubIdOf = (folder: string): string | undefined =>
-  /(?:^|[\\/])models--([^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]*$/.exec(folder)?.[1].replace('--', '/')
-
 /**
  * The snapshot of `id` (`org/name`, maybe with `@revision`) in the cache, or undefined when it is not there.
  * `revision`: a branch, tag or commit ("main"). Throws CheckpointError for what is no revision.

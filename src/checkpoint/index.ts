@@ -1,17 +1,10 @@
 /** @file Checkpoints: safetensors, Hugging Face folders, PEFT adapter folders, the hub's cache. */
 export * from './web.js'
-export {
-  type Adapter,
-  adapterNames,
-  adapterPrefix,
-  readAdapter,
-  writeAdapter,
-  type WriteAdapterOptions,
-} from './adapter.js'
+export { type Adapter, adapterNames, readAdapter, writeAdapter, type WriteAdapterOptions } from './adapter.js'
 export { writeFileAtomic } from './atomic.js'
 export { copyCompanions, overlayTokenizer } from './companions.js'
 export { diskFiles } from './disk.js'
-export { findCached, hubCacheFolder, hubIdOf } from './hub-cache.js'
+export { findCached, hubCacheFolder } from './hub-cache.js'
 export { type CheckpointForm, reformat } from './reformat.js'
 export { open, type OpenOptions, resolveModel } from './open.js'
 export {

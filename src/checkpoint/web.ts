@@ -31,6 +31,7 @@ export {
   parseJsonObject,
   parseReadOnly,
 } from './json.js'
+export { adapterPrefix, hubIdOf } from './names.js'
 export { withFloats } from './numerals.js'
 export {
   headerLength,

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type AdapterMethod, methods } from '../adapt/index.js'
-import { sizedFor } from '../adapt/core/budget.js'
+import { sizedFor } from '../adapt/index.js'
 import { nearest, UsageError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import { readMetrics, readRun } from '../runs/index.js'

@@ -66,7 +66,7 @@ export const extract: Verb = {
       ])
       const [{ extract, planExtraction }, { openSource }] = await Promise.all([
         import('../merge/index.js'),
-        import('../merge/core/recipe/sources.js'),
+        import('../merge/index.js'),
       ])
       const { out, rank, energy, targets, exclude } = options
       const work = await mkdtemp(join(tmpdir(), 'weft-extract-'))

@@ -55,7 +55,9 @@
 
 export type * from './api/jobs.js'
 export type * from './api/lab.js'
+export type * from './api/left-out.js'
 export type * from './api/mail.js'
 export type * from './api/papers.js'
 export type * from './api/playground.js'
+export type * from './api/plot.js'
 export type * from './api/runs.js'

@@ -132,6 +132,25 @@ interface Parts {
   embedder?: EmbedderProcess
 }
 
+/** Where the catalogue's papers come from. */
+const sourcesOf = (
+  { home, reference, warn }: LabOptions,
+  leftOut: LeftOutList,
+  embedder: EmbedderProcess | undefined,
+): ConstructorParameters<typeof Papers>[0] => ({
+  home,
+  listed: async () => {
+    const found: LeftOut[] = []
+    const listed = await readListed(home, (what) => found.push(what))
+    leftOut.set('listed', found)
+    return listed
+  },
+  reference,
+  leftOut: (what: readonly LeftOut[]) => leftOut.set('results', what),
+  embedder: embedder?.embed,
+  warn: (reason: unknown) => warn?.(`no sentence vectors: ${String(reason)}`),
+})
+
 /** Everything that the routes use. */
 const servicesOf = async (options: LabOptions, db: Database, folder: string): Promise<Parts> => {
   const { home, models = [], jobs = 1, smtpUrl, from, digestHour = 7 } = options
@@ -144,19 +163,7 @@ const servicesOf = async (options: LabOptions, db: Database, folder: string): Pr
   const hub = new Hub()
   const mailbox = smtpUrl ? new Mailbox(smtpUrl, from) : undefined
   const embedder = options.embedder === undefined ? undefined : new EmbedderProcess(options.embedder)
-  const sources = {
-    home,
-    listed: async () => {
-      const found: LeftOut[] = []
-      const listed = await readListed(home, (what) => found.push(what))
-      leftOut.set('listed', found)
-      return listed
-    },
-    reference: options.reference,
-    leftOut: (what: readonly LeftOut[]) => leftOut.set('results', what),
-    embedder: embedder?.embed,
-    warn: (reason: unknown) => warn(`no sentence vectors: ${String(reason)}`),
-  }
+  const sources = sourcesOf(options, leftOut, embedder)
   const papers = new Papers(sources, db, journal)
   const watcher = new Watcher(home, db, {
     changed: (runs) => {

@@ -27,6 +27,7 @@ export {
   type Procedure,
   procedure,
   type ProcedureContext,
+  checkGiven,
   type ProcedureDefinition,
 } from './core/procedure.js'
 export { type AnatomyOptions, anatomyOf } from './core/anatomy.js'
@@ -75,6 +76,7 @@ export {
   type TaskAngles,
   taskAngles,
 } from './core/averaging/landscape.js'
+export { closeAll, namedModels, openSource, openSources } from './core/recipe/sources.js'
 export type { ScoreOptions } from './core/averaging/pot.js'
 export { recalibrated } from '../observe/statistics.js'
 export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/index.js'

@@ -2,7 +2,8 @@
  * @file Tensors of the base that an adapter's file holds: PEFT writes the embeddings and the head beside an adapter that
  * targets them, and where the vocabulary was resized or it is asked to. They stand in the base's place.
  */
-import { type Adapter, adapterPrefix, isJsonObject, type JsonObject } from '../../checkpoint/index.js'
+import type { Adapter, JsonObject } from '../../checkpoint/index.js'
+import { adapterPrefix, isJsonObject } from '../../checkpoint/web.js'
 import { CheckpointError } from '../../errors.js'
 import type { Model, WeightSpec } from '../../models/index.js'
 import { overlaid } from '../../models/overlay.js'

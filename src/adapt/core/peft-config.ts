@@ -1,5 +1,6 @@
 /** @file adapter_config.json: what is written of an adapter, and the options that a written one says. */
-import { type Adapter, hubIdOf, type Json, type JsonObject } from '../../checkpoint/index.js'
+import type { Adapter, Json, JsonObject } from '../../checkpoint/index.js'
+import { hubIdOf } from '../../checkpoint/web.js'
 import { CheckpointError } from '../../errors.js'
 import type { Model, Task } from '../../models/index.js'
 import { heads, type Site, sitesOf } from '../../models/sites.js'

@@ -1,5 +1,6 @@
 /** @file How a method's options stand in PEFT's adapter_config.json: one table a method, read both ways. */
-import { isJsonObject, type Json, type JsonObject } from '../../checkpoint/index.js'
+import type { Json, JsonObject } from '../../checkpoint/index.js'
+import { isJsonObject } from '../../checkpoint/web.js'
 import { CheckpointError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import type { Site } from '../../models/sites.js'

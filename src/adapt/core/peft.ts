@@ -1,13 +1,6 @@
 /** @file Adapters as PEFT's folders: what its files call tensors, and what a loaded one must agree with. */
-import {
-  type Adapter,
-  adapterPrefix,
-  checkNames,
-  encode,
-  type TensorData,
-  valueDType,
-  writeAdapter,
-} from '../../checkpoint/index.js'
+import type { Adapter, TensorData } from '../../checkpoint/index.js'
+import { adapterPrefix, checkNames, encode, valueDType } from '../../checkpoint/web.js'
 import { CheckpointError } from '../../errors.js'
 import type { Parameters } from '../../models/index.js'
 import type { Site } from '../../models/sites.js'
@@ -83,6 +76,7 @@ export const saveAdapter = async (
     return { name: wrappedName(plan, name), ...encode(tensor) }
   })
   const tensors = [...trained, ...held]
+  const { writeAdapter } = await import('../../checkpoint/index.js')
   await writeAdapter(folder, configOf(plan), await Promise.all(tensors), {
     base: baseName(base),
     metadata: { [metadataKey]: await fingerprintOf(plan) },

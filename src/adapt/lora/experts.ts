@@ -3,14 +3,8 @@
  * Mixtral under Transformers 5), read as LoRA at each expert's own modules. Of E experts A: [E r, in] has expert e's rows
  * together, B: [out, r E] every E-th column, and `out` runs over the modules that the parameter holds, one behind the other.
  */
-import {
-  type Adapter,
-  adapterPrefix,
-  encode,
-  type JsonObject,
-  layOut,
-  openBytes,
-} from '../../checkpoint/index.js'
+import type { Adapter, JsonObject } from '../../checkpoint/index.js'
+import { adapterPrefix, encode, layOut, openBytes } from '../../checkpoint/web.js'
 import { CheckpointError } from '../../errors.js'
 import type { FusedParameter, Model } from '../../models/index.js'
 import { sameShape, type Shape, value, type Value } from '../../tensor/index.js'

@@ -1,5 +1,5 @@
 /** @file LoRA's keys of adapter_config.json, and what PEFT's LoRA does to the base that they are to be read against. */
-import { type JsonObject } from '../../checkpoint/index.js'
+import type { JsonObject } from '../../checkpoint/index.js'
 import type { Model } from '../../models/index.js'
 import { allLinear, matcher } from '../../models/targets.js'
 import { loraHarmless, loraVariants } from '../core/lora-keys.js'

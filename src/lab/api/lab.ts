@@ -1,5 +1,6 @@
 /** @file The lab itself, and what happens in it, as its JSON has it. */
 import type { Job } from './jobs.js'
+import type { LeftOut } from './left-out.js'
 import type { RunRow } from './runs.js'
 
 export interface ErrorBody {
@@ -15,13 +16,6 @@ export interface LabInfo {
   papers: number
   runs: number
   leftOut: LeftOutSummary
-}
-
-/** Something on the disk that the lab could not use, and why. */
-export interface LeftOut {
-  /** The folder of a run, or a file. */
-  path: string
-  reason: string
 }
 
 /** What is left out: how many things, and the first of them by path. */

@@ -1,4 +1,5 @@
 /** @file Papers, as the lab's JSON has them. */
+import type { Plot } from './plot.js'
 import type { RunRow } from './runs.js'
 
 /**
@@ -61,26 +62,6 @@ export interface Claim {
   here: string | null
   /** Why it is not shown, or why it does not hold. */
   why: string | null
-}
-
-/** One plot, of a reproduction or a run. Bars have names as `x`; of a heat map each series is a row, and `x` its columns. */
-export interface Plot {
-  kind: 'curve' | 'bars' | 'pareto' | 'heatmap'
-  title: string
-  x: Axis
-  y: Axis
-  series: PlotSeries[]
-}
-
-export interface Axis {
-  label: string
-  log?: boolean
-}
-
-export interface PlotSeries {
-  name: string
-  /** `spread`: standard deviation over seeds. */
-  points: { x: number | string; y: number; spread?: number }[]
 }
 
 /** The latest measurement of a paper's claims. */

@@ -1,6 +1,6 @@
 /** @file Runs, as the lab's JSON has them. */
-import type { LeftOut } from './lab.js'
-import type { Plot } from './papers.js'
+import type { LeftOut } from './left-out.js'
+import type { Plot } from './plot.js'
 
 /** `interrupted`: it never said how it ended, and its process is gone. */
 export type RunStatus = 'running' | 'finished' | 'failed' | 'cancelled' | 'interrupted'

@@ -67,28 +67,32 @@ export interface SubscriptionsTable {
 // The C collation: bytes, so that ISO times sort the same on every server.
 const time = sql`text collate "C"`
 
+const createRuns = async (db: Kysely<unknown>): Promise<void> => {
+  await db.schema
+    .createTable('runs')
+    .addColumn('id', 'text', (c) => c.primaryKey())
+    .addColumn('command', 'text', (c) => c.notNull())
+    .addColumn('subject', 'text')
+    .addColumn('argv', 'jsonb', (c) => c.notNull())
+    .addColumn('status', 'text', (c) => c.notNull())
+    .addColumn('quick', 'boolean')
+    .addColumn('started', time, (c) => c.notNull())
+    .addColumn('ended', time)
+    .addColumn('step', 'float8')
+    .addColumn('metrics', 'jsonb', (c) => c.notNull())
+    .addColumn('rows', 'integer', (c) => c.notNull())
+    .addColumn('bytes', 'float8', (c) => c.notNull())
+    .addColumn('modified', 'float8', (c) => c.notNull())
+    .addColumn('text', 'text', (c) => c.notNull())
+    .execute()
+  await db.schema.createIndex('runs_started').on('runs').columns(['started desc', 'id desc']).execute()
+  await db.schema.createIndex('runs_subject').on('runs').columns(['subject', 'started desc']).execute()
+  await db.schema.createIndex('runs_status').on('runs').columns(['status', 'started desc']).execute()
+}
+
 const first: Migration = {
   up: async (db: Kysely<unknown>): Promise<void> => {
-    await db.schema
-      .createTable('runs')
-      .addColumn('id', 'text', (c) => c.primaryKey())
-      .addColumn('command', 'text', (c) => c.notNull())
-      .addColumn('subject', 'text')
-      .addColumn('argv', 'jsonb', (c) => c.notNull())
-      .addColumn('status', 'text', (c) => c.notNull())
-      .addColumn('quick', 'boolean')
-      .addColumn('started', time, (c) => c.notNull())
-      .addColumn('ended', time)
-      .addColumn('step', 'float8')
-      .addColumn('metrics', 'jsonb', (c) => c.notNull())
-      .addColumn('rows', 'integer', (c) => c.notNull())
-      .addColumn('bytes', 'float8', (c) => c.notNull())
-      .addColumn('modified', 'float8', (c) => c.notNull())
-      .addColumn('text', 'text', (c) => c.notNull())
-      .execute()
-    await db.schema.createIndex('runs_started').on('runs').columns(['started desc', 'id desc']).execute()
-    await db.schema.createIndex('runs_subject').on('runs').columns(['subject', 'started desc']).execute()
-    await db.schema.createIndex('runs_status').on('runs').columns(['status', 'started desc']).execute()
+    await createRuns(db)
     await db.schema
       .createTable('jobs')
       .addColumn('id', 'text', (c) => c.primaryKey())

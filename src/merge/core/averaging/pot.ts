@@ -37,10 +37,10 @@ export const scoreOptions = {
     .default('none')
     .describe('look at the loss between the ingredients: none, segments, plane'),
 }
-const scoreSchema = z.object(scoreOptions)
-
 /** Options of whatever scores its ingredients; lower is better for loss and perplexity. */
-export type ScoreOptions = Readonly<z.output<typeof scoreSchema>>
+export type ScoreOptions = Readonly<{
+  [key in keyof typeof scoreOptions]: z.output<(typeof scoreOptions)[key]>
+}>
 
 /** Weights that can be scored. */
 export interface Pot {
