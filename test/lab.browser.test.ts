@@ -3,13 +3,13 @@
  * of every page, light and dark, are left in bench/out/lab for a person to look at.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import { SMTPServer } from 'smtp-server'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { search, violations } from './lab-pages.js'
 import { findChromium } from '../scripts/chromium.mjs'
 import { scratch, until, writeRun } from './lab.js'
 import { readRuns } from '../src/runs/index.js'
@@ -18,7 +18,6 @@ import { weftWith } from './weft.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pictures = join(root, 'bench', 'out', 'lab')
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
 const mails: string[] = []
 const smtp = new SMTPServer({
@@ -38,7 +37,6 @@ const home = scratch('lab-page')
 let server: ChildProcess
 let browser: Browser
 let base = ''
-
 const curve = (from: number): object[] =>
   Array.from({ length: 120 }, (_, i) => ({ step: i + 1, loss: from / (1 + i / 20), learningRate: 1e-3 }))
 
@@ -90,7 +88,6 @@ afterAll(async () => {
 interface Visit {
   readonly page: Page
   readonly context: BrowserContext
-  /** What the page's console complained of. */
   readonly complaints: string[]
 }
 
@@ -102,25 +99,6 @@ const visit = async (path: string, options: Parameters<Browser['newContext']>[0]
   page.on('pageerror', (error) => complaints.push(String(error)))
   await page.goto(base + path)
   return { page, context, complaints }
-}
-
-/** What axe finds wrong, by rule and place. The page's policy lets nothing be injected, so axe runs as the tool's own script. */
-const violations = async (page: Page): Promise<string[]> => {
-  await page.evaluate(axe)
-  return page.evaluate(async () => {
-    const { axe } = globalThis as unknown as {
-      axe: { run(): Promise<{ violations: { id: string; nodes: { target: string[] }[] }[] }> }
-    }
-    const { violations } = await axe.run()
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.join(' ')}`))
-  })
-}
-
-/** Types a search and waits for its results. */
-const search = async (page: Page, words: string): Promise<void> => {
-  await page.waitForSelector('.card')
-  await page.getByLabel('Search papers').pressSequentially(words)
-  await page.waitForFunction((q) => document.querySelector('.count')?.textContent?.includes(`“${q}”`), words)
 }
 
 const places = [

@@ -15,7 +15,6 @@ import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { CheckpointError } from '../errors.js'
-import { checkNames } from './check.js'
 import type { RandomAccess } from './checkpoint.js'
 import { type Files, openBytes, openFolder } from './folder.js'
 import { open } from './open.js'
@@ -351,57 +350,6 @@ describe('open', () => {
     await expect(open('org/absent', { cache: folder })).rejects.toThrow(/weft pull org\/absent/)
     await expect(open('./no/such/folder', { cache: folder })).rejects.toThrow(/no such folder or file/)
     await expect(open('org/absent', { cache: folder, revision: '../../x' })).rejects.toThrow(CheckpointError)
-  })
-})
-
-describe('checkNames', () => {
-  const tensors = { a: [2], b: [3] }
-  const checkpoint = {
-    folder: 'dir',
-    names: () => Object.keys(tensors),
-    has: (name: string) => name in tensors,
-    info: (name: string) => ({
-      name,
-      dtype: 'F32' as const,
-      shape: tensors[name as 'a'],
-      file: 'model.safetensors',
-      offset: 0,
-      length: 0,
-    }),
-  }
-  it('passes exactly what is expected', () => {
-    checkNames(
-      [
-        { name: 'a', shape: [2] },
-        { name: 'b', shape: [3] },
-      ],
-      checkpoint,
-    )
-  })
-  it('says beside what is missing what was amiss when the folder was opened', () => {
-    const warned = { ...checkpoint, warnings: ['dir/index is out of step'] }
-    expect(() => checkNames([{ name: 'c', shape: [2] }], warned)).toThrow(
-      /missing[\s\S]*dir\/index is out of step/,
-    )
-  })
-  it('lists missing, unexpected and wrongly shaped tensors, with files, in one error', () => {
-    let message = ''
-    try {
-      checkNames(
-        [
-          { name: 'a', shape: [2, 1] },
-          { name: 'bb', shape: [3] },
-        ],
-        checkpoint,
-      )
-    } catch (error) {
-      expect(error).toMatchObject({ code: 'TensorMismatch', exitCode: 3 })
-      message = (error as Error).message
-    }
-    expect(message).toMatch(/^dir: /)
-    expect(message).toMatch(/1 missing:\s+bb \(nearest unexpected: b\)/)
-    expect(message).toMatch(/1 unexpected:\s+b in model\.safetensors/)
-    expect(message).toMatch(/a in model\.safetensors: \[2\], expected \[2, 1\]/)
   })
 })
 

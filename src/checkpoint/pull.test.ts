@@ -15,7 +15,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { commit, gitBlob, sha256, TestHub } from '../../test/hub.js'
 import { RemoteError, UsageError } from '../errors.js'
-import { hubCacheFolder, isOffline } from './hub-cache.js'
 import { open } from './open.js'
 import { isModelFile, pull, type PullEvent, type PullOptions } from './pull.js'
 
@@ -363,15 +362,6 @@ it('what is no model id, revision or endpoint is a UsageError before any request
   for (const endpoint of ['huggingface.co', 'file:///etc', 'http://'])
     expect(await failing(get({ endpoint })), endpoint).toBeInstanceOf(UsageError)
   expect(hub.requests).toEqual([])
-})
-
-it("the environment places the cache as Hugging Face's own library does", () => {
-  expect(hubCacheFolder({ HF_HUB_CACHE: '/c', HF_HOME: '/h' })).toBe('/c')
-  expect(hubCacheFolder({ HF_HOME: '/h', XDG_CACHE_HOME: '/x' })).toBe('/h/hub')
-  expect(hubCacheFolder({ XDG_CACHE_HOME: '/x' })).toBe('/x/huggingface/hub')
-  expect(hubCacheFolder({})).toMatch(/\.cache\/huggingface\/hub$/)
-  for (const value of ['1', 'true', 'YES', 'on']) expect(isOffline({ HF_HUB_OFFLINE: value })).toBe(true)
-  for (const value of [undefined, '', '0', 'false']) expect(isOffline({ HF_HUB_OFFLINE: value })).toBe(false)
 })
 
 it('by default the files of a Transformers model are taken, and no second copy of its weights', () => {

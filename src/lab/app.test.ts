@@ -1,6 +1,5 @@
 import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Hono } from 'hono'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventsOf, noPostgres, post, scratch, startPostgres, until, writeRun } from '../../test/lab.js'
 import type {
@@ -15,16 +14,12 @@ import type {
   RunPage,
   VoteResult,
 } from './api.js'
-import { describeError } from './errors.js'
-import { openLab } from './lab.js'
-import type { Lab } from './lab.js'
-import { ownHost, tokenToChange, tokenToRead } from './security.js'
+import { type Lab, openLab } from './lab.js'
 import { append, maxOf, minOf } from '../tensor/numbers.js'
 
-const reason = noPostgres()
 const indexes = [
   { name: 'PGlite', skipped: undefined },
-  { name: 'PostgreSQL', skipped: reason },
+  { name: 'PostgreSQL', skipped: noPostgres() },
 ]
 
 for (const { name, skipped } of indexes)
@@ -35,7 +30,6 @@ for (const { name, skipped } of indexes)
     let lab: Lab
     let stop = async (): Promise<void> => undefined
     const warnings: string[] = []
-
     const get = async <T>(path: string, init?: RequestInit): Promise<T> => {
       const response = await lab.app.request(path, init)
       expect(response.status, await response.clone().text()).toBe(200)
@@ -404,37 +398,3 @@ for (const { name, skipped } of indexes)
       })
     })
   })
-
-describe('a lab bound beyond the loopback', () => {
-  const token = 'a-token-of-the-lab-for-tests'
-  const guard = { token, local: false }
-  const app = new Hono()
-  app.use(ownHost(guard), tokenToRead(guard), tokenToChange(guard))
-  app.all('*', (c) => c.text('ok'))
-  app.onError((error, c) => c.json({}, describeError(error).status))
-  const ask = async (path: string, init?: RequestInit): Promise<number> =>
-    (await app.request(`http://lab.example${path}`, init)).status
-
-  test('needs its token for everything but the links of a mail', async () => {
-    expect(await ask('/')).toBe(401)
-    expect(await ask('/api/runs/a/files/x')).toBe(401)
-    expect(await ask('/?token=wrong')).toBe(401)
-    expect(await ask('/', { headers: { authorization: `Bearer ${token}` } })).toBe(200)
-    expect(await ask('/unsubscribe/abc', { method: 'POST' })).toBe(200)
-    expect(await ask('/unsubscribe/abc/more')).toBe(401)
-  })
-
-  test('takes it from the address once, as a cookie that scripts cannot read', async () => {
-    const response = await app.request(`http://lab.example/runs?token=${token}&q=1`)
-    expect(response.status).toBe(302)
-    expect(response.headers.get('location')).toBe('/runs?q=1')
-    const cookie = response.headers.get('set-cookie')!
-    expect(cookie).toMatch(/HttpOnly; SameSite=Lax/)
-    expect(await ask('/', { headers: { cookie: cookie.split(';')[0] } })).toBe(200)
-    const change = {
-      method: 'POST',
-      headers: { cookie: cookie.split(';')[0], 'content-type': 'application/json' },
-    }
-    expect(await ask('/api/jobs', change)).toBe(401)
-  })
-})

@@ -1,13 +1,12 @@
 /** @file Exact properties of CFG distillation: guidance, divergence, the reward and its gradient, sampling, mixing. */
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { scratchFolder, writeTinyLlama } from '../../../test/tiny.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { type Checkpoint } from '../../checkpoint/index.js'
 import { createModel, type Model, openModel } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
 import { compile, grad, logSoftmax, softmax, type Tensor, type Value, valueOf } from '../../tensor/index.js'
 import { adamW, initialState, makeStep } from '../../train/index.js'
-import { cfgDistillation, interpolation } from './cfg-distillation.js'
+import { interpolation } from './cfg-distillation.js'
 import { advantages, bigrams, meanUnlikeness, unlikeness } from './diversity.js'
 import { guidedLogits, sampler } from '../../distil/sampler.js'
 import { distillationLoss, distilGuidance, sampledBatch } from './train.js'
@@ -375,34 +374,5 @@ describe('mixing', () => {
       [got, checkpoint, other].map(async (c) => (await c.read(name)).data as Float32Array),
     )
     m.forEach((v, i) => expect(v).toBeCloseTo(-0.25 * q[i] + 1.25 * d[i], 5))
-  })
-})
-
-describe('weft merge --method cfg-distillation', () => {
-  let scratch: Awaited<ReturnType<typeof scratchFolder>>
-  beforeAll(async () => {
-    scratch = await scratchFolder()
-    await writeTinyLlama(`${scratch.path}/base`)
-  })
-  afterAll(() => scratch.remove())
-
-  it('writes the mix and both students, with the recipe of the mix', async () => {
-    await using model = await open(`${scratch.path}/base`)
-    const data = [{ prompt: 'The cat', completion: ' sleeps.' }, { text: 'The dog' }]
-    const options = { data, steps: 1, prompts: 1, samples: 2, tokens: 4, mix: 0.25 }
-    const result = await cfgDistillation([model], options)
-    await result.save(`${scratch.path}/out`)
-    const [mixed, quality, variety] = await Promise.all(
-      ['', '/quality', '/variety'].map((f) => open(`${scratch.path}/out${f}`)),
-    )
-    const name = 'model.layers.0.mlp.up_proj.weight'
-    const [m, q, d] = await Promise.all(
-      [mixed, quality, variety].map(async (c) => (await c.read(name)).data as Float32Array),
-    )
-    m.forEach((v, i) => expect(v).toBeCloseTo(0.75 * q[i] + 0.25 * d[i], 6))
-    for (const c of [mixed, quality, variety]) await c.close()
-    await expect(cfgDistillation([model], { ...options, mix: 2 })).rejects.toThrow(/mix is 2/)
-    const plain = await cfgDistillation([model], { ...options, diversity: 0 })
-    expect(Object.keys(plain.report)).toEqual(['quality'])
   })
 })
