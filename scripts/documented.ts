@@ -1,13 +1,19 @@
 /**
- * @file `npx tsx scripts/documented.ts [--room src/text] [--summary]`: what the docstrings of the public surface lack,
- * as file:line name. Exit status 1 when anything is missing.
+ * @file `npx tsx scripts/documented.ts [--room src/text] [--rule shape] [--summary]`: what the docstrings of the public
+ * surface lack, as file:line name, of all rules or of those that are named. Exit status 1 when anything is missing.
  */
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { inspectSurface, type Lack, rules } from './documented/rules.js'
 import { openProject } from './documented/surface.js'
 
-const { values } = parseArgs({ options: { room: { type: 'string' }, summary: { type: 'boolean' } } })
+const { values } = parseArgs({
+  options: {
+    room: { type: 'string' },
+    rule: { type: 'string', multiple: true },
+    summary: { type: 'boolean' },
+  },
+})
 const room = values.room?.replace(/\/+$/, '')
 const isWanted = ({ file }: { file: string }): boolean =>
   room === undefined || file === room || file.startsWith(`${room}/`)
@@ -33,7 +39,8 @@ const table = (files: readonly string[], lacks: readonly Lack[]): string => {
 
 const { items, lacks } = inspectSurface(openProject(fileURLToPath(new URL('..', import.meta.url))))
 const files = items.filter(isWanted).map(({ file }) => file)
-const wanted = lacks.filter(isWanted)
+const asked = (lack: Lack): boolean => values.rule === undefined || values.rule.includes(lack.rule)
+const wanted = lacks.filter((lack) => isWanted(lack) && asked(lack))
 if (!values.summary)
   for (const { file, line, name, rule, message } of wanted)
     console.log(`${file}:${line} ${name}: ${message} (${rule})`)

@@ -380,7 +380,7 @@ describe('the lab', () => {
     expect(await page.getByRole('link', { name: 'missed' }).count()).toBe(0)
     await hide(false)
     await page.getByRole('link', { name: 'missed' }).waitFor({ timeout: 20_000 })
-    expect(await open()).toBe(1)
+    await until(async () => (await open()) === 1)
     await context.close()
   })
 
