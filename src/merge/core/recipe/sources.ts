@@ -122,6 +122,7 @@ export const openSources = async (
   }
 }
 
+/** Closes every checkpoint of `opened`. */
 export const closeAll = async (opened: ReadonlyMap<string, Checkpoint>): Promise<void> => {
   await Promise.all([...opened.values()].map((checkpoint) => checkpoint.close()))
 }
