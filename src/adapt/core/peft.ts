@@ -1,6 +1,6 @@
 /** @file Adapters as PEFT's folders: what its files call tensors, and what a loaded one must agree with. */
 import type { Adapter, TensorData } from '../../checkpoint/index.js'
-import { adapterPrefix, checkNames, encode, valueDType } from '../../checkpoint/web.js'
+import { adapterPrefix, checkNames, encode, valueDType, withFloats } from '../../checkpoint/web.js'
 import { CheckpointError } from '../../errors.js'
 import type { Parameters } from '../../models/index.js'
 import type { Site } from '../../models/sites.js'
@@ -77,7 +77,7 @@ export const saveAdapter = async (
   })
   const tensors = [...trained, ...held]
   const { writeAdapter } = await import('../../checkpoint/index.js')
-  await writeAdapter(folder, configOf(plan), await Promise.all(tensors), {
+  await writeAdapter(folder, withFloats(configOf(plan)), await Promise.all(tensors), {
     base: baseName(base),
     metadata: { [metadataKey]: await fingerprintOf(plan) },
   })
