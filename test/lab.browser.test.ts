@@ -18,7 +18,6 @@ import { weftWith } from './weft.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pictures = join(root, 'bench', 'out', 'lab')
-
 const mails: string[] = []
 const smtp = new SMTPServer({
   authOptional: true,
@@ -32,7 +31,6 @@ const smtp = new SMTPServer({
     })
   },
 })
-
 const home = scratch('lab-page')
 let server: ChildProcess
 let browser: Browser
@@ -374,6 +372,8 @@ describe('the lab', () => {
     await until(async () => (await open()) === 1)
     await hide(true)
     await until(async () => (await open()) === 0)
+    // What was being read when it was hidden comes to its end.
+    await new Promise((done) => setTimeout(done, 1500))
     writeRun(home.folder, 'missed', { started: new Date().toISOString() })
     await until(async () => (await fetch(`${base}/api/runs/missed`)).ok)
     await new Promise((done) => setTimeout(done, 1500))
