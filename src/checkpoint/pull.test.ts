@@ -55,7 +55,8 @@ const cutting = (times: number, bytes: number) => {
       'content-length': total - from,
       ...(from && { 'content-range': `bytes ${from}-${total - 1}/${total}` }),
     })
-    response.write(weights().subarray(from, from + bytes), () => setTimeout(() => response.destroy(), 20))
+    // A client that is busy must have read what was sent: a cut drops what still waits.
+    response.write(weights().subarray(from, from + bytes), () => setTimeout(() => response.destroy(), 250))
     return true
   }
 }
