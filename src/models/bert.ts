@@ -12,6 +12,7 @@ import type {
 import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
 import { type ConfigReader, reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
+import { logitsBy } from './head.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { embeddingSpec, layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
@@ -159,8 +160,8 @@ const forward = (w: Weights, inputs: ModelInputs, c: BertConfig): ModelOutputs =
   }
   if (c.task === 'features') return { logits: inputs.logitsAt ? rowsAt(x, inputs.logitsAt) : x, hidden }
   if (c.task === 'classify') return { logits: classHead(w, x, c), hidden }
-  const wanted = inputs.logitsAt ? rowsAt(x, inputs.logitsAt) : x
-  return { logits: maskedHead(w.in('cls.predictions'), wanted, c, at), hidden }
+  const head = (rows: Tensor): Tensor => maskedHead(w.in('cls.predictions'), rows, c, at)
+  return { logits: logitsBy(head, x, inputs.logitsAt), hidden }
 }
 
 const blockSpecs = (c: BertConfig, { heads: count, size, hidden }: BertLayer, i: number): WeightSpec[] => {

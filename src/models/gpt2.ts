@@ -9,9 +9,10 @@ import type {
   ModelOutputs,
   WeightSpec,
 } from './architecture.js'
-import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
+import { attentionCore, mergeHeads, splitHeads } from './attention.js'
 import { reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
+import { logitsBy } from './head.js'
 import { type Positions, positionsFrom } from './positions.js'
 import type { Weights } from './weights.js'
 
@@ -138,7 +139,7 @@ const forward = (w: Weights, inputs: ModelInputs, c: Gpt2Config): ModelOutputs =
     hidden.push(x)
   }
   const last = (hidden[hidden.length - 1] = norm(w, 'transformer.ln_f', x, c, at))
-  return { logits: w.linear('lm_head', inputs.logitsAt ? rowsAt(last, inputs.logitsAt) : last), hidden }
+  return { logits: logitsBy((rows) => w.linear('lm_head', rows), last, inputs.logitsAt), hidden }
 }
 
 const residual: AxisGroup = { group: 'residual', unit: 1 }

@@ -4,7 +4,8 @@
  */
 import { oneHot, rmsNorm, rotary, softmax, type Tensor } from '../tensor/index.js'
 import type { Architecture, ModelInputs, ModelOutputs } from './architecture.js'
-import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
+import { attentionCore, mergeHeads, splitHeads } from './attention.js'
+import { logitsBy } from './head.js'
 import {
   layerSizes,
   layerTypes,
@@ -120,7 +121,7 @@ const forward = (w: Weights, inputs: ModelInputs, c: LlamaConfig): ModelOutputs 
     hidden.push(x)
   }
   const last = (hidden[hidden.length - 1] = norm(w, 'model.norm', x, c, at))
-  return { logits: head(w, inputs.logitsAt ? rowsAt(last, inputs.logitsAt) : last, c), hidden }
+  return { logits: logitsBy((rows) => head(w, rows, c), last, inputs.logitsAt), hidden }
 }
 
 export const llama: Architecture<LlamaConfig> = {

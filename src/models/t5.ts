@@ -11,9 +11,10 @@ import type {
   ModelOutputs,
   WeightSpec,
 } from './architecture.js'
-import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
+import { attentionCore, mergeHeads, splitHeads } from './attention.js'
 import { type ConfigReader, reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
+import { logitsBy } from './head.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { embeddingSpec, linearSpecs, residual, spread } from './specs.js'
 import type { Weights } from './weights.js'
@@ -231,6 +232,10 @@ export const encode = (w: Weights, { ids, embeddings, mask }: ModelInputs, c: T5
   return stack(w.in('encoder'), x, c, c.encoder, at)[c.encoder]
 }
 
+/** Logits of what left the decoder's final norm. x: [..., width] -> [..., vocabulary]. */
+export const head = (w: Weights, x: Tensor, c: T5Config): Tensor =>
+  w.linear('lm_head', c.scaled ? x.mul(c.width ** -0.5) : x)
+
 /** Logits of the decoder's tokens after `ids`: [batch, time] int -> [batch, time, vocabulary]; `at` as in `ModelInputs`. */
 export const decode = (
   w: Weights,
@@ -241,8 +246,7 @@ export const decode = (
   const x = w.embedding('shared', decoderIds!)
   const own = at ?? positionsFrom(x.shape[1], { causal: true })
   const hidden = stack(w.in('decoder'), x, c, c.decoder, own, encoded)
-  const last = logitsAt ? rowsAt(hidden[c.decoder], logitsAt) : hidden[c.decoder]
-  return { logits: w.linear('lm_head', c.scaled ? last.mul(c.width ** -0.5) : last), hidden }
+  return { logits: logitsBy((rows) => head(w, rows, c), hidden[c.decoder], logitsAt), hidden }
 }
 
 const forward = (w: Weights, inputs: ModelInputs, c: T5Config): ModelOutputs =>
