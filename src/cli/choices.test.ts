@@ -32,6 +32,7 @@ beforeAll(async () => {
   )
   const few = ['--steps', '1', '--batch', '2', '--length', '8']
   await weft('adapt', 'lora', at('model'), '--data', at('data.jsonl'), '--out', at('adapter'), ...few)
+  await weft('adapt', 'mhr', at('model'), '--data', at('data.jsonl'), '--out', at('inventory'), ...few)
 })
 afterAll(() => scratch.remove())
 
@@ -103,6 +104,7 @@ const meaningful: Readonly<Record<string, () => unknown>> = {
   model: () => at('model'),
   adapter: () => at('adapter'),
   tokenizer: () => at('model'),
+  inventory: () => at('inventory'),
   architecture: () => 'llama',
   modelConfig: () => ({
     hidden_size: 8,

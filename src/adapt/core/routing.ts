@@ -47,7 +47,7 @@ export const routedOptions = (defaults: Pick<RoutedOptions, 'rank' | 'skills' | 
     task: z.number().int().nonnegative().optional().describe('the task where a batch names none'),
   })
 
-/** Options of an inventory at a module. `router`: the name under which it finds its logits. */
+/** Settings of an inventory at a module. `router`: the name under which it finds its logits. */
 export interface RoutedSettings extends Pick<RoutedOptions, 'rank' | 'tasks' | 'skills' | 'splits' | 'task'> {
   readonly method: string
   readonly router: string
@@ -66,22 +66,34 @@ export const noSuchTask = (
     { hint: `Tasks count from 0 to ${tasks - 1}. ${hint}` },
   )
 
-/** Throws UsageError for splits that do not divide the module's widths, and a task that there is not. */
+/**
+ * What the options come to at a module, whose skills are cut along these sides. Throws UsageError for splits that do not
+ * divide them, a rank that the weight cannot have, and a task that there is not.
+ */
 export const routedSettings = (
   method: string,
   { rank, tasks, skills, splits, task }: RoutedOptions,
   site: Site,
-  router = 'logits',
+  { router = 'logits', sides = ['in', 'out'] }: RoutedPlace = {},
 ): RoutedSettings => {
-  requireRank(method, rank, site)
+  // Skills of the output's side alone are vectors, which have no rank.
+  if (sides.includes('in')) requireRank(method, rank, site)
   if (task !== undefined && task >= tasks) throw noSuchTask(method, `task ${task}`, tasks)
-  if (site.in % splits || site.out % splits)
+  if (sides.some((side) => site[side] % splits))
     throw new UsageError(
       'BadSplits',
       `${method}: ${splits} splits do not divide ${site.name}, whose weight is ${site.out} x ${site.in}`,
       { hint: 'Choose a number that divides all widths (splits), or leave the module out (exclude).' },
     )
   return { method, router, rank, tasks, skills, splits, task }
+}
+
+/** Where an inventory finds its router, and the sides of a weight along which its skills are cut. */
+export interface RoutedPlace {
+  /** Name of the logits among the module's parameters. Default 'logits'. */
+  readonly router?: string
+  /** Sides that splits divide. Default both. */
+  readonly sides?: readonly ('in' | 'out')[]
 }
 
 /** Throws UsageError for the first row of a batch whose task there is not. */
@@ -142,6 +154,14 @@ const mixture = (logits: Tensor, s: RoutedSettings, ids: Tensor, random?: Random
   return chosen.div(chosen.sum(-1, { keep: true }).add(1e-12)).transpose([1, 0, 2])
 }
 
+/** What each row's task gives each skill, in each split. taskIds: [batch], absent for the options' task -> [splits, batch, skills]. */
+export const mixtureOf = (
+  p: Named<Tensor>,
+  s: RoutedSettings,
+  taskIds: Tensor | undefined,
+  random?: RandomStreams,
+): Tensor => mixture(p[s.router], s, rowsOf(s, taskIds), random)
+
 /** Averages over skills. factors: [splits, skills, a, b], weights: [splits, batch, skills] -> [splits, batch, a, b]. */
 const averaged = (factors: Tensor, weights: Tensor): Tensor => {
   const [splits, skills, a, b] = factors.shape
@@ -171,7 +191,7 @@ export const routed = (
   { input }: SiteContext,
   random?: RandomStreams,
 ): Tensor => {
-  const weights = mixture(p[s.router], s, rowsOf(s, input('taskIds')), random)
+  const weights = mixtureOf(p, s, input('taskIds'), random)
   const { A, B } = combined(p, s, weights)
   const tokens = x.reshape([x.shape[0], -1, x.shape[x.rank - 1]])
   return y.add(tokens.matmul(A).matmul(B).div(s.rank).reshape(y.shape))
@@ -179,7 +199,7 @@ export const routed = (
 
 /** The update of the options' task, as LoRA. Throws UsageError where it has not been chosen. */
 export const routedLora = (p: Named<Tensor>, s: RoutedSettings): LoraFactors => {
-  const { A, B } = combined(p, s, mixture(p[s.router], s, rowsOf(s, undefined)))
+  const { A, B } = combined(p, s, mixtureOf(p, s, undefined))
   const [, width, rank] = A.shape
   return { A: A.reshape([width, rank]).t(), B: B.reshape([rank, -1]).t(), alpha: 1 }
 }

@@ -1,28 +1,26 @@
 /**
  * @file MHR (Caccia et al. 2022, arXiv 2211.03831): skills mixed for each task by a router, in each of h parts of a
- * module's width by itself; see `routing.ts` for S, h, r and the shapes. With one part it is Poly without sampling, with one
- * skill it is one LoRA. A trained inventory is adapted to a new task whole (MHR), by its row of the router alone (MHR-z),
+ * module's width by itself; see core/routing.ts for S, h, r and the shapes, inventory.ts for the two kinds of skills. With one
+ * part it is Poly without sampling, with one skill it is one LoRA, or one (IA)³. A trained inventory is adapted to a new task whole (MHR), by its row of the router alone (MHR-z),
  * or as the average of its skills, an ordinary LoRA (MHR-µ).
  */
 import { z } from 'zod'
 import { UsageError } from '../../errors.js'
 import type { Model, Parameters } from '../../models/index.js'
-import { type Value, valueOf } from '../../tensor/index.js'
+import type { Value } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
-import { type Initial, uniformWithin, zeros } from '../core/initial.js'
-import { card } from './card.js'
+import { uniformWithin } from '../core/initial.js'
 import { shortest } from '../core/peft-config.js'
-import { poly } from '../poly/poly.js'
 import {
   checkTasks,
-  routed,
-  routedLora,
   type RoutedOptions,
   routedOptions,
   type RoutedSettings,
   routedSettings,
-  skillSpecs,
 } from '../core/routing.js'
+import { poly } from '../poly/poly.js'
+import { card } from './card.js'
+import { inventories, type SkillKind, skillKinds } from './inventory.js'
 import type { Site } from '../../models/sites.js'
 import type { AdaptedModel, AdapterMethod, AdapterSpec } from '../core/spec.js'
 
@@ -31,6 +29,8 @@ const tunings = ['all', 'routing', 'average'] as const
 
 /** Defaults: rank 4, 8 skills, 8 splits. */
 export interface MhrOptions extends RoutedOptions {
+  /** Kind of skill: low-rank factors, or vectors that multiply outputs, which have no rank. Default 'lora'. */
+  readonly skill: SkillKind
   /** What shares one router: each module has its own, or those of a block, of a stack of blocks, of the model. Default 'module'. */
   readonly router: (typeof routers)[number]
   /** What trains: all (MHR), routers alone (MHR-z), or the average of the skills (MHR-µ). Default 'all'. */
@@ -38,8 +38,8 @@ export interface MhrOptions extends RoutedOptions {
   /** The routers' learning rate, times that of the skills; without it they stay uniform. Default 100. */
   readonly routingRate: number
   /**
-   * A trained inventory (a folder, or a model) to adapt to new tasks: its skills with fresh rows of the router. Rank, skills,
-   * splits, routers and targets are then its own.
+   * Trained inventory (a folder, or a model) to adapt to new tasks: its skills with fresh rows of the router. Rank, skills,
+   * their kind, splits, routers and targets are then its own.
    */
   readonly inventory?: string | AdaptedModel
 }
@@ -49,13 +49,39 @@ interface Resolved extends MhrOptions {
   readonly trained?: Parameters<Value>
 }
 
-interface Settings extends RoutedSettings, Pick<Resolved, 'trained' | 'tune'> {
-  /** Of the router's rows for this module: its own, or one that others have too. */
+interface Settings extends RoutedSettings, Pick<Resolved, 'skill' | 'trained' | 'tune'> {
+  /** Whether the router is this module's, or one that others have too. */
   readonly ownRouter: boolean
 }
 
-const options: z.ZodObject = routedOptions({ rank: 4, skills: 8, splits: 8 }).extend({
-  router: z.enum(routers).default('module').describe('what shares one router'),
+const routed = routedOptions({ rank: 4, skills: 8, splits: 8 })
+
+/** What an inventory that is given decides. */
+const decided = { inventory: 'absent' } as const
+
+/** Options of the same meaning that are taken where these choices are made. */
+const takenWhen = (keys: readonly string[], when: object): Record<string, z.ZodType> =>
+  Object.fromEntries(
+    keys.map((key) => {
+      const schema = routed.shape[key] as z.ZodType
+      return [key, schema.meta({ description: schema.description, when: [when] })]
+    }),
+  )
+
+const options: z.ZodObject = routed.extend({
+  ...takenWhen(['skills', 'splits', 'targets', 'exclude', 'layers', 'layersPattern'], decided),
+  ...takenWhen(['rank'], { skill: ['lora'], ...decided }),
+  skill: z
+    .enum(skillKinds)
+    .default('lora')
+    .meta({
+      description: 'what a skill is: low-rank factors, or a vector that scales outputs',
+      when: [decided],
+    }),
+  router: z
+    .enum(routers)
+    .default('module')
+    .meta({ description: 'what shares one router', when: [decided] }),
   tune: z
     .enum(tunings)
     .default('all')
@@ -77,6 +103,9 @@ const routerOf = (router: MhrOptions['router'], { name }: Site): string => {
 
 const isRouter = (name: string): boolean => /(^|\.)(poly|mhr)_router\./.test(name)
 
+/** The kind of skills of an inventory; Poly has one. */
+const skillOf = ({ plan }: AdaptedModel): SkillKind => (plan.options as MhrOptions).skill ?? 'lora'
+
 /** The inventory that options name, on this base. Throws UsageError for what is none, or has not been trained. */
 const openInventory = async (base: Model, inventory: string | AdaptedModel): Promise<AdaptedModel> => {
   const load = async (folder: string): Promise<AdaptedModel> => {
@@ -90,8 +119,9 @@ const openInventory = async (base: Model, inventory: string | AdaptedModel): Pro
     })
   }
   const model = typeof inventory === 'string' ? await load(inventory) : inventory
-  const factors = Object.entries(model.parameters).filter(([name]) => name.endsWith('.poly_lora_B'))
-  if (factors.some(([, { data }]) => data.some((x) => Number(x) !== 0))) return model
+  const { untouched } = inventories[skillOf(model)]
+  const skills = Object.entries(model.parameters).filter(([name]) => name.endsWith(`.${untouched.key}`))
+  if (skills.some(([, { data }]) => data.some((x) => Number(x) !== untouched.value))) return model
   throw new UsageError(
     'UntrainedInventory',
     'mhr: the inventory has never been trained: its skills do nothing',
@@ -106,36 +136,17 @@ const resolve = async (base: Model, o: MhrOptions): Promise<Resolved> => {
     if (o.tune === 'all') return o
     throw new UsageError('NoInventory', `mhr: tune '${o.tune}' needs a trained inventory (inventory)`)
   }
-  const { plan, parameters } = await openInventory(base, o.inventory)
+  const inventory = await openInventory(base, o.inventory)
+  const { plan, parameters } = inventory
   const { rank, skills, splits, router = 'module' } = plan.options as MhrOptions
   const sites = plan.sites.map(({ site }) => site)
   return {
     ...o,
-    ...{ rank, skills, splits, router },
+    ...{ rank, skills, splits, router, skill: skillOf(inventory) },
     ...(o.tune === 'average' && { skills: 1, splits: 1, router: 'module' }),
     ...{ targets: shortest(base, sites), exclude: undefined, layers: undefined, layersPattern: undefined },
     trained: parameters,
   }
-}
-
-/** The mean over skills, the splits laid end to end. A: [h, S, in / h, r] -> [1, 1, in, r]; B: [h, S, r, out / h] -> [1, 1, r, out]. */
-const meanOf = ({ data, shape: [splits, skills, a, b] }: Value, part: 'A' | 'B'): Value => {
-  const out = new Float32Array(splits * a * b)
-  for (let q = 0; q < splits; q++)
-    for (let s = 0; s < skills; s++)
-      for (let i = 0; i < a; i++)
-        for (let j = 0; j < b; j++) {
-          const at = part === 'A' ? (q * a + i) * b + j : (i * splits + q) * b + j
-          out[at] += Number(data[((q * skills + s) * a + i) * b + j]) / skills
-        }
-  return valueOf(out, part === 'A' ? [1, 1, splits * a, b] : [1, 1, a, splits * b])
-}
-
-/** What a factor is before training: random, or what the inventory has. */
-const beginning = ({ name }: Site, { trained, tune }: Settings, part: 'A' | 'B', fresh: Initial): Initial => {
-  const found = trained?.[`${name}.poly_lora_${part}`]
-  if (!found) return fresh
-  return tune === 'average' ? () => meanOf(found, part) : () => found
 }
 
 const uniformLogits = uniformWithin(() => 1e-3)
@@ -146,31 +157,23 @@ const spec: AdapterSpec<MhrOptions, Settings> = {
   options,
   size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
-  defaultTargets: () => 'all-linear',
+  defaultTargets: (base, { skill }) => inventories[skill].targets(base),
   resolve,
   settings(o, site) {
-    const { router, tune, trained } = o as Resolved
-    const ownRouter = router === 'module'
-    const name = ownRouter ? 'logits' : `logits ${routerOf(router, site)}`
-    return { ...routedSettings('mhr', o, site, name), trained, tune, ownRouter }
+    const { router: shared, skill, tune, trained } = o as Resolved
+    const ownRouter = shared === 'module'
+    const router = ownRouter ? 'logits' : `logits ${routerOf(shared, site)}`
+    const { sides } = inventories[skill]
+    return { ...routedSettings('mhr', o, site, { router, sides }), skill, trained, tune, ownRouter }
   },
   parameters(site, s) {
-    const bound = Math.sqrt(1 / 3 / site.in)
-    const A = beginning(
-      site,
-      s,
-      'A',
-      uniformWithin(() => bound),
-    )
+    const beginning = { trained: s.trained, averaged: s.tune === 'average' }
     const logits = {
       key: 'poly_router.module_logits',
       shape: [s.tasks, s.splits * s.skills],
       initial: uniformLogits,
     }
-    return {
-      ...skillSpecs(site, s, { A, B: beginning(site, s, 'B', zeros) }),
-      ...(s.ownRouter && { logits }),
-    }
+    return { ...inventories[s.skill].skills(site, s, beginning), ...(s.ownRouter && { logits }) }
   },
   shared({ router, tasks, splits, skills }, sites) {
     if (router === 'module') return {}
@@ -183,12 +186,10 @@ const spec: AdapterSpec<MhrOptions, Settings> = {
       ]),
     )
   },
-  linear: (y, x, p, s, context) => routed(y, x, p, s, context),
-  fold(W, p, s) {
-    const { A, B } = routedLora(p, s)
-    return W.add(B.matmul(A).div(s.rank))
-  },
-  asLora: routedLora,
+  linear: (y, x, p, s, context) => inventories[s.skill].linear(y, x, p, s, context),
+  fold: (W, p, s) => inventories[s.skill].fold(W, p, s),
+  foldBias: (b, p, s) => inventories[s.skill].foldBias(b, p, s),
+  asLora: (p, s) => inventories[s.skill].asLora(p, s),
   check: checkTasks('mhr'),
   training: (_, { tune, routingRate: rateScale }) => ({
     moves: (name) => tune === 'all' || isRouter(name) === (tune === 'routing'),
@@ -206,6 +207,7 @@ const spec: AdapterSpec<MhrOptions, Settings> = {
       r: 'rank',
       router: 'router',
       routing_rate: 'routingRate',
+      skill: 'skill',
       tune: 'tune',
     },
   },
