@@ -16,7 +16,19 @@ const graph = readGraph()
 
 /** Rooms from the ground up; an import goes to the same room or one before it. */
 const rooms = [
-  ...['errors', 'progress', 'random', 'tensor', 'runtime', 'linalg', 'checkpoint', 'runs', 'text', 'models'],
+  ...[
+    'errors',
+    'progress',
+    'random',
+    'tensor',
+    'runtime',
+    'linalg',
+    'checkpoint',
+    'runs',
+    'data',
+    'text',
+    'models',
+  ],
   ...[
     'synth',
     'train',

@@ -1,7 +1,8 @@
 /** @file Examples to batches of equal rows: padded one by one, or packed end to end. */
 import { CheckpointError, UsageError } from '../errors.js'
 import { type Value, valueOf } from '../tensor/value.js'
-import { type Dataset, epochOrder } from './dataset.js'
+import { epochOrder } from '../data/dataset.js'
+import type { Dataset } from './dataset.js'
 import { type Example, examples, type ExampleOptions, ignored } from './examples.js'
 import type { Tokenizer } from './tokenizer.js'
 import { maxOf } from '../tensor/numbers.js'

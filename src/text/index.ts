@@ -1,12 +1,9 @@
-/** @file Text and images for models: tokenizers, chat templates, datasets, batches, image folders. */
+/** @file Text for models: tokenizers, chat templates, records and batches of them. */
 export * from './batches.js'
 export { type BytePairJson, type BytePairOptions, trainBytePairs } from './bpe.js'
-export { type Dataset, epochOrder, fromRecords, split, subset } from './dataset.js'
+export { epochOrder, split, subset } from '../data/dataset.js'
+export * from './dataset.js'
 export * from './examples.js'
-export * from './image.js'
-export * from './image-folder.js'
-export * from './jsonl.js'
-export * from './preprocess.js'
 export {
   type ChatRecord,
   type ChoiceRecord,

@@ -1,6 +1,6 @@
 /** @file What a line of a dataset can be, and the check that it is one of these. */
-import { CheckpointError } from '../errors.js'
-import { isObject } from './files.js'
+import { isObject } from '../data/files.js'
+import { kindOf, malformed } from '../data/row.js'
 import type { Message } from './tokenizer.js'
 
 /** Plain text: every token counts in the loss. */
@@ -42,8 +42,6 @@ class Malformed extends Error {}
 const wrong = (message: string): never => {
   throw new Malformed(message)
 }
-
-const kindOf = (x: unknown): string => (x === null ? 'null' : Array.isArray(x) ? 'a list' : `a ${typeof x}`)
 
 const string = (value: unknown, field: string): string =>
   typeof value === 'string' ? value : wrong(`"${field}" must be a string and is ${kindOf(value)}`)
@@ -216,8 +214,3 @@ export const toRecord = (json: unknown, where: string): DataRecord => {
     throw error
   }
 }
-
-export const malformed = (where: string, what: string): CheckpointError =>
-  new CheckpointError('MalformedRecord', `${where}: ${what}`, {
-    hint: 'Correct the line, or skip malformed lines: skipMalformed, --skip-malformed.',
-  })

@@ -1,7 +1,7 @@
 /** @file Tokenizers: text to token ids and back, conversations by a chat template, and the files that describe both. */
 import { renderChat } from './chat/template.js'
 import { CheckpointError, WeftError } from '../errors.js'
-import { isObject, readJson, readText } from './files.js'
+import { isObject, readJson, readText } from '../data/files.js'
 import { assistantSpans, countedTokens } from './spans.js'
 import { cleanUp } from './tokenizer/decoders.js'
 import { broken } from './tokenizer/part.js'

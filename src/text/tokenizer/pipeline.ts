@@ -1,6 +1,6 @@
 /** @file What a tokenizer.json describes, whole: text to ids and back, as Hugging Face's tokenizers (Rust) do it. */
 import { z } from 'zod'
-import { isObject } from '../files.js'
+import { isObject } from '../../data/files.js'
 import { AddedTokens, type AddedToken, type Section } from './added-tokens.js'
 import { BytePairModel } from './byte-pairs.js'
 import { decoder, type Decoder } from './decoders.js'

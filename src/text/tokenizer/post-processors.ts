@@ -1,6 +1,6 @@
 /** @file Post-processors: the special tokens around a sequence. */
 import { z } from 'zod'
-import { isObject } from '../files.js'
+import { isObject } from '../../data/files.js'
 import { broken, choose, chooseAll, kind, type Kind } from './part.js'
 
 /** The ids of a sequence with those that belong around it. */

@@ -2,7 +2,7 @@
  * @file What the files beside tokenizer.json change of it, as Transformers reads them: tokenizer_config.json,
  * special_tokens_map.json and added_tokens.json.
  */
-import { isObject } from '../files.js'
+import { isObject } from '../../data/files.js'
 import type { AddedToken } from './added-tokens.js'
 import { broken } from './part.js'
 import { addedToken, type Pipeline } from './pipeline.js'

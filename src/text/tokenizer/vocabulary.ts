@@ -1,5 +1,5 @@
 /** @file The vocabulary of a model: tokens and their ids. */
-import { isObject } from '../files.js'
+import { isObject } from '../../data/files.js'
 
 /** Ids are places in a list, so an id far beyond any vocabulary would take memory for all before it. */
 const idLimit = 2 ** 24

@@ -1,7 +1,7 @@
 /** @file Image folders: a subfolder a class, PNG and JPEG files in it. Node only. */
 import { CheckpointError, UsageError } from '../errors.js'
 import { type Value, value, valueOf } from '../tensor/value.js'
-import { type Dataset, epochOrder } from './dataset.js'
+import { type Dataset, datasetOf, epochOrder, type RecordSource } from './dataset.js'
 import { decodeImage, type Image } from './image.js'
 import { preprocess, type PreprocessorConfig } from './preprocess.js'
 
@@ -74,22 +74,25 @@ export const imageFolder = async (
       return undefined
     }
   }
-  async function* pick(numbers: Iterable<number>): AsyncGenerator<ImageRecord> {
-    for (const i of numbers) {
-      const image = await read(files[i].path)
-      if (image) yield { image, ...files[i] }
-    }
+  const at = async (i: number): Promise<ImageRecord | undefined> => {
+    const image = await read(files[i].path)
+    return image && { image, ...files[i] }
   }
-  return {
+  const source: RecordSource<ImageRecord> = {
     name: folder,
-    classes,
     get skipped() {
       return broken.size
     },
     size: async () => files.length,
-    pick,
-    [Symbol.asyncIterator]: () => pick(files.keys()),
+    async *entries() {
+      for (const i of files.keys()) {
+        const record = await at(i)
+        if (record) yield [i, record]
+      }
+    },
+    open: async () => ({ at, close: async () => {} }),
   }
+  return Object.assign(datasetOf(source), { classes })
 }
 
 /** pixels: float32 [batch, 3, height, width]; labels: int64 [batch]. */
