@@ -78,7 +78,7 @@ export {
 } from './core/averaging/landscape.js'
 export { closeAll, namedModels, openSource, openSources } from './core/recipe/sources.js'
 export type { ScoreOptions } from './core/averaging/pot.js'
-export { recalibrated } from '../observe/statistics.js'
+export { recalibrated } from '../observe/index.js'
 export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/index.js'
 export {
   matchWeights,

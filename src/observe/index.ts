@@ -1,4 +1,6 @@
 /** @file What passes through a model: activations, their moments and gradients, in passes within memory. */
-export * from './calibration.js'
-export * from './passing.js'
+export * from './accumulate.js'
+export * from './gradients.js'
+export * from './observe.js'
+export * from './passages.js'
 export * from './statistics.js'

@@ -1,7 +1,8 @@
 /** @file Running statistics of batch norm, computed anew: those of averaged weights are not the average of statistics. */
 import type { Model, Parameters } from '../models/index.js'
-import { RandomStreams, type Tensor, type Value, value, valueOf } from '../tensor/index.js'
-import { type Batch, byShape, forward } from '../train/index.js'
+import { full, RandomStreams, type Tensor, type Value, value } from '../tensor/index.js'
+import { type Batch, forward } from '../train/index.js'
+import { accumulated, type Batches, firstBatch } from './accumulate.js'
 
 /** Names of the running statistics among the model's parameters: what batches say, not what trains. */
 export const statisticsOf = ({ architecture, config, parameters }: Model): string[] =>
@@ -10,56 +11,48 @@ export const statisticsOf = ({ architecture, config, parameters }: Model): strin
     .filter(({ kind, dtype, name }) => kind === 'buffer' && dtype === undefined && name in parameters)
     .map(({ name }) => name)
 
-const filled = ({ shape }: Value, x: number): Value =>
-  valueOf(new Float32Array(shape.reduce((n, size) => n * size, 1)).fill(x), shape)
+const meanOf = (numbers: Float64Array): number =>
+  numbers.reduce((sum, number) => sum + number, 0) / numbers.length
 
-const add = async (into: Float64Array, v: Value): Promise<void> => {
-  const numbers = (await v.read()) as Float32Array
-  for (let i = 0; i < into.length; i++) into[i] += numbers[i]
+/** The statistics that `model` reports on a batch in training, where those before were `old` everywhere. */
+const reportedFrom = (
+  model: Model,
+  names: readonly string[],
+  parameters: Parameters<Tensor>,
+  batch: Batch<Tensor>,
+  old: number,
+): Record<string, Tensor> => {
+  const reports = new Map<string, Tensor>()
+  const before = Object.fromEntries(names.map((name) => [name, full(parameters[name].shape, old, 'float32')]))
+  forward(model, { ...parameters, ...before }, batch, { random: new RandomStreams(), reports })
+  return Object.fromEntries(names.flatMap((name) => (reports.has(name) ? [[name, reports.get(name)!]] : [])))
 }
 
 /**
  * `parameters` with the running statistics that they have on `batches`: the mean over these of what each one gives.
  * A model reports (1 - m) old + m new with a momentum m of its own, so it is asked with old = 0, and once with old = 1,
- * which tells m. Opened with `buffers: true`; a model without statistics comes back as it is.
+ * which tells m. Opened with `buffers: true`; a model without statistics, or no batch, gives `parameters` as they are.
  */
 export const recalibrated = async (
   model: Model,
   parameters: Parameters<Value>,
-  batches: AsyncIterable<Batch> | Iterable<Batch>,
+  batches: Batches,
 ): Promise<Record<string, Value>> => {
   const names = statisticsOf(model)
-  if (names.length === 0) return { ...parameters }
-  type Inputs = { parameters: Record<string, Tensor>; batch: Batch<Tensor> }
-  const reports = byShape(({ parameters, batch }: Inputs) => {
-    const found = new Map<string, Tensor>()
-    forward(model, parameters, batch, { random: new RandomStreams(), reports: found })
-    return Object.fromEntries(names.flatMap((name) => (found.has(name) ? [[name, found.get(name)!]] : [])))
-  })
-  const from = (x: number): Record<string, Value> => ({
-    ...parameters,
-    ...Object.fromEntries(names.map((name) => [name, filled(parameters[name], x)])),
-  })
-  const [zeros, ones] = [from(0), from(1)]
-  const sums = Object.fromEntries(names.map((name) => [name, new Float64Array(parameters[name].data.length)]))
-  const retained: Record<string, number> = {}
-  let step = 0
-  for await (const batch of batches) {
-    const random = { seed: 'statistics', step }
-    const fresh = await reports({ parameters: zeros, batch }, random)
-    if (step++ === 0) {
-      const old = await reports({ parameters: ones, batch }, random)
-      for (const name of Object.keys(fresh)) {
-        const [a, b] = (await Promise.all([fresh[name].read(), old[name].read()])) as Float32Array[]
-        retained[name] = b.reduce((sum, x, i) => sum + (x - a[i]), 0) / a.length
-      }
-    }
-    for (const [name, v] of Object.entries(fresh)) await add(sums[name], v)
-  }
-  const statistics = Object.entries(retained).map(([name, kept]) => {
-    const { shape } = parameters[name]
-    const numbers = Float32Array.from(sums[name], (sum) => sum / (step * (1 - kept)))
-    return [name, value(numbers, shape, 'float32')] as const
+  const first = names.length > 0 ? await firstBatch(batches) : undefined
+  if (first === undefined) return { ...parameters }
+  const options = { parameters, random: (step: number) => ({ seed: 'statistics', step }) }
+  const from =
+    (old: number) =>
+    (batch: Batch<Tensor>, tensors: Parameters<Tensor>): Record<string, Tensor> =>
+      reportedFrom(model, names, tensors, batch, old)
+  const ones = await accumulated([first], from(1), options)
+  const zeros = await accumulated([first], from(0), options)
+  const { sums, count } = await accumulated(batches, from(0), options)
+  const statistics = Object.entries(sums).map(([name, sum]) => {
+    const retained = meanOf(ones.sums[name]) - meanOf(zeros.sums[name])
+    const numbers = Float32Array.from(sum, (total) => total / (count * (1 - retained)))
+    return [name, value(numbers, parameters[name].shape, 'float32')] as const
   })
   return { ...parameters, ...Object.fromEntries(statistics) }
 }

@@ -6,7 +6,7 @@ import { scratchFolder, writeWideLlama } from '../../../test/tiny.js'
 import { type Checkpoint, open } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
 import { siteWeight } from '../../models/stored.js'
-import { weightGradients } from '../../observe/calibration.js'
+import { weightGradients } from '../../observe/index.js'
 import { Stream } from '../../random/index.js'
 import { toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit } from '../../train/index.js'
@@ -43,7 +43,7 @@ it('trains the entries whose squared gradient, summed over single rows, is large
   const sums = new Map(sites.map(({ name, in: width, out }) => [name, new Float64Array(width * out)]))
   for (const row of [0, 1, 2]) {
     const sample = { ids: rowOf(batch.ids, row), labels: rowOf(batch.labels, row) }
-    for (const [name, g] of await weightGradients(open, weights, [sample]))
+    for await (const [name, g] of weightGradients(open, weights, [sample]))
       g.forEach((x, i) => (sums.get(name.replace(/\.weight$/, ''))![i] += x * x))
   }
   const chosen = sites.map(({ name }) => {

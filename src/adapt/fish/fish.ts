@@ -8,7 +8,7 @@ import type { Model } from '../../models/index.js'
 import type { Site } from '../../models/sites.js'
 import { targetSites } from '../../models/targets.js'
 import { baseTensor, transposed } from '../../models/stored.js'
-import { requireBatches } from '../../observe/calibration.js'
+import { requireBatches, weightGradients } from '../../observe/index.js'
 import {
   entryParameters,
   type EntrySettings,
@@ -17,8 +17,8 @@ import {
   tuned,
   tunedLinear,
 } from '../../sparse/index.js'
-import { type Tensor, type Value, value, valueAndGrad, zerosValue } from '../../tensor/index.js'
-import { type Batch, byShape, modelLoss } from '../../train/index.js'
+import { type Value, value } from '../../tensor/index.js'
+import type { Batch } from '../../train/index.js'
 import { adapter } from '../core/adapter.js'
 import { type AdapterMethod, type AdapterSpec, type CommonOptions, commonOptions } from '../core/spec.js'
 import { card } from './card.js'
@@ -55,35 +55,22 @@ const samplesOf = (batch: Batch): Batch[] => {
   )
 }
 
-type Named<T> = Record<string, T>
-
-/** The sum over samples of the squared gradient at each of the sites' weights, by module as [out, in], flat. */
+/** The mean over samples of the squared gradient at each of the sites' weights, by module as [out, in], flat. */
 const fisher = async (
   base: Model,
   sites: readonly Site[],
   batches: readonly Batch[],
 ): Promise<Map<string, Float32Array>> => {
-  const weights: Named<Value> = {}
+  const weights: Record<string, Value> = {}
   for (const { name } of sites) weights[`${name}.weight`] = await baseTensor(base, `${name}.weight`)
-  const add = byShape(
-    (given: { rest: Named<Tensor>; weights: Named<Tensor>; batch: Named<Tensor>; sums: Named<Tensor> }) => {
-      const loss = (own: Named<Tensor>) => modelLoss(base)({ ...given.rest, ...own }, given.batch, {})
-      const { grads } = valueAndGrad(loss)(given.weights)
-      return Object.fromEntries(
-        Object.entries(grads).map(([name, g]) => [name, given.sums[name].add(g.square())]),
-      )
-    },
-  )
-  let sums: Named<Value> = Object.fromEntries(
-    Object.entries(weights).map(([name, { shape }]) => [name, zerosValue(shape, 'float32')]),
-  )
-  const rest = Object.fromEntries(Object.entries(base.parameters).filter(([name]) => !(name in weights)))
-  for (const sample of batches.flatMap(samplesOf)) sums = await add({ rest, weights, batch: sample, sums })
+  const byTensor = new Map(sites.map((site) => [`${site.name}.weight`, site]))
   const scores = new Map<string, Float32Array>()
-  for (const { name, transposed: turned } of sites) {
-    const sum = sums[`${name}.weight`]
-    const read = value(await sum.read(), sum.shape, 'float32')
-    scores.set(name, (turned ? transposed(read) : read).data as Float32Array)
+  const samples = batches.flatMap(samplesOf)
+  const squares = weightGradients(base, weights, samples, { of: (gradient) => gradient.square() })
+  for await (const [tensor, mean] of squares) {
+    const { name, transposed: turned } = byTensor.get(tensor)!
+    const score = value(Float32Array.from(mean), weights[tensor].shape, 'float32')
+    scores.set(name, (turned ? transposed(score) : score).data as Float32Array)
   }
   return scores
 }

@@ -7,7 +7,7 @@ import type { Model } from '../../models/index.js'
 import type { Site } from '../../models/sites.js'
 import { targetSites } from '../../models/targets.js'
 import { siteWeight, transposed } from '../../models/stored.js'
-import { requireBatches, weightGradients } from '../../observe/calibration.js'
+import { requireBatches, weightGradients } from '../../observe/index.js'
 import {
   byGradient,
   entryParameters,
@@ -34,40 +34,38 @@ const masksFor = async (
   weightOf: (site: Site) => Promise<Value>,
   { step, batches }: { readonly step: number; readonly batches?: readonly Batch[] },
 ): Promise<Record<string, Int32Array>> => {
-  const gradients = byGradient.has(o.mask)
-    ? await gradientsAt(base, sites, weightOf, requireBatches('lift', o.mask, batches))
-    : undefined
   const masks: Record<string, Int32Array> = {}
-  for (const site of sites) {
+  const choose = async (site: Site, gradient?: Float32Array): Promise<void> => {
     const { name, in: columns, out: rows } = site
     const data = (await weightOf(site)).data as Float32Array
     const { count, filterRank } = settings(o, site)
     // The sketch is the same each time, so that weights that stay have the mask that they had.
     const seed = `${o.seed ?? 0}/lift/${name}${o.mask === 'random' ? `/${step}` : ''}`
-    const scored = { name, rows, columns, data, gradient: gradients?.get(name) }
-    masks[name] = await maskOf(scored, count, { ...o, filterRank, seed })
+    masks[name] = await maskOf({ name, rows, columns, data, gradient }, count, { ...o, filterRank, seed })
   }
+  if (byGradient.has(o.mask)) {
+    const gradients = gradientsAt(base, sites, weightOf, requireBatches('lift', o.mask, batches))
+    for await (const [site, gradient] of gradients) await choose(site, gradient)
+  } else for (const site of sites) await choose(site)
   return masks
 }
 
 /** ∂L/∂W of each site as [out, in], flat. */
-const gradientsAt = async (
+async function* gradientsAt(
   base: Model,
   sites: readonly Site[],
   weightOf: (site: Site) => Promise<Value>,
   batches: readonly Batch[],
-): Promise<Map<string, Float32Array>> => {
+): AsyncGenerator<readonly [Site, Float32Array]> {
   const turned = ({ transposed: isTurned }: Site, v: Value): Value => (isTurned ? transposed(v) : v)
+  const byTensor = new Map(sites.map((site) => [`${site.name}.weight`, site]))
   const weights: Record<string, Value> = {}
-  for (const site of sites) weights[`${site.name}.weight`] = turned(site, await weightOf(site))
-  const gradients = await weightGradients(base, weights, batches)
-  return new Map(
-    sites.map((site) => {
-      const name = `${site.name}.weight`
-      const g = value(Float32Array.from(gradients.get(name)!), weights[name].shape, 'float32')
-      return [site.name, turned(site, g).data as Float32Array]
-    }),
-  )
+  for (const [tensor, site] of byTensor) weights[tensor] = turned(site, await weightOf(site))
+  for await (const [tensor, mean] of weightGradients(base, weights, batches)) {
+    const site = byTensor.get(tensor)!
+    const gradient = value(Float32Array.from(mean), weights[tensor].shape, 'float32')
+    yield [site, turned(site, gradient).data as Float32Array]
+  }
 }
 
 /** Chooses the entries anew in the present weights. */

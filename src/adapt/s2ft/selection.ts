@@ -2,9 +2,10 @@
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
+import type { Value } from '../../tensor/index.js'
 import type { Batch } from '../../train/index.js'
-import { baseTensor, transposed } from '../../models/stored.js'
-import { meanActivations, requireBatches, weightGradients } from '../../observe/calibration.js'
+import { baseTensor } from '../../models/stored.js'
+import { absoluteInputs, observe, requireBatches, weightGradients } from '../../observe/index.js'
 import { type Site, sitesOf } from '../../models/sites.js'
 import { type UnitAxis, unitsAlong } from '../../units/index.js'
 
@@ -41,36 +42,44 @@ interface Placed {
   readonly side: UnitAxis
 }
 
-/** Sums of squares of the units' entries in W: [out, in] as stored. */
+/** Sums of squares of the units' entries in a matrix as it is stored. */
 const energies = ({ site, side }: Placed, data: ArrayLike<number>): Float64Array => {
   const sums = new Float64Array(side.count)
-  const unitAt = (entry: number): number => Math.floor(entry / side.unit) % side.count
-  for (let o = 0; o < site.out; o++)
-    for (let i = 0; i < site.in; i++)
-      sums[unitAt(side.axis === 'in' ? i : o)] += Number(data[o * site.in + i]) ** 2
+  const columns = site.transposed ? site.out : site.in
+  const alongRows = (side.axis === 'in') === site.transposed
+  for (let n = 0; n < site.in * site.out; n++) {
+    const entry = alongRows ? Math.floor(n / columns) : n % columns
+    sums[Math.floor(entry / side.unit) % side.count] += data[n] ** 2
+  }
   return sums
 }
 
-/** The matrix of a site as [out, in]. */
-const outIn = ({ in: width, out, transposed: turned }: Site, data: ArrayLike<number>): ArrayLike<number> =>
-  turned
-    ? Float64Array.from({ length: width * out }, (_, n) => data[(n % width) * out + Math.floor(n / width)])
-    : data
-
 type Scores = ReadonlyMap<string, Float64Array>
 
+/** Matrices as they are stored, by the names of their tensors. */
+type Matrices = AsyncIterable<readonly [tensor: string, data: ArrayLike<number>]>
+
 /** For each group the norms of its units in all the modules adapted. */
-const norms = async (
-  placed: readonly Placed[],
-  matrix: (name: string) => Promise<ArrayLike<number>> | ArrayLike<number>,
-): Promise<Scores> => {
+const norms = async (placed: readonly Placed[], matrices: Matrices): Promise<Scores> => {
+  const byTensor = new Map(placed.map((one) => [`${one.site.name}.weight`, one]))
   const sums = new Map<string, Float64Array>()
-  for (const at of placed) {
-    const own = energies(at, await matrix(`${at.site.name}.weight`))
-    const { group } = at.side
-    sums.set(group, sums.get(group)?.map((x, i) => x + own[i]) ?? own)
+  for await (const [tensor, data] of matrices) {
+    const one = byTensor.get(tensor)!
+    const squares = energies(one, data)
+    const { group } = one.side
+    sums.set(group, sums.get(group)?.map((sum, unit) => sum + squares[unit]) ?? squares)
   }
   return new Map([...sums].map(([group, sum]) => [group, sum.map(Math.sqrt)]))
+}
+
+async function* weightsOf(
+  base: Model,
+  placed: readonly Placed[],
+): AsyncGenerator<readonly [string, ArrayLike<number>]> {
+  for (const { site } of placed) {
+    const tensor = `${site.name}.weight`
+    yield [tensor, (await baseTensor(base, tensor)).data as Float32Array]
+  }
 }
 
 /** For each group the mean |activation| of its units, as it enters the module that reads them. */
@@ -81,19 +90,17 @@ const activity = async (
 ): Promise<Scores> => {
   const groups = new Set(placed.map(({ side }) => side.group))
   const readers = sitesOf(base, ['linear']).filter(({ inputUnits: u }) => u && groups.has(u.group))
-  const means = await meanActivations(
-    base,
-    readers.map(({ name }) => name),
-    batches,
-  )
-  return new Map(
-    readers.map((site) => {
-      const side = requireUnits(site)
-      const sums = new Float64Array(side.count)
-      means.get(site.name)!.forEach((x, i) => (sums[Math.floor(i / side.unit)] += x / side.unit))
-      return [side.group, sums]
-    }),
-  )
+  const sites = new Map(readers.map((site) => [site.name, site]))
+  const wanted = Object.fromEntries(readers.map(({ name }) => [name, absoluteInputs]))
+  const scores = new Map<string, Float64Array>()
+  for await (const { module, sums } of observe([base], batches, wanted)) {
+    const side = requireUnits(sites.get(module)!)
+    const means = new Float64Array(side.count)
+    const divisor = side.unit * sums.rows[0]
+    sums.sum.forEach((x, i) => (means[Math.floor(i / side.unit)] += x / divisor))
+    scores.set(side.group, means)
+  }
+  return scores
 }
 
 const scoresOf = async (
@@ -102,12 +109,6 @@ const scoresOf = async (
   { select, seed = 0, calibration }: SelectionOptions,
 ): Promise<Scores> => {
   const counts = new Map(placed.map(({ side }) => [side.group, side.count]))
-  const weights = (): Promise<Scores> =>
-    norms(placed, async (name) => {
-      const w = await baseTensor(base, name)
-      const { site } = placed.find((at) => `${at.site.name}.weight` === name)!
-      return (site.transposed ? transposed(w) : w).data as Float32Array
-    })
   if (select === 'random')
     return new Map(
       [...counts].map(([group, count]) => {
@@ -115,22 +116,17 @@ const scoresOf = async (
         return [group, Float64Array.from({ length: count }, () => stream.uniform())]
       }),
     )
-  if (select === 'weight') return weights()
+  if (select === 'weight') return norms(placed, weightsOf(base, placed))
   const batches = requireBatches('s2ft', select, calibration)
   if (select === 'gradient') {
-    const own = placed.map(async ({ site: { name } }) => {
-      const tensor = `${name}.weight`
-      return [tensor, await baseTensor(base, tensor)] as const
-    })
-    const gradients = await weightGradients(base, Object.fromEntries(await Promise.all(own)), batches)
-    return norms(placed, (name) => {
-      const { site } = placed.find((at) => `${at.site.name}.weight` === name)!
-      return outIn(site, gradients.get(name)!)
-    })
+    const weights: Record<string, Value> = {}
+    for (const { site } of placed)
+      weights[`${site.name}.weight`] = await baseTensor(base, `${site.name}.weight`)
+    return norms(placed, weightGradients(base, weights, batches))
   }
   const active = await activity(base, placed, batches)
   if (select === 'activation') return active
-  const heavy = await weights()
+  const heavy = await norms(placed, weightsOf(base, placed))
   return new Map([...active].map(([group, sums]) => [group, sums.map((x, i) => x * heavy.get(group)![i])]))
 }
 

@@ -8,8 +8,6 @@ import type { Checkpoint, JsonObject } from '../../checkpoint/index.js'
 import { type Matrix, matrix } from '../../linalg/index.js'
 import type { Model } from '../../models/index.js'
 import type { Value } from '../../tensor/index.js'
-import { batchesOf } from '../../train/data.js'
-import type { Batch } from '../../train/loss.js'
 import { card } from './card.js'
 import { options, type DeepWeightFlowOptions } from './options.js'
 import { type FlowShape, flowParameters, sampleFlow, trainFlow } from './flow.js'
@@ -17,7 +15,7 @@ import type { Coordinates } from './pca.js'
 import { checkZoo, median, nearestDistances, notesOf, openPoints } from './points.js'
 import type { Zoo } from './zoo.js'
 import { modelOf, readTensors, saveTensors, specsOf } from '../../units/permutation/index.js'
-import { recalibrated } from '../../observe/index.js'
+import { batchesAtMost, recalibrated } from '../../observe/index.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import { minOf } from '../../tensor/numbers.js'
 
@@ -59,17 +57,11 @@ const modelMaker = async (
   { data, tokenizer }: ProcedureContext,
 ): Promise<WeightFlow['modelAt']> => {
   const buffers = await buffersOf(reference)
-  const batches = async function* (): AsyncGenerator<Batch> {
-    let left = count
-    for await (const one of await batchesOf(reference, data!, { batch: 32, tokenizer })) {
-      yield one as Batch
-      if (--left === 0) return
-    }
-  }
+  const batches = batchesAtMost(count, reference, data, { batch: 32, tokenizer })
   return async (point) => {
     const tensors = { ...(await tensorsAt(point)), ...buffers }
     const model = await modelOf(reference.checkpoint.config, tensors)
-    return data ? model.with(await recalibrated(model, model.parameters, batches())) : model
+    return data ? model.with(await recalibrated(model, model.parameters, batches)) : model
   }
 }
 

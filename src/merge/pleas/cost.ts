@@ -1,6 +1,6 @@
 /** @file What a partial merge costs in multiplications, and the ratios that stay within a budget (step 3 of the method). */
 import type { Model, WeightSpec } from '../../models/index.js'
-import { sitesOf } from '../../observe/index.js'
+import { passagesOf } from '../../observe/index.js'
 import { input, sizeOf, type Tensor, zeros } from '../../tensor/index.js'
 import type { Batch } from '../../train/index.js'
 import type { PermutationGroup } from '../../units/permutation/index.js'
@@ -110,7 +110,7 @@ export const positionsOf = (model: Model, batch?: Batch): ReadonlyMap<string, nu
   const positions = new Map<string, number>()
   if (!inputs) return positions
   const [examples] = Object.values(inputs)[0].shape
-  for (const { spec, y, options } of sitesOf(model, inputs)) {
+  for (const { spec, y, options } of passagesOf(model, inputs)) {
     const width = y.shape[options === undefined ? y.rank - 1 : 1]
     const seen = sizeOf(y.shape) / width / examples
     positions.set(spec.name, (positions.get(spec.name) ?? 0) + seen)

@@ -5,7 +5,15 @@
  */
 import { linearAssignment, type Matrix, matrix } from '../../linalg/index.js'
 import type { Model } from '../../models/index.js'
-import { type Batches, inPasses, rowsOf, type Site, sitesOf, summed, unpadded } from '../../observe/index.js'
+import {
+  accumulated,
+  type Batches,
+  inPasses,
+  type Passage,
+  passagesOf,
+  positionRows,
+  unpadded,
+} from '../../observe/index.js'
 import { type Tensor, tensor } from '../../tensor/index.js'
 import type { Batch } from '../../train/index.js'
 import {
@@ -24,10 +32,13 @@ interface Appearance {
 }
 
 /** Where a group appears: outputs of the modules that make it, inputs of those that read it; each tensor once. */
-const appearancesOf = (group: PermutationGroup, sites: readonly (readonly [Site, Site])[]): Appearance[] => {
+const appearancesOf = (
+  group: PermutationGroup,
+  passages: readonly (readonly [Passage, Passage])[],
+): Appearance[] => {
   const axes = new Map(group.axes.map((axis) => [`${axis.tensor} ${axis.axis}`, axis]))
   const appearances = new Map<Tensor, Appearance>()
-  for (const [first, second] of sites) {
+  for (const [first, second] of passages) {
     const out = outputAxis(first.spec)
     const isConv = first.options !== undefined
     const read = axes.get(`${first.spec.name} ${1 - out}`)
@@ -41,7 +52,7 @@ const appearancesOf = (group: PermutationGroup, sites: readonly (readonly [Site,
 /** Activations at a node with one row for each unit of `axis`, the padding zero: [units, run * rows]. */
 const unitsOf = (x: Tensor, isConv: boolean, axis: GroupAxis, batch: Batch<Tensor>): Tensor => {
   const { places, run } = axis
-  const elements = rowsOf(unpadded(x, batch), isConv).gather(
+  const elements = positionRows(unpadded(x, batch), isConv).gather(
     tensor(Int32Array.from(places), [places.length], 'int32'),
     1,
   )
@@ -116,9 +127,9 @@ const nodesOf = (
   [a, b]: readonly [Model, Model],
   batch: Batch<Tensor>,
 ): (readonly [PermutationGroup, readonly Appearance[]])[] => {
-  const second = sitesOf(b, batch)
-  const sites = sitesOf(a, batch).map((site, i) => [site, second[i]] as const)
-  return groups.map((group) => [group, appearancesOf(group, sites)] as const)
+  const second = passagesOf(b, batch)
+  const passages = passagesOf(a, batch).map((passage, i) => [passage, second[i]] as const)
+  return groups.map((group) => [group, appearancesOf(group, passages)] as const)
 }
 
 /** First round, for groups of heads alone: how the dimensions inside any two heads agree. */
@@ -145,7 +156,7 @@ const productsInside = async (
           }),
         ),
       )
-    const sums = await summed(batches, program, signal)
+    const { sums } = await accumulated(batches, program, { signal })
     for (const { name, insides, units } of pass)
       products.set(
         name,
@@ -185,7 +196,7 @@ const similaritiesOf = async (
           return each.length ? [[group.name, each.reduce((sum, one) => sum.add(one)).neg()]] : []
         }),
       )
-    const sums = await summed(batches, program, signal)
+    const { sums } = await accumulated(batches, program, { signal })
     for (const { name, units } of pass)
       if (sums[name]) similarities.set(name, { rows: units, cols: units, data: sums[name] })
   }

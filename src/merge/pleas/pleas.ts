@@ -7,7 +7,6 @@ import type { Checkpoint, JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
 import { sizeOf } from '../../tensor/index.js'
-import { batchesOf } from '../../train/data.js'
 import type { Batch } from '../../train/loss.js'
 import { card } from './card.js'
 import { options, type PleasOptions } from './options.js'
@@ -16,7 +15,6 @@ import { type Aligned, alignedTo } from './align.js'
 import { costOf, positionsOf, ratiosWithin, type Widening } from './cost.js'
 import { solveLayers } from './layers.js'
 import { type Pair, pairOf } from './pair.js'
-import type { Batches } from '../../observe/passing.js'
 import {
   blockTensors,
   owners,
@@ -36,7 +34,7 @@ import {
   specsOf,
   type Tensors,
 } from '../../units/permutation/index.js'
-import { recalibrated, statisticsOf } from '../../observe/statistics.js'
+import { batchesAtMost, firstBatch, recalibrated, statisticsOf } from '../../observe/index.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 
 /** What came of merging two models. */
@@ -47,24 +45,6 @@ export interface PleasResult {
   readonly tensors: Tensors
   readonly report: JsonObject
   readonly notes: readonly string[]
-}
-
-/** At most `count` batches, from the beginning each time. */
-const batchSource = (model: Model, given: PleasOptions, { data, tokenizer }: ProcedureContext): Batches =>
-  async function* () {
-    if (!data) return
-    let left = given.batches
-    const { batch, length } = given
-    for await (const one of await batchesOf(model, data, { batch, length, tokenizer })) {
-      yield one as Batch
-      if (--left === 0) return
-    }
-  }
-
-/** The first batch, where there is one. */
-const firstOf = async (batches: Batches): Promise<readonly Batch[]> => {
-  for await (const batch of batches()) return [batch]
-  return []
 }
 
 /** What is matched by, and whether layers are solved, when there are data or not. Throws UsageError for what needs data. */
@@ -169,7 +149,9 @@ export const pleasMerge = async (
   const a = await readTensors(checkpoints[0])
   const b = await readTensors(checkpoints[1])
   const groups = permutationGroups(pair.models[0], all.within)
-  const batches = batchSource(pair.models[0], all, context)
+  const { batch, length } = all
+  const { tokenizer } = context
+  const batches = batchesAtMost(all.batches, pair.models[0], data, { batch, length, tokenizer })
   const { tensors: aligned, agreement } = await alignedTo(
     pair.models,
     [a, b],
@@ -178,7 +160,7 @@ export const pleasMerge = async (
     batches,
     context,
   )
-  const [example] = await firstOf(batches)
+  const example = await firstBatch(batches)
 
   const { owner, policy } = pair
   const table = owner.architecture.table(owner.config)
@@ -193,7 +175,7 @@ export const pleasMerge = async (
   const apart = [...splits.values()].some((split) => split.apart.length > 0)
   const merged = [...splits.values()].some((split) => split.merged.length > 0)
   const plain = await modelOf(config, found.tensors)
-  const model = data && merged ? plain.with(await recalibrated(plain, plain.parameters, batches())) : plain
+  const model = data && merged ? plain.with(await recalibrated(plain, plain.parameters, batches)) : plain
   return {
     model,
     config,

@@ -2,25 +2,22 @@
 import { type Matrix, matrix } from '../../linalg/index.js'
 import type { Model, WeightSpec } from '../../models/index.js'
 import { bound, concat, ones, sizeOf, type Tensor, tensor, type Value } from '../../tensor/index.js'
-import type { Batch } from '../../train/loss.js'
 import { outputAxis } from '../../units/permutation/index.js'
 import {
   type Batches,
-  inPasses,
+  observe,
+  type Passage,
   patchesOf,
-  rowsOf,
-  type Site,
-  sitesOf,
-  summed,
+  positionRows,
   unpadded,
-} from '../../observe/passing.js'
+} from '../../observe/index.js'
 import { owners, type WideAxis } from './split.js'
 
 /** How the two models' rows make the rows of the merged layer: averaged at merged elements, or one model's after the other's. */
 export type Rows = 'averaged' | 'stacked'
 
 /** The merged layer's rows of a feature that both models have, along `axis`. */
-const mixed = (a: Tensor, b: Tensor, { from, owner }: WideAxis, axis: number, rows: Rows): Tensor => {
+const mergedRows = (a: Tensor, b: Tensor, { from, owner }: WideAxis, axis: number, rows: Rows): Tensor => {
   const shape = a.shape.map((_, i) => (i === axis ? from.length : 1))
   const both = rows === 'averaged' ? 0.5 : 1
   const part = (x: Tensor, other: number): Tensor => {
@@ -29,7 +26,8 @@ const mixed = (a: Tensor, b: Tensor, { from, owner }: WideAxis, axis: number, ro
     const places = Int32Array.from(from, (place, i) => (shares[i] === 0 ? 0 : place))
     return x.gather(tensor(places, [from.length], 'int32'), axis).mul(tensor(shares, shape))
   }
-  const [first, second] = [part(a, owners.second), part(b, owners.first)]
+  const first = part(a, owners.second)
+  const second = part(b, owners.first)
   return rows === 'averaged' ? first.add(second) : concat([first, second], 0)
 }
 
@@ -68,42 +66,30 @@ interface Merging {
 
 /** The sums of every linear module and convolution in `layers`. startOf: their weights before. */
 export async function* layerSums(
-  [a, b]: readonly [Model, Model],
+  models: readonly [Model, Model],
   layers: readonly WeightSpec[],
   merging: Merging,
   batches: Batches,
   signal?: AbortSignal,
 ): AsyncGenerator<LayerSums> {
-  const sizesOf = (spec: WeightSpec): { k: number; out: number } => {
-    const { weight, bias } = merging.startOf(spec)
-    const out = weight.shape[outputAxis(spec)]
-    return { k: sizeOf(weight.shape) / out + Number(bias !== undefined), out }
+  const specs = new Map(layers.map((spec) => [spec.name, spec]))
+  const wanted = {
+    '.*': (first: Passage, second: Passage) =>
+      specs.has(first.spec.name) ? momentsOf(first, second, merging) : {},
   }
-  for (const pass of inPasses(layers, (spec) => sizesOf(spec).k * (sizesOf(spec).k + sizesOf(spec).out))) {
-    const sums = await summed(
-      batches,
-      (batch) => {
-        const [first, second] = [sitesOf(a, batch), sitesOf(b, batch)]
-        const results: Record<string, Tensor> = {}
-        for (const { name } of pass) {
-          const pieces = first.flatMap((site, i) =>
-            site.spec.name === name ? [piecesOf(site, second[i], merging, batch)] : [],
-          )
-          for (const part of ['xx', 'xe', 'ee', 'yy', 'rows'] as const)
-            results[`${name} ${part}`] = pieces.map((p) => p[part]).reduce((s, x) => s.add(x))
-        }
-        return results
-      },
-      signal,
-    )
-    for (const spec of pass) {
-      const { k, out } = sizesOf(spec)
-      const of = (part: string): Float64Array => sums[`${spec.name} ${part}`]
-      const [xx, xe] = [matrix(k, k, of('xx')), matrix(k, out, of('xe'))]
-      yield {
-        ...{ spec, start: merging.startOf(spec), xx, xe },
-        ...{ ee: of('ee')[0], yy: of('yy')[0], rows: of('rows')[0] },
-      }
+  for await (const { module, sums } of observe(models, batches, wanted, { signal })) {
+    const spec = specs.get(`${module}.weight`)!
+    const start = merging.startOf(spec)
+    const out = start.weight.shape[outputAxis(spec)]
+    const k = sizeOf(start.weight.shape) / out + Number(start.bias !== undefined)
+    yield {
+      spec,
+      start,
+      xx: matrix(k, k, sums.xx),
+      xe: matrix(k, out, sums.xe),
+      ee: sums.ee[0],
+      yy: sums.yy[0],
+      rows: sums.rows[0],
     }
   }
 }
@@ -111,30 +97,32 @@ export async function* layerSums(
 const boundTo = (v: Value): Tensor => bound({ kind: 'memory', dtype: v.dtype, shape: v.shape, value: v })
 
 /** A column of ones, one for each row that is not padding. */
-const countedRows = ({ y, options }: Site, rows: Rows, batch: Batch<Tensor>): Tensor => {
+const countedRows = ({ y, options, batch }: Passage, rows: Rows): Tensor => {
   const one = ones(options ? [y.size / y.shape[1], 1] : [...y.shape.slice(0, -1), 1])
   const real = unpadded(one, batch)
-  return rowsOf(rows === 'stacked' ? concat([real, real], 0) : real, false)
+  return positionRows(rows === 'stacked' ? concat([real, real], 0) : real, false)
 }
 
 /** The sums of one layer on one batch, as graphs. */
-const piecesOf = (
-  first: Site,
-  second: Site,
+const momentsOf = (
+  first: Passage,
+  second: Passage,
   { wide, startOf, rows }: Merging,
-  batch: Batch<Tensor>,
 ): Record<'xx' | 'xe' | 'ee' | 'yy' | 'rows', Tensor> => {
-  const { spec, options } = first
+  const { spec, options, batch } = first
   const out = outputAxis(spec)
-  const [made, read] = [wide.get(spec.name)![out], wide.get(spec.name)![1 - out]]
+  const made = wide.get(spec.name)![out]
+  const read = wide.get(spec.name)![1 - out]
   const last = (t: Tensor): number => (options ? 1 : t.rank - 1)
   const mix = (a: Tensor, b: Tensor, axis: WideAxis): Tensor =>
-    mixed(unpadded(a, batch), unpadded(b, batch), axis, last(a), rows)
+    mergedRows(unpadded(a, batch), unpadded(b, batch), axis, last(a), rows)
   const targets = mix(first.y, second.y, made)
   const features = mix(first.x, second.x, read)
-  const y = rowsOf(targets, options !== undefined)
-  const x = options ? patchesOf(features, spec.shape.slice(2), targets, options) : rowsOf(features, false)
-  const counted = countedRows(first, rows, batch)
+  const y = positionRows(targets, options !== undefined)
+  const x = options
+    ? patchesOf(features, spec.shape.slice(2), targets, options)
+    : positionRows(features, false)
+  const counted = countedRows(first, rows)
   const { weight, bias } = startOf(spec)
   const w = boundTo(weight)
   const linear = x.matmul(out === 0 ? w.reshape([made.from.length, -1]).t() : w)

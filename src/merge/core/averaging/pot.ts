@@ -5,8 +5,7 @@ import { UsageError } from '../../../errors.js'
 import { type Model, openModel, type Parameters } from '../../../models/index.js'
 import type { DrawnPlot } from '../../../papers/plot.js'
 import type { Value } from '../../../tensor/index.js'
-import { type Evaluation, evaluator } from '../../../train/index.js'
-import { batchesOf, type DataOptions } from '../../../train/data.js'
+import { type DataOptions, type Evaluation, evaluator } from '../../../train/index.js'
 import {
   linePlot,
   lossAlong,
@@ -18,7 +17,7 @@ import {
   taskAngles,
 } from './landscape.js'
 import type { ProcedureContext } from '../procedure.js'
-import { recalibrated, statisticsOf } from '../../../observe/statistics.js'
+import { batchesAtMost, recalibrated, statisticsOf } from '../../../observe/index.js'
 
 const metrics = ['loss', 'perplexity', 'accuracy', 'accuracyPerToken'] as const
 const lowerIsBetter: ReadonlySet<Metric> = new Set(['loss', 'perplexity'])
@@ -73,7 +72,7 @@ export const openPot = async (
   const statistics = statisticsOf(model)
   const settled = async (parameters: Parameters<Value>): Promise<Parameters<Value>> =>
     data && statistics.length
-      ? recalibrated(model, parameters, await batchesOf(model, data, options))
+      ? recalibrated(model, parameters, batchesAtMost(Infinity, model, data, options))
       : parameters
   return {
     model,
