@@ -21,7 +21,20 @@ export type HeadInside = 'queries' | 'values'
 export interface FusedPart {
   readonly name: string
   readonly size: number
+  /** Consecutive indices that are one unit of the axis group in this part. Default: the group's own. */
+  readonly unit?: number
   /** Dimensions inside a head, as an axis group has them. */
+  readonly inside?: HeadInside
+}
+
+/** Consecutive units along one axis of a tensor: a whole axis, or one part of a fused one. */
+export interface UnitRun {
+  /** Index of its first element along the axis. */
+  readonly offset: number
+  /** Elements of one unit. */
+  readonly unit: number
+  /** How many units there are. */
+  readonly units: number
   readonly inside?: HeadInside
 }
 
@@ -135,6 +148,8 @@ export interface Architecture<C = unknown> {
   attention?(c: C): readonly CacheSpec[]
   /** Parameters in which Transformers holds matrices of several modules, in its order. Default: none. */
   fused?(c: C): readonly FusedParameter[]
+  /** Whether rotary positions turn the numbers of queries and keys in pairs, so that these stay where they are. Default: they do not. */
+  rotary?(c: C): boolean
   /** Default: nothing. */
   readonly virtual?: VirtualTokens
   /** Other values of `model_type` whose tensors have the same names and parts: what merges may know of them. */
@@ -157,6 +172,25 @@ export interface Architecture<C = unknown> {
   widthStep?(json: JsonObject, group: string): number
   /** Whether Transformers derives the size of a head from the width: `head_dim` is Weft's own key. Default false. */
   readonly derivesHeadSize?: boolean
+}
+
+/** The axis of what a linear module or convolution puts out. */
+export const outputAxis = ({ layout }: Pick<WeightSpec, 'layout'>): number => (layout === 'in-out' ? 1 : 0)
+
+/** The runs of units along an axis of a tensor; none where the axis belongs to no group. */
+export const runsAlong = (spec: WeightSpec, axis: number): readonly UnitRun[] => {
+  const along = spec.axes[axis]
+  if (!along) return []
+  const fused = axis === outputAxis(spec) ? spec.parts : undefined
+  let offset = 0
+  return (fused ?? [{ size: spec.shape[axis], inside: along.inside }]).map(
+    (part: Omit<FusedPart, 'name'>) => {
+      const unit = part.unit ?? along.unit
+      const run = { offset, unit, units: part.size / unit, inside: part.inside }
+      offset += part.size
+      return run
+    },
+  )
 }
 
 /** How each linear module's weight is stored, by the table. */

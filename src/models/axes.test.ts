@@ -3,16 +3,13 @@ import { goldenFolder } from '../../test/golden.js'
 import { batchOf, distance, numbersOf } from '../../test/golden-case.js'
 import { type Checkpoint, open } from '../checkpoint/index.js'
 import { compile, toNumbers, type Value, valueOf } from '../tensor/index.js'
-import { type AxisGroup, type Model, openModel, type WeightSpec } from './index.js'
+import { type Model, openModel, runsAlong, type UnitRun, type WeightSpec } from './index.js'
 
-/** The elements of an axis of `size` when its runs of `unit` stand in the order `units`, part by part of a fused axis. */
-const orderOf = (size: number, { unit }: AxisGroup, units: ArrayLike<number>, parts = 1): number[] => {
-  const part = size / parts
-  return Array.from({ length: size }, (_, i) => {
-    const within = i % part
-    return Math.floor(i / part) * part + units[Math.floor(within / unit)] * unit + (within % unit)
-  })
-}
+/** The elements of an axis when its units stand in the order `units`, run by run. */
+const orderOf = (runs: readonly UnitRun[], units: readonly number[]): number[] =>
+  runs.flatMap(({ offset, unit }) =>
+    units.flatMap((u) => Array.from({ length: unit }, (_, i) => offset + u * unit + i)),
+  )
 
 const takenAlong = (v: Value, axis: number, order: readonly number[]): Value => {
   const inner = v.shape.slice(axis + 1).reduce((a, b) => a * b, 1)
@@ -36,23 +33,25 @@ const permuted = (
   group: string,
 ): Record<string, Value> => {
   const all = { ...tensors }
-  let units: ArrayLike<number> | undefined
-  for (const { name, axes, parts, tied } of table) {
+  let units: readonly number[] | undefined
+  for (const spec of table) {
+    const { name, axes, tied } = spec
     if (tied !== undefined) continue
-    for (const [axis, of] of axes.entries()) {
-      if (of?.group !== group) continue
-      // The parts of a fused matrix lie along its output axis, the last of GPT-2's.
-      const fused = parts && axis === axes.length - 1 ? parts.length : 1
-      const size = all[name].shape[axis]
-      units ??= rotation(size / fused / of.unit)
-      expect(units.length, `${name}, axis ${axis}`).toBe(size / fused / of.unit)
-      all[name] = takenAlong(all[name], axis, orderOf(size, of, units, fused))
+    for (const [axis, along] of axes.entries()) {
+      if (along?.group !== group) continue
+      const runs = runsAlong(spec, axis)
+      units ??= rotation(runs[0].units)
+      for (const run of runs) expect(run.units, `${name}, axis ${axis}`).toBe(units.length)
+      all[name] = takenAlong(all[name], axis, orderOf(runs, units))
     }
   }
   return all
 }
 
-const cases = ['llama', 'qwen3', 'mixtral', 'gpt2', 'bert-mlm', 'bert-classify', 't5', 'vit', 'resnet']
+const cases = [
+  ...['llama', 'qwen3', 'mixtral', 'phi3', 'olmo2', 'gpt2'],
+  ...['bert-mlm', 'bert-classify', 't5', 'vit', 'resnet'],
+]
 
 describe.each(cases)('the axis groups of %s', (name) => {
   let checkpoint: Checkpoint

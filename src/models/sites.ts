@@ -1,6 +1,6 @@
 /** @file Where an adapter can stand: the modules of a model. */
 import { UsageError } from '../errors.js'
-import type { AxisGroup, WeightSpec } from './architecture.js'
+import { type AxisGroup, outputAxis, runsAlong, type UnitRun, type WeightSpec } from './architecture.js'
 import { architectures } from './architectures.js'
 import type { Model } from './model.js'
 
@@ -20,21 +20,20 @@ export interface Site {
   readonly heads?: number
   /** Units of its inputs (heads, hidden channels), where they are not the residual stream's. */
   readonly inputUnits?: AxisGroup
-  /** The same of its outputs; a fused weight has every unit in each of `parts` equal parts. */
-  readonly outputUnits?: AxisGroup & { readonly parts: number }
+  /** The same of its outputs: where they lie, in one run or one for each part of a fused weight. */
+  readonly outputUnits?: { readonly group: string; readonly runs: readonly UnitRun[] }
 }
 
 /** The units along the axes of a weight. */
-const unitsOf = (
-  { axes, parts }: WeightSpec,
-  transposed: boolean,
-): Pick<Site, 'inputUnits' | 'outputUnits'> => {
-  const [outputs, inputs] = (transposed ? [axes[1], axes[0]] : axes).map((axis) =>
-    axis?.group === 'residual' ? undefined : axis,
-  )
+const unitsOf = (spec: WeightSpec): Pick<Site, 'inputUnits' | 'outputUnits'> => {
+  const along = (axis: number): AxisGroup | undefined =>
+    spec.axes[axis]?.group === 'residual' ? undefined : spec.axes[axis]
+  const axis = outputAxis(spec)
+  const inputs = along(1 - axis)
+  const outputs = along(axis)
   return {
     ...(inputs && { inputUnits: inputs }),
-    ...(outputs && { outputUnits: { ...outputs, parts: parts?.length ?? 1 } }),
+    ...(outputs && { outputUnits: { group: outputs.group, runs: runsAlong(spec, axis) } }),
   }
 }
 
@@ -119,7 +118,7 @@ const weightSites = (model: Model, kinds: readonly Site['kind'][]): Site[] => {
         out: transposed ? columns : rows,
         transposed,
         bias: biases.has(`${module}.bias`),
-        ...(kind === 'linear' && unitsOf(spec, transposed)),
+        ...(kind === 'linear' && unitsOf(spec)),
       },
     ]
   })

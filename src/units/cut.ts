@@ -3,9 +3,8 @@
  * axis groups of the table of weights say what goes together.
  */
 import type { Bytes, JsonObject } from '../checkpoint/index.js'
-import type { Model, WeightSpec } from '../models/index.js'
+import { type Model, runsAlong, type WeightSpec } from '../models/index.js'
 import { type Shape, sizeOf } from '../tensor/index.js'
-import { outputAxis } from './permutation/groups.js'
 import { entriesOf } from './units.js'
 import { requireShapes, resizedConfig } from './widths.js'
 
@@ -17,8 +16,7 @@ const entriesKept = (spec: WeightSpec, kept: Kept): (readonly number[] | undefin
   spec.axes.map((axis, i) => {
     const units = axis && kept.get(axis.group)
     if (!units) return undefined
-    const parts = i === outputAxis(spec) ? (spec.parts?.length ?? 1) : 1
-    return entriesOf({ unit: axis.unit, parts, count: spec.shape[i] / parts / axis.unit }, units)
+    return entriesOf({ runs: runsAlong(spec, i) }, units)
   })
 
 /** The shape of a tensor without the units that go. */

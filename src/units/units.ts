@@ -1,5 +1,5 @@
 /** @file Units: heads, key heads with the query heads that share them, and hidden channels, as runs of an axis. */
-import type { Model } from '../models/index.js'
+import type { Model, UnitRun } from '../models/index.js'
 import type { Site } from '../models/sites.js'
 
 /** Units along one side of a module's weight. */
@@ -8,10 +8,8 @@ export interface UnitAxis {
   readonly axis: 'in' | 'out'
   /** Axis group: modules that share it are cut and permuted together. */
   readonly group: string
-  /** Consecutive entries that are one unit. */
-  readonly unit: number
-  /** Equal parts of a fused weight, each of which has every unit; else 1. */
-  readonly parts: number
+  /** Where the units lie: one run, or one for each part of a fused weight. */
+  readonly runs: readonly UnitRun[]
   /** How many units there are. */
   readonly count: number
 }
@@ -20,21 +18,31 @@ export interface UnitAxis {
  * The units of a module: along its inputs where these are units (down, o), else along its outputs (up, gate, q, k, v);
  * undefined where both sides are the residual stream's.
  */
-export const unitsAlong = ({ in: width, out, inputUnits, outputUnits }: Site): UnitAxis | undefined => {
-  if (inputUnits) return { axis: 'in', ...inputUnits, parts: 1, count: width / inputUnits.unit }
+export const unitsAlong = ({ in: width, inputUnits, outputUnits }: Site): UnitAxis | undefined => {
+  if (inputUnits) {
+    const { group, unit } = inputUnits
+    const count = width / unit
+    return { axis: 'in', group, runs: [{ offset: 0, unit, units: count }], count }
+  }
   if (!outputUnits) return undefined
-  const { parts, unit } = outputUnits
-  return { axis: 'out', ...outputUnits, count: out / parts / unit }
+  const { group, runs } = outputUnits
+  return { axis: 'out', group, runs, count: runs[0].units }
 }
 
 /** The entries of `units` along their axis, ascending in each part. units: [n]. */
-export const entriesOf = (
-  { unit, parts, count }: Pick<UnitAxis, 'unit' | 'parts' | 'count'>,
-  units: readonly number[],
-): number[] =>
-  Array.from({ length: parts }, (_, part) =>
-    units.flatMap((u) => Array.from({ length: unit }, (_, i) => (part * count + u) * unit + i)),
-  ).flat()
+export const entriesOf = ({ runs }: Pick<UnitAxis, 'runs'>, units: readonly number[]): number[] =>
+  runs.flatMap(({ offset, unit }) =>
+    units.flatMap((u) => Array.from({ length: unit }, (_, i) => offset + u * unit + i)),
+  )
+
+/** The unit that each entry of the axis belongs to: [entries]. */
+export const unitsByEntry = ({ runs }: Pick<UnitAxis, 'runs'>): Int32Array => {
+  const { offset, unit, units } = runs[runs.length - 1]
+  const owners = new Int32Array(offset + unit * units)
+  for (const run of runs)
+    for (let i = 0; i < run.unit * run.units; i++) owners[run.offset + i] = Math.floor(i / run.unit)
+  return owners
+}
 
 /** The units that a linear module reads. */
 export interface UnitGroup {

@@ -7,13 +7,14 @@ import { UsageError } from '../errors.js'
 import {
   type Architecture,
   type Model,
+  runsAlong,
   type SizeKeys,
   type WeightSpec,
   type Widths,
   withSizes,
 } from '../models/index.js'
 import { sameShape, type Shape } from '../tensor/index.js'
-import { outputAxis } from './permutation/groups.js'
+import { maxOf, minOf } from '../tensor/numbers.js'
 
 /** What a group is in the table of weights. */
 interface Group {
@@ -30,11 +31,11 @@ const groupsOf = (table: readonly WeightSpec[]): Group[] => {
   for (const spec of table)
     for (const [axis, along] of spec.axes.entries()) {
       if (!along || !['linear', 'conv'].includes(spec.kind)) continue
-      const parts = axis === outputAxis(spec) ? (spec.parts?.length ?? 1) : 1
+      const runs = runsAlong(spec, axis)
       const known = groups.get(along.group)
-      const size = Math.min(known?.size ?? along.unit, along.unit)
-      const unit = Math.max(known ? known.heads * known.size : 0, along.unit)
-      const units = spec.shape[axis] / parts / along.unit
+      const size = minOf([known?.size ?? Infinity, ...runs.map(({ unit }) => unit)])
+      const unit = maxOf([known ? known.heads * known.size : 0, ...runs.map(({ unit }) => unit)])
+      const { units } = runs[0]
       groups.set(along.group, { name: along.group, units, heads: unit / size, size })
     }
   return [...groups.values()]

@@ -101,11 +101,10 @@ const unitScores = (
   const updated = makers.filter(({ update }) => update)
   const sums = new Float64Array(count)
   for (const m of updated.length ? updated : makers) {
-    const { unit, parts } = m.site.outputUnits!
+    const { runs } = m.site.outputUnits!
     const own = entryScores(m, { score, seed })
-    const side = { axis: 'out', group, unit, parts, count } as const
     for (let u = 0; u < count; u++)
-      for (const row of entriesOf(side, [u]))
+      for (const row of entriesOf({ runs }, [u]))
         for (let i = 0; i < m.site.in; i++) sums[u] += own[row * m.site.in + i]
   }
   return sums

@@ -57,7 +57,8 @@ describe('what trains', () => {
     expect(countOf(await s2ft(base, { ratio: 0.1, per: 'layer' }))).toBe(3 * 7 * 32)
     const heads = await s2ft(base, { ratio: 0.5, targets: ['o_proj'] })
     const groups = sitesOf(heads.plan.base, ['linear']).find(({ name }) => name.endsWith('o_proj'))!
-    const { count, unit } = requireUnits(groups)
+    const { count, runs } = requireUnits(groups)
+    const [{ unit }] = runs
     expect(countOf(heads)).toBe(Math.floor(0.5 * 3 * count) * unit * 32)
   })
 

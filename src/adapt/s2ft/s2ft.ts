@@ -15,7 +15,7 @@ import { zeros } from '../core/initial.js'
 import { byPattern } from '../core/patterns.js'
 import { card } from './card.js'
 import { chooseUnits, requireUnits, type Selection, selections } from './selection.js'
-import { entriesOf, type UnitAxis } from '../../units/index.js'
+import { entriesOf, type UnitAxis, unitsByEntry } from '../../units/index.js'
 import { heads, type Site, sitesOf } from '../../models/sites.js'
 import { targetSites } from '../../models/targets.js'
 import {
@@ -128,7 +128,7 @@ const spec: AdapterSpec<S2ftOptions, S2ftSettings> = {
   fold: (W, { V }, { side, entries }) => addAt(W, V, entries, side.axis === 'in' ? 1 : 0),
   blocks: ({ side }) => [side.axis === 'in' ? 'out' : 'in'],
   asLora({ V }, { side, entries }) {
-    const chosen = oneHot(ids(entries), side.count * side.unit * side.parts)
+    const chosen = oneHot(ids(entries), unitsByEntry(side).length)
     const [A, B] = side.axis === 'in' ? [chosen, V] : [V, chosen.t()]
     return { A, B, alpha: entries.length }
   },

@@ -7,7 +7,7 @@ import type { Batch } from '../../train/index.js'
 import { baseTensor } from '../../models/stored.js'
 import { absoluteInputs, observe, requireBatches, weightGradients } from '../../observe/index.js'
 import { type Site, sitesOf } from '../../models/sites.js'
-import { type UnitAxis, unitsAlong } from '../../units/index.js'
+import { type UnitAxis, unitsAlong, unitsByEntry } from '../../units/index.js'
 
 /** By what units are ranked: S2FT-R, -W, -A, -S (weight times activation) and -G of the paper. */
 export const selections = ['random', 'weight', 'activation', 'score', 'gradient'] as const
@@ -45,12 +45,11 @@ interface Placed {
 /** Sums of squares of the units' entries in a matrix as it is stored. */
 const energies = ({ site, side }: Placed, data: ArrayLike<number>): Float64Array => {
   const sums = new Float64Array(side.count)
+  const owners = unitsByEntry(side)
   const columns = site.transposed ? site.out : site.in
   const alongRows = (side.axis === 'in') === site.transposed
-  for (let n = 0; n < site.in * site.out; n++) {
-    const entry = alongRows ? Math.floor(n / columns) : n % columns
-    sums[Math.floor(entry / side.unit) % side.count] += data[n] ** 2
-  }
+  for (let n = 0; n < site.in * site.out; n++)
+    sums[owners[alongRows ? Math.floor(n / columns) : n % columns]] += data[n] ** 2
   return sums
 }
 
@@ -95,9 +94,10 @@ const activity = async (
   const scores = new Map<string, Float64Array>()
   for await (const { module, sums } of observe([base], batches, wanted)) {
     const side = requireUnits(sites.get(module)!)
+    const owners = unitsByEntry(side)
     const means = new Float64Array(side.count)
-    const divisor = side.unit * sums.rows[0]
-    sums.sum.forEach((x, i) => (means[Math.floor(i / side.unit)] += x / divisor))
+    const divisor = side.runs[0].unit * sums.rows[0]
+    sums.sum.forEach((x, i) => (means[owners[i]] += x / divisor))
     scores.set(side.group, means)
   }
   return scores

@@ -4,7 +4,7 @@
  * the graph where their group appears.
  */
 import { linearAssignment, type Matrix, matrix } from '../../linalg/index.js'
-import type { Model } from '../../models/index.js'
+import { type Model, outputAxis } from '../../models/index.js'
 import {
   accumulated,
   type Batches,
@@ -16,12 +16,7 @@ import {
 } from '../../observe/index.js'
 import { type Tensor, tensor } from '../../tensor/index.js'
 import type { Batch } from '../../train/index.js'
-import {
-  type GroupAxis,
-  type Inside,
-  outputAxis,
-  type PermutationGroup,
-} from '../../units/permutation/index.js'
+import { type GroupAxis, type Inside, type PermutationGroup } from '../../units/permutation/index.js'
 
 /** A node of the graph where the units of a group appear, in both models. */
 interface Appearance {

@@ -1,8 +1,8 @@
 /** @file The two models that are merged, and whose head the merged one has (step 7 of the method). */
 import type { Checkpoint } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
-import { type Model, openModel } from '../../models/index.js'
-import { checkSameTensors, outputAxis } from '../../units/permutation/index.js'
+import { type Model, openModel, outputAxis } from '../../models/index.js'
+import { checkSameTensors } from '../../units/permutation/index.js'
 import type { PleasOptions } from './options.js'
 
 /** The two models, and the tensors of the module that their labels come from. */

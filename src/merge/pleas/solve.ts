@@ -8,7 +8,7 @@ import {
   solvePositiveDefinite,
 } from '../../linalg/index.js'
 import { value } from '../../tensor/index.js'
-import { outputAxis } from '../../units/permutation/index.js'
+import { outputAxis } from '../../models/index.js'
 import type { LayerStart, LayerSums } from './sums.js'
 import { owners, type WideAxis } from './split.js'
 

@@ -1,7 +1,7 @@
 /** @file Partial merging: which units of two aligned models become one, which stay apart, and what that costs. */
-import type { WeightSpec } from '../../models/index.js'
+import { outputAxis, type WeightSpec } from '../../models/index.js'
 import { sizeOf, type Value, value } from '../../tensor/index.js'
-import { outputAxis, segmentsOf, type Tensors } from '../../units/permutation/index.js'
+import { segmentsOf, type Tensors } from '../../units/permutation/index.js'
 
 /** Whose an element is: of both models, merged; of the first alone; of the second alone. */
 export const owners = { both: 0, first: 1, second: 2 } as const

@@ -1,8 +1,7 @@
 /** @file The sums over data that a merged layer's least squares needs. */
 import { type Matrix, matrix } from '../../linalg/index.js'
-import type { Model, WeightSpec } from '../../models/index.js'
+import { type Model, outputAxis, type WeightSpec } from '../../models/index.js'
 import { bound, concat, ones, sizeOf, type Tensor, tensor, type Value } from '../../tensor/index.js'
-import { outputAxis } from '../../units/permutation/index.js'
 import {
   type Batches,
   observe,

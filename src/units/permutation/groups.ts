@@ -4,7 +4,7 @@
  * may move head by head: those of queries with keys, those of values with the output projection.
  */
 import { UsageError } from '../../errors.js'
-import type { HeadInside, Model, WeightSpec } from '../../models/index.js'
+import { type HeadInside, type Model, runsAlong, type WeightSpec } from '../../models/index.js'
 import { minOf } from '../../tensor/numbers.js'
 
 /** Where the units of a group lie along one axis of one tensor. */
@@ -52,9 +52,6 @@ export interface Segment {
   readonly inside?: string
 }
 
-/** The axis of what a linear module or convolution puts out. */
-export const outputAxis = ({ layout }: Pick<WeightSpec, 'layout'>): number => (layout === 'in-out' ? 1 : 0)
-
 /** The inside of a head that a tensor belongs to: those of one block and role are one. */
 const insideOf = (spec: WeightSpec, role: HeadInside | undefined, unit: number): string | undefined => {
   if (unit === 1 || role === undefined) return undefined
@@ -66,19 +63,12 @@ const insideOf = (spec: WeightSpec, role: HeadInside | undefined, unit: number):
 export const segmentsOf = (table: readonly WeightSpec[]): ReadonlyMap<string, readonly Segment[]> => {
   const found = new Map<string, Segment[]>()
   for (const spec of table.filter(({ tied }) => tied === undefined))
-    for (const [axis, of] of spec.axes.entries()) {
-      if (!of) continue
-      const fused = spec.parts && axis === spec.axes.length - 1 ? spec.parts : undefined
-      const parts = fused ?? [{ inside: of.inside, size: spec.shape[axis] }]
-      let offset = 0
-      for (const { inside: role, size } of parts) {
-        const inside = insideOf(spec, role, of.unit)
-        const units = size / of.unit
-        const segment = { tensor: spec.name, axis, offset, unit: of.unit, units, kind: spec.kind, inside }
-        found.set(of.group, [...(found.get(of.group) ?? []), segment])
-        offset += size
+    for (const [axis, along] of spec.axes.entries())
+      for (const { inside: role, ...run } of runsAlong(spec, axis)) {
+        const inside = insideOf(spec, role, run.unit)
+        const segment = { tensor: spec.name, axis, ...run, kind: spec.kind, inside }
+        found.set(along!.group, [...(found.get(along!.group) ?? []), segment])
       }
-    }
   return found
 }
 
@@ -123,8 +113,8 @@ const groupOf = (name: string, segments: readonly Segment[], within: WithinHeads
 }
 
 /** Whether rotary positions turn the dimensions of queries and keys in pairs, so that these must stay where they are. */
-export const isRotary = ({ config }: Pick<Model, 'config'>): boolean =>
-  (config as { rope?: unknown }).rope !== undefined
+export const isRotary = ({ architecture, config }: Pick<Model, 'architecture' | 'config'>): boolean =>
+  architecture.rotary?.(config) ?? false
 
 /**
  * The permutation groups of `model`. within: default all that the architecture allows. Throws UsageError where 'all' is

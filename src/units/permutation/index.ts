@@ -4,7 +4,6 @@ export {
   insideUnit,
   type Inside,
   isRotary,
-  outputAxis,
   type PermutationGroup,
   permutationGroups,
   segmentsOf,
