@@ -1,5 +1,6 @@
 /** @file What the attention modules of all architectures share: heads, and the core that the seam's `attend` is given. */
-import { attention, type AttentionOptions, type Tensor } from '../tensor/index.js'
+import { attention, type AttentionOptions, range, type Shape, type Tensor } from '../tensor/index.js'
+import type { ModelInputs } from './architecture.js'
 import { visible } from './positions.js'
 import type { AttentionCore } from './weights.js'
 
@@ -31,6 +32,18 @@ export const attentionCore =
     const grouped = dropped.reshape([batch, keyHeads, (heads / keyHeads) * time, keys]).matmul(v)
     return { output: grouped.reshape([batch, heads, time, v.shape[3]]), probabilities: dropped }
   }
+
+/**
+ * The last token of each text, [batch, 1] int32, by which a causal model classifies it: of ids the last that is not
+ * `padding`, else the last that the mask has. shape: [batch, time, width] of the tokens.
+ */
+export const lastOf = ({ ids, mask }: ModelInputs, shape: Shape, padding?: number): Tensor => {
+  const [batch, time] = shape
+  const there = ids && padding !== undefined ? ids.notEqual(padding) : mask?.notEqual(0)
+  const places = range(0, time).unsqueeze(0)
+  if (!there) return places.slice(1, time - 1).expand([batch, 1])
+  return places.mul(there.cast('int32')).max(-1, { keep: true })
+}
 
 /** The rows `at` (int, [batch, n]) of x: [batch, time, width] -> [batch, n, width]. */
 export const rowsAt = (x: Tensor, at: Tensor): Tensor =>

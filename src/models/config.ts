@@ -151,6 +151,17 @@ export class ConfigReader {
     )
   }
 
+  /** Numbers of layers under `key`: none when absent. */
+  layers(key: string): readonly number[] {
+    return this.read<readonly number[]>(
+      key,
+      [],
+      'a list of numbers of layers',
+      (x) =>
+        Array.isArray(x) && x.length <= mostOfAnything && x.every((n) => Number.isSafeInteger(n) && n >= 0),
+    )
+  }
+
   /** The list of positive numbers under `key`, or undefined when absent. */
   numbers(key: string): readonly number[] | undefined {
     if (!this.has(key)) return undefined
@@ -168,10 +179,11 @@ export class ConfigReader {
     return labels || this.count('num_labels', 2)
   }
 
-  /** The first of the strings under `key`, or undefined when absent. */
+  /** The first of the strings under `key`, or undefined where there is none. */
   first(key: string): string | undefined {
     const list = this.value(key)
     if (list === undefined) return undefined
+    if (Array.isArray(list) && list.length === 0) return undefined
     return Array.isArray(list) && typeof list[0] === 'string' ? list[0] : this.fail(key, 'a list of strings')
   }
 

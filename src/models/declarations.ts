@@ -55,7 +55,7 @@ export interface LayerStack {
    * Lists of config.json with an entry a layer, by key, also where `json` leaves it to a rule: 'layer_types'.
    * Default: nothing.
    */
-  lists?(json: JsonObject): Readonly<Record<string, readonly string[]>>
+  lists?(json: JsonObject): Readonly<Record<string, readonly (string | number)[]>>
   /** Keys whose meaning goes by a layer's number: not at these values, layers cannot be moved. */
   readonly byNumber?: Readonly<Record<string, unknown>>
 }

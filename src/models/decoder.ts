@@ -118,6 +118,7 @@ const pass = (
     keys: concat([old.expand([ids.shape[0], slots]), positions], 1),
     valid: concat([old.less(begin), fresher.less(given)], 1),
     causal: true,
+    cached: true,
     limit: room,
   }
   const fresh: Record<string, KeysAndValues<Tensor>> = {}

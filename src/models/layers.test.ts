@@ -129,7 +129,7 @@ describe('GPT-2', () => {
 
 describe('an architecture that Weft lacks', () => {
   const config: JsonObject = {
-    model_type: 'smollm3',
+    model_type: 'cohere2',
     num_hidden_layers: 4,
     layer_types: ['a', 'b', 'c', 'd'],
     no_rope_layers: [1, 1, 1, 0],

@@ -11,6 +11,8 @@ export interface Positions {
   readonly valid?: Tensor
   /** Whether a token sees only keys at its own position and before. */
   readonly causal: boolean
+  /** Whether this is a pass of cached generation, of which nothing but logits and new keys is wanted. Default false. */
+  readonly cached?: boolean
   /** Every position is below it. Default: the model's own maximum. */
   readonly limit?: number
 }

@@ -1,6 +1,6 @@
 /** @file Rotary position embedding's tables, and the scalings of its frequencies that config.json may ask for. */
 import { CheckpointError, nearest } from '../errors.js'
-import { concat, tensor, type Tensor } from '../tensor/index.js'
+import { concat, rotary, tensor, type Tensor } from '../tensor/index.js'
 import type { ConfigReader } from './config.js'
 import type { Positions } from './positions.js'
 
@@ -11,6 +11,8 @@ export interface Rope {
   readonly theta: number
   /** By how much the context is stretched. */
   readonly factor: number
+  /** The part of each head's numbers that turns, from the first on: 1 for all. */
+  readonly share: number
   /** Positions of the model as it was first trained. */
   readonly original: number
   /** The model's positions. */
@@ -119,6 +121,9 @@ const readDivisors = (
   return { shortFactors: read('short_factor'), longFactors: read('long_factor') }
 }
 
+/** How many numbers of a head of `size` turn. */
+const turning = ({ share }: Pick<Rope, 'share'>, size: number): number => Math.trunc(size * share)
+
 /** Settings of one type of rope, at the values at which they mean nothing to the others. */
 const meaningless = {
   factor: [1],
@@ -133,40 +138,99 @@ const meaningless = {
   partial_rotary_factor: [1],
 }
 
-/**
- * Reads `rope_parameters`. maximum: the model's positions; theta: the default base; sizes: of every layer's heads.
- * Throws CheckpointError naming the setting that is missing, unusable, or none that Weft has.
- */
-export const readRope = (
+/** What an architecture knows of its rope. */
+export interface RopeContext {
+  /** The model's positions. */
+  readonly maximum: number
+  /** Base of the wavelengths where config.json says none. */
+  readonly theta: number
+  /** Sizes of every layer's heads. */
+  readonly sizes: readonly number[]
+  /** Key outside `rope_parameters` of the part of a head that turns, and its default. Default: all of it does. */
+  readonly partial?: readonly [key: string, fallback: number]
+  /** Where the settings are. Default: `rope_parameters`. */
+  readonly settings?: ConfigReader
+}
+
+/** The part of each head that turns. Throws CheckpointError where that is no even number of numbers. */
+const readShare = (
   config: ConfigReader,
-  { maximum, theta, sizes }: { maximum: number; theta: number; sizes: readonly number[] },
-): Rope => {
-  const json = config.object('rope_parameters')
+  json: ConfigReader,
+  { partial, sizes }: Pick<RopeContext, 'partial' | 'sizes'>,
+): number => {
+  if (!partial) return 1
+  const share = json.number('partial_rotary_factor', config.number(...partial))
+  const fits = sizes.every((size) => {
+    const turned = turning({ share }, size)
+    return turned >= 2 && turned <= size && turned % 2 === 0
+  })
+  json.require(fits, 'partial_rotary_factor', `a part of ${sizes[0]} that is an even number, at least 2`)
+  return share
+}
+
+/**
+ * Reads `rope_parameters`. Throws CheckpointError naming the setting that is missing, unusable, or none that Weft has.
+ */
+export const readRope = (config: ConfigReader, context: RopeContext): Rope => {
+  const { maximum, theta, sizes, settings: json = config.object('rope_parameters') } = context
   const type = json.string('rope_type', 'default')
   if (!Object.hasOwn(scalings, type))
     throw new CheckpointError('InvalidConfig', `config.json: rope_parameters.rope_type is '${type}'.`, {
       hint: `Weft has ${Object.keys(scalings).join(', ')}; nearest: ${nearest(type, Object.keys(scalings), 1)[0]}.`,
     })
+  const share = readShare(config, json, context)
   const outer = config.optional('size', 'original_max_position_embeddings')
   const inner = json.size('original_max_position_embeddings', maximum)
   const original = outer ?? inner
   const factor = readFactor(json, type, maximum / original)
   const base = json.number('rope_theta', theta)
   json.require(base > 0, 'rope_theta', 'a positive number')
+  const turned = sizes.map((size) => turning({ share }, size))
   const rope = {
     type,
     theta: base,
     factor,
+    share,
     original,
     maximum,
     low: type === 'llama3' ? json.number('low_freq_factor') : 1,
     high: type === 'llama3' ? json.number('high_freq_factor') : 4,
     ...readTurns(json, type),
-    ...readDivisors(json, type, sizes),
+    ...readDivisors(json, type, turned),
     amplitude: readAmplitude(json, type, factor, original),
   }
   json.refuseUnread(`rope of type '${type}'`, { harmless: ['finetuned'], fixed: meaningless })
   return rope
+}
+
+/** Types of layers that may have a rope of their own. */
+export const layerKinds = { full: 'full_attention', sliding: 'sliding_attention' } as const
+export type LayerKind = keyof typeof layerKinds
+
+/** For each type of layer the older key of its base, and that base where config.json says none. */
+export type KindBases = Readonly<Record<LayerKind, readonly [key: string, theta: number]>>
+
+/**
+ * Ropes of layers that see everything and of those that slide: `rope_parameters` says both by the type's name; older files
+ * have a key for each base, and scale that of full attention alone by `rope_scaling`. `config` is normalised. Throws CheckpointError as `readRope` does.
+ */
+export const readRopes = (
+  config: ConfigReader,
+  bases: KindBases,
+  context: Omit<RopeContext, 'theta' | 'settings'>,
+): Readonly<Record<LayerKind, Rope>> => {
+  const settings = config.object('rope_parameters')
+  const nested = Object.values(layerKinds).some((key) => settings.has(key))
+  const of = (kind: LayerKind): Rope => {
+    const [key, theta] = bases[kind]
+    const older = config.number(key, theta)
+    const scaled = kind === 'full' && !nested
+    const inner = scaled ? settings : settings.object(layerKinds[kind])
+    return readRope(config, { ...context, theta: older, settings: inner })
+  }
+  const ropes = { full: of('full'), sliding: of('sliding') }
+  if (nested) settings.refuseUnread('rope_parameters', {})
+  return ropes
 }
 
 /** Cosines and sines: [..., pairs] each. */
@@ -208,16 +272,26 @@ const turns = (rope: Rope, size: number, { ids, limit = rope.maximum }: Position
   return { cos: whole(cos), sin: whole(sin) }
 }
 
-const known = new WeakMap<Positions, Map<number, Turn>>()
+const known = new WeakMap<Positions, Map<Rope, Map<number, Turn>>>()
 
 /**
- * Cosines and sines for heads of size `size` at the positions of `at`: [batch or 1, 1, time, size] each. Layers that see
- * the same positions share them.
+ * Cosines and sines of `size` numbers at the positions of `at`: [batch or 1, 1, time, size] each. Layers that see the same
+ * positions share them.
  */
 export const rotation = (rope: Rope, size: number, at: Positions): Turn => {
-  const made = known.get(at) ?? new Map<number, Turn>()
-  known.set(at, made)
+  const ropes = known.get(at) ?? new Map<Rope, Map<number, Turn>>()
+  known.set(at, ropes)
+  const made = ropes.get(rope) ?? new Map<number, Turn>()
+  ropes.set(rope, made)
   const turn = made.get(size) ?? turns(rope, size, at)
   made.set(size, turn)
   return turn
+}
+
+/** Heads turned by their positions; where the rope has a share, the rest of each head stays. x: [batch, heads, time, size] -> the same. */
+export const turned = (x: Tensor, rope: Rope, at: Positions): Tensor => {
+  const size = turning(rope, x.shape[3])
+  const { cos, sin } = rotation(rope, size, at)
+  if (size === x.shape[3]) return rotary(x, cos, sin)
+  return concat([rotary(x.slice(3, 0, size), cos, sin), x.slice(3, size)], 3)
 }

@@ -1,5 +1,5 @@
 /** @file The lines of a table of weights that architectures share: linear modules, norms, embeddings. */
-import type { AxisGroup, WeightSpec } from './architecture.js'
+import type { AxisGroup, FusedPart, WeightSpec } from './architecture.js'
 
 type Axis = AxisGroup | undefined
 
@@ -16,6 +16,15 @@ export const linearSpecs = (
   { name: `${name}.weight`, shape: [out, inside], kind: 'linear', axes: [outAxis, inAxis] },
   ...(bias ? [{ name: `${name}.bias`, shape: [out], kind: 'bias', axes: [outAxis] } as const] : []),
 ]
+
+/** A linear module whose outputs are those of several, one behind the other. */
+export const fusedSpecs = (
+  name: string,
+  shape: readonly [number, number],
+  axes: readonly [Axis, Axis],
+  parts: readonly FusedPart[],
+  bias = true,
+): WeightSpec[] => linearSpecs(name, shape, axes, bias).map((spec) => ({ ...spec, parts }))
 
 /** The weights among `specs` begin with this standard deviation. */
 export const spread = (deviation: number, specs: readonly WeightSpec[]): WeightSpec[] =>

@@ -127,7 +127,9 @@ export const targetSites = (
   const { targets, exclude, layers } = options
   const sites = sitesOf(model, kinds)
   const names = sites.map(({ name }) => name)
-  const wanted = listed(targets ?? model.architecture.targets?.usual ?? allLinear)
+  // Of an architecture's variants none has all the names.
+  const usual = model.architecture.targets?.usual?.filter((target) => names.some(endsWith(target)))
+  const wanted = listed(targets ?? usual ?? allLinear)
   const noSuch = (target: string): WeftError =>
     noSuchModule(method, model, `${kinds.join(' or ')} module`, target, names)
   const isWanted = wantedAmong(sites, wanted, noSuch, unmatched)

@@ -49,7 +49,10 @@ const spec: AdapterSpec<Ia3Options, Settings> = {
   options,
   kinds: ['linear'],
   defaultTargets: (base) =>
-    present(base, [...(base.architecture.targets?.keysAndValues ?? []), ...feedforward]),
+    present(base, [
+      ...(base.architecture.targets?.keysAndValues ?? []),
+      ...(base.architecture.targets?.hiddenInputs ?? []),
+    ]),
   settings: (o, { name }) => ({ scalesInput: matcher(o.feedforward)(name) }),
   parameters: ({ in: width, out }, { scalesInput }) => ({
     l: scalesInput
