@@ -4,14 +4,7 @@ import { CheckpointWriter, open, type TensorPlan } from '../src/checkpoint/index
 import { architectureFor, createModel, type Model, openModel } from '../src/models/index.js'
 import { fillBytes, keyOf } from '../src/random/index.js'
 import { sizeOf } from '../src/tensor/index.js'
-import {
-  adamW,
-  initialState,
-  makeStep,
-  modelLoss,
-  recomputing,
-  type StepOptions,
-} from '../src/train/index.js'
+import { adamW, initialState, makeStep, modelLoss, recomputing } from '../src/train/index.js'
 import { randomBatch, trainer } from './_gpt.js'
 import { peak } from './_resident.js'
 
@@ -64,12 +57,12 @@ const steady = async (): Promise<object> => {
 }
 
 /** Three steps of a model of twelve blocks, whose activations are most of the memory. */
-const activations = async (change: (model: Model) => Model, options: StepOptions): Promise<object> => {
+const activations = async (change: (model: Model) => Model): Promise<object> => {
   await warmUp()
   const model = change(await createModel(gpt2(12, 256, 512, 256)))
   const objectives = [{ loss: modelLoss(model), optimizer: adamW() }]
   const state = initialState(objectives, model.parameters)
-  const step = makeStep(objectives, options)
+  const step = makeStep(objectives)
   const baseline = peak()
   let loss = 0
   for (let i = 0; i < 3; i++)
@@ -113,8 +106,8 @@ const tasks: Readonly<Record<string, (folder: string) => Promise<object>>> = {
   writeSmall: (folder) => writeBase(folder, llama(1, 16, 64)),
   train,
   steady,
-  kept: () => activations((model) => model, {}),
-  recomputed: () => activations(recomputing, { optimization: 'basic' }),
+  kept: () => activations((model) => model),
+  recomputed: () => activations(recomputing),
 }
 
 const [task, folder] = process.argv.slice(2)

@@ -57,7 +57,8 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
       hint: 'This browser offers no WebGPU adapter; use wasm.',
     })
   const ort = await engine(device)
-  if (device === 'wasm') return openOrt(ort, model, options, { executionProviders: [device] })
+  if (device === 'wasm')
+    return openOrt(ort, model, options, { executionProviders: [device], enableMemPattern: false })
   const gpu = { executionProviders: [device], preferredOutputLocation: 'gpu-buffer' } as const
   return openOrt(ort, model, options, gpu, webgpuTurn)
 }

@@ -1,8 +1,21 @@
-import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, realpath, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { bound, compile, type Source, toNumbers, valueOf } from './index.js'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  bound,
+  compile,
+  grad,
+  input,
+  recompute,
+  type Source,
+  tensor,
+  type Tensor,
+  toNumbers,
+  valueAndGrad,
+  valueOf,
+} from './index.js'
+import { lower } from './lower.js'
 
 let folder = ''
 beforeAll(async () => void (folder = await realpath(await mkdtemp(join(tmpdir(), 'weft-bound-')))))
@@ -24,4 +37,50 @@ it('a program may be bound to ranges of files and to arrays at once', async () =
   const program = await compile(({ x }) => bound(file).add(bound(memory)).mul(x), { x: valueOf([3], [1]) })
   const found = toNumbers(await program.run({ x: valueOf([3], [1]) }))
   expect(found).toEqual(Float64Array.from(numbers, (n) => 9 * n))
+})
+
+describe('a large matrix bound to a file', () => {
+  const [out, width] = [4096, 4096]
+  const bytes = 4 * out * width
+  const x = { shape: [2, 3, width], dtype: 'float32' as const }
+  let matrix: Source
+  beforeAll(async () => {
+    const path = join(folder, 'matrix.bin')
+    await writeFile(path, '')
+    await truncate(path, bytes)
+    const shape = [out, width]
+    const read = (): never => {
+      throw new Error('it was read')
+    }
+    matrix = { kind: 'file', dtype: 'float32', shape, path, offset: 0, length: bytes, read }
+  })
+
+  const product = (x: Tensor): Tensor => x.matmul(bound(matrix).t())
+  const loss = (x: Tensor): Tensor => product(x).square().sum()
+  const opened = {
+    'a product x Wᵀ': product,
+    'its gradient': grad(loss),
+    'a second gradient': grad((x: Tensor) => grad(loss)(x).square().sum()),
+    'a gradient that computes the product again': grad((x: Tensor) => recompute(product, x).square().sum()),
+    'its rows': (x: Tensor) => product(x).add(bound(matrix).gather(tensor([1], [1], 'int32'))),
+  }
+  const levels = ['disabled', 'all'] as const
+  const cases = Object.entries(opened).flatMap(([name, f]) =>
+    levels.map((level) => [name, level, f] as const),
+  )
+  it.each(cases)('is not copied by a session for %s, optimisation %s', async (_, optimization, f) => {
+    const before = process.memoryUsage.rss()
+    const program = await compile(f, x, { optimization })
+    expect(process.memoryUsage.rss() - before).toBeLessThan(bytes / 2)
+    await program.run(valueOf(new Float32Array(6 * width), [2, 3, width]))
+  })
+})
+
+it('the step of a trained matrix swaps no axes of a matrix', () => {
+  const [w, x] = [input('w', [64, 32]), input('x', [2, 8, 32])]
+  const { value, grads } = valueAndGrad((w: Tensor) => x.matmul(w.t()).square().sum())(w)
+  const { graph } = lower([value, grads, w.sub(grads)], new Set(), 'cpu', { mapsFiles: true })
+  const types = graph.nodes.map(({ type }) => type)
+  expect(types).not.toContain('Transpose')
+  expect(types.filter((type) => type === 'FusedMatMul')).toHaveLength(2)
 })

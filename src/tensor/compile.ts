@@ -8,13 +8,13 @@ import {
   type Session,
 } from '#sessions'
 import { input } from './create.js'
-import { reachable } from './control.js'
+import { everything, reachable } from './graph.js'
 import { type Device, heldAs } from './device.js'
 import { interpret, toValue } from './interpreter.js'
 import { kernels } from './kernels.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
-import type { FusedAttributes, Node, Spec } from './primitives.js'
+import type { Node, Spec } from './primitives.js'
 import { type RandomSource, randomSource, type RunOptions } from './random-source.js'
 import type { FileSource } from './source.js'
 import { sameShape, ShapeError, show, sizeOf } from './shape.js'
@@ -31,7 +31,7 @@ export interface CompileOptions {
    * interpreter in float64.
    */
   readonly device?: Device | 'reference'
-  /** ONNX Runtime's graph optimisation. Default 'all'; 'basic' for programs that recompute in the backward pass. */
+  /** ONNX Runtime's graph optimisation. Default: what was measured to be fastest for the graph on the device. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
   /** Opener of the sessions. Default: in this thread, which a run blocks; `workerSessions` opens them in a worker. */
   readonly openSession?: OpenSession
@@ -100,9 +100,20 @@ const readSources = async (memory: Lowered['memory'], device: Device): Promise<M
   return read
 }
 
+/**
+ * ONNX Runtime's optimiser takes seconds for a step of some thousand nodes, and graphs of products run no faster for
+ * it. Convolutions do, and weights that are widened are widened once by it. Beyond 'basic' it merges what is computed again
+ * with what it repeats.
+ */
+const levelFor = ({ traits }: Lowered, device: Device): NonNullable<CompileOptions['optimization']> => {
+  const onHost = device === 'cpu' || device === 'wasm'
+  if (onHost && !traits.has('convolutions') && !traits.has('widened weights')) return 'disabled'
+  return traits.has('recomputation') ? 'basic' : 'all'
+}
+
 /** The session of a lowered graph: programs of equal structure and bindings share one. */
 const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptions): Promise<Session> => {
-  const { optimization = 'all', openSession: open = openSession } = options
+  const { optimization = levelFor(lowered, device), openSession: open = openSession } = options
   const model = encodeModel(lowered.graph, lowered.opset)
   const key = `${device}:${optimization}:${await digest(model)}`
   const opened = openedBy(open)
@@ -118,9 +129,6 @@ const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptio
   forgotten.register(session, () => opened.get(key)?.deref() ?? opened.delete(key))
   return session
 }
-
-const everything = (n: Node): readonly Tensor[] =>
-  n.op === 'fused' ? [...n.inputs, ...(n.attributes as FusedAttributes).body] : n.inputs
 
 const isHost = ({ node }: Tensor): boolean => node.op === 'host'
 const isLeaf = ({ node }: Tensor): boolean =>
@@ -148,7 +156,7 @@ const lowerFor = async (
   { openSession: open = openSession }: CompileOptions,
 ): Promise<Lowered> => {
   const lowered = lower(outputs, known, device, { mapsFiles })
-  if (!lowered.signedProducts || !(await saturatesSignedProducts(open, device))) return lowered
+  if (!lowered.traits.has('signed products') || !(await saturatesSignedProducts(open, device))) return lowered
   return lower(outputs, known, device, { mapsFiles, saturates: true })
 }
 

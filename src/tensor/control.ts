@@ -5,7 +5,8 @@
 import { alias, input, zeros } from './create.js'
 import { isFloat } from './dtype.js'
 import { gradients } from './grad.js'
-import type { FusedAttributes, HostAttributes, Node, Spec, Subgraph } from './primitives.js'
+import { everything, reachable, substitute } from './graph.js'
+import type { FusedAttributes, HostAttributes, Spec, Subgraph } from './primitives.js'
 import { apply, nodeCount, Tensor } from './tensor.js'
 
 type Options = Partial<Omit<FusedAttributes, 'kernel' | 'body'>>
@@ -35,47 +36,6 @@ export const withGradient =
     fused('', inputs, [f(...inputs)], {
       gradient: ([g], given, [output]) => rule(g!, given, output),
     })[0]
-
-/** Every node that `outputs`: [...] each, are computed from, earliest first. Bodies of fused values are not entered. */
-export const reachable = (
-  outputs: readonly Tensor[],
-  more: (node: Node) => readonly Tensor[] = (n) => n.inputs,
-): Node[] => {
-  const seen = new Set<Node>()
-  const stack = outputs.map((t) => t.node)
-  while (stack.length) {
-    const node = stack.pop()!
-    if (seen.has(node)) continue
-    seen.add(node)
-    for (const t of more(node)) stack.push(t.node)
-  }
-  return [...seen].sort((a, b) => a.id - b.id)
-}
-
-const everything = ({ op, inputs, attributes }: Node): readonly Tensor[] =>
-  op === 'fused' ? [...inputs, ...(attributes as FusedAttributes).body] : inputs
-
-const within = (node: Node, at: (t: Tensor) => Tensor): Node['attributes'] => {
-  if (node.op !== 'fused') return node.attributes
-  const attributes = node.attributes as FusedAttributes
-  return { ...attributes, body: attributes.body.map(at) }
-}
-
-/** Tensors `outputs`: [...] each, computed from `replacements` in place of the tensors they map from. */
-export const substitute = (
-  outputs: readonly Tensor[],
-  replacements: ReadonlyMap<Tensor, Tensor>,
-): Tensor[] => {
-  const made = new Map<Tensor, Tensor>(replacements)
-  const at = (t: Tensor): Tensor => made.get(t) ?? t
-  for (const node of reachable(outputs, everything)) {
-    if (node.outputs.every((o) => made.has(o))) continue
-    if (!everything(node).some((t) => at(t) !== t)) continue
-    const copies = apply(node.op, node.inputs.map(at), within(node, at))
-    node.outputs.forEach((o, i) => made.set(o, made.get(o) ?? copies[i]))
-  }
-  return outputs.map(at)
-}
 
 /** Tensors from before node `start` (and inputs, whenever made) that `outputs` are computed from. */
 const captured = (outputs: readonly Tensor[], start: number, own: readonly Tensor[] = []): Tensor[] => {

@@ -1,5 +1,5 @@
 /** @file The growing ONNX graph that lowering writes into: names, constants, inputs, bound files. */
-import { reachable } from './control.js'
+import { reachable } from './graph.js'
 import { type Device, heldAs } from './device.js'
 import { byteLength, type DType } from './dtype.js'
 import { kernels } from './kernels.js'
@@ -12,7 +12,7 @@ import {
   onnxType,
 } from './onnx.js'
 import type { FusedAttributes, Node, Primitive } from './primitives.js'
-import { ShapeError, sizeOf } from './shape.js'
+import { ShapeError, sizeOf, swapsLast } from './shape.js'
 import type { Source } from './source.js'
 import type { Tensor } from './tensor.js'
 import { castValue, value, type Value } from './value.js'
@@ -39,11 +39,17 @@ export interface Target {
   readonly saturates?: boolean
 }
 
+/**
+ * What a graph holds that whoever opens it must know: products of uint8 and int8, which saturate on some processors;
+ * convolutions; bound numbers that are widened; values that are computed again in the backward pass.
+ */
+export type Trait = 'signed products' | 'convolutions' | 'widened weights' | 'recomputation'
+
 /** What a graph and the branches inside it have in common. */
 interface Shared {
   next: number
   opset: number
-  signedProducts: boolean
+  readonly traits: Set<Trait>
   readonly target: Target
 }
 
@@ -62,6 +68,10 @@ const memoryName = (held: Source | Value): string => {
  * Constants from this many bytes on lie beside the model, by reference: a protobuf ends at 2 GB and is copied often.
  */
 const largeConstant = 2 ** 20
+
+/** Whether `t` is another tensor with its last two axes swapped. */
+const isSwap = ({ node }: Tensor): boolean =>
+  node.op === 'transpose' && swapsLast((node as Node<'transpose'>).attributes.permutation)
 
 export const bytesOf = (v: Value): Uint8Array =>
   new Uint8Array(v.data.buffer, v.data.byteOffset, v.data.byteLength)
@@ -90,7 +100,7 @@ export class Emitter {
     parent: Emitter | Target,
   ) {
     const inner = parent instanceof Emitter
-    this.shared = inner ? parent.shared : { next: 0, opset: 21, signedProducts: false, target: parent }
+    this.shared = inner ? parent.shared : { next: 0, opset: 21, traits: new Set(), target: parent }
     this.memory = inner ? parent.memory : new Map()
     this.outermost = inner ? parent.outermost : this.initializers
   }
@@ -99,9 +109,8 @@ export class Emitter {
     return this.shared.opset
   }
 
-  /** Whether the graph holds products of uint8 and int8, which saturate on some processors. */
-  get signedProducts(): boolean {
-    return this.shared.signedProducts
+  get traits(): Set<Trait> {
+    return this.shared.traits
   }
 
   /**
@@ -109,7 +118,7 @@ export class Emitter {
    * become unsigned, 128 higher, where signed ones saturate.
    */
   exactProducts(inputs: Inputs, dtypes: readonly DType[]): Inputs {
-    this.shared.signedProducts = true
+    this.traits.add('signed products')
     if (!this.shared.target.saturates) return inputs
     const high = this.constant(value(Uint8Array.of(128), [], 'uint8'))
     return inputs.map((x, i) =>
@@ -238,20 +247,31 @@ export class Emitter {
   sources(node: Node): readonly Tensor[] {
     if (node.op === 'fused' && !this.hasKernel(node as Node<'fused'>))
       return (node.attributes as FusedAttributes).body
-    const [a, b] = node.inputs
-    return this.readsTransposed(node) ? [a, b.node.inputs[0]] : node.inputs
+    if (node.op === 'matmul') return this.operands(node).map(({ t }) => t)
+    return node.op === 'transpose' ? [this.permuted(node as Node<'transpose'>).t] : node.inputs
   }
 
   /**
-   * Whether a node is a product with a bound matrix (or one converted) whose axes are swapped. ONNX Runtime would swap
-   * them when it opens the session, and so hold a copy beside the file: the product reads them swapped instead.
+   * The operands of a product, and whether it reads them with their last two axes swapped. Swapped by a node of its own,
+   * an operand is copied, and a bound one would be held beside its file as long as the session lives.
    */
-  readsTransposed({ op, inputs }: Pick<Node, 'inputs'> & { readonly op: Primitive }): boolean {
-    if (op !== 'matmul' || this.device === 'webgpu') return false
-    const { node, rank, dtype } = inputs[1]
-    const swapped = node.op === 'transpose' && rank === 2 && dtype === 'float32'
-    const stored = swapped ? node.inputs[0].node : undefined
-    return (stored?.op === 'cast' ? stored.inputs[0].node : stored)?.op === 'bound'
+  operands({ inputs }: Pick<Node, 'inputs'>): readonly { readonly t: Tensor; readonly swapped: boolean }[] {
+    const fused = this.device !== 'webgpu' && inputs[0].dtype === 'float32'
+    return inputs.map((t) =>
+      fused && isSwap(t) && !this.given.has(t)
+        ? { t: t.node.inputs[0], swapped: true }
+        : { t, swapped: false },
+    )
+  }
+
+  /** A transposition of transpositions as one: what it is read from, and in which order of its axes. */
+  permuted({ inputs: [t], attributes: { permutation } }: Node<'transpose'>): {
+    readonly t: Tensor
+    readonly permutation: readonly number[]
+  } {
+    if (t.node.op !== 'transpose' || this.given.has(t)) return { t, permutation }
+    const inner = this.permuted(t.node as Node<'transpose'>)
+    return { t: inner.t, permutation: permutation.map((axis) => inner.permutation[axis]) }
   }
 
   hasKernel({ inputs, attributes }: Node<'fused'>): boolean {

@@ -5,7 +5,7 @@
  */
 import { concat, scalar, where, zeros } from './create.js'
 import type { ConvAttributes, Node, Primitive } from './primitives.js'
-import type { Shape } from './shape.js'
+import { type Shape, swapsLast } from './shape.js'
 import { apply, type Tensor } from './tensor.js'
 
 type Cotangents = readonly (Tensor | undefined)[]
@@ -62,6 +62,12 @@ const gatherRule: Rule<'gather'> = (g, { inputs: [x, ids], attributes: { axis } 
   const flat = [...x.shape.slice(0, axis), ids.size, ...x.shape.slice(axis + 1)]
   const at = ids.reshape(flat.map((_, i) => (i === axis ? ids.size : 1))).expand(flat)
   return [zeros(x.shape, x.dtype).scatter(at, g.reshape(flat), { axis, add: true })]
+}
+
+/** `g` with its axes in the order of `permutation`; of a product the factors change places, so that nothing is copied. */
+const transposed = (g: Tensor, permutation: readonly number[]): Tensor => {
+  const [a, b] = g.node.op === 'matmul' && swapsLast(permutation) ? g.node.inputs : []
+  return a && b.rank === a.rank ? b.t().matmul(a.t()) : g.transpose(permutation)
 }
 
 const matmulRule: Rule<'matmul'> = (g, { inputs: [a, b] }) => {
@@ -161,7 +167,10 @@ export const gradientRules: { readonly [P in Primitive]?: Rule<P> } = {
   ],
   reshape: (g, { inputs: [x] }) => [g.reshape(x.shape)],
   transpose: (g, { attributes: { permutation } }) => [
-    g.transpose(permutation.map((_, i) => permutation.indexOf(i))),
+    transposed(
+      g,
+      permutation.map((_, i) => permutation.indexOf(i)),
+    ),
   ],
   expand: (g, { inputs: [x] }) => [unbroadcast(g, x.shape)],
   slice: sliceRule,

@@ -3,7 +3,7 @@
  * oracle of every lowering and of every gradient, and favours being evidently right over being fast. Integers are
  * exact to 2^53.
  */
-import { reachable } from './control.js'
+import { reachable } from './graph.js'
 import { isFloat } from './dtype.js'
 import { convolve, convolveTransposed, matrixProduct, type Numbers } from './interpreter-products.js'
 import type { FusedAttributes, Node, Primitive, Subgraph } from './primitives.js'

@@ -1,10 +1,10 @@
 /** @file Lowers a graph to ONNX: one rule a primitive, each a node or a few. */
 import { type Device, heldAs } from './device.js'
 import { isFloat } from './dtype.js'
-import { bytesOf, Emitter, type Inputs, type Rule, type Rules, type Target } from './emitter.js'
+import { bytesOf, Emitter, type Inputs, type Rule, type Rules, type Target, type Trait } from './emitter.js'
 import { kernels } from './kernels.js'
 import { encodeGraph, type OnnxAttribute, type OnnxGraph, type OnnxTensor } from './onnx.js'
-import type { Primitive, Subgraph } from './primitives.js'
+import type { Attributes, Primitive, Subgraph } from './primitives.js'
 import { type Shape, ShapeError } from './shape.js'
 import type { Tensor } from './tensor.js'
 import type { MemorySource, Source } from './source.js'
@@ -19,8 +19,7 @@ export interface Lowered {
   /** Arrays bound by reference, by the name that stands for their file. */
   readonly memory: ReadonlyMap<string, Source>
   readonly opset: number
-  /** Whether it holds products of uint8 and int8, so that the processor must be asked what it makes of them. */
-  readonly signedProducts: boolean
+  readonly traits: ReadonlySet<Trait>
 }
 
 const simple =
@@ -89,6 +88,15 @@ const poolAttributes = (
   kernel_shape: kernel,
 })
 
+const convolution =
+  (type: 'Conv' | 'ConvTranspose'): Rule<'conv' | 'convTranspose'> =>
+  (e, inputs, { attributes, inputs: [, w] }) => {
+    e.traits.add('convolutions')
+    const { outputPadding } = attributes as Partial<Attributes['convTranspose']>
+    const more = outputPadding && { output_padding: outputPadding }
+    return e.op(type, inputs, { ...poolAttributes(attributes, w.shape.slice(2)), ...more })
+  }
+
 /** int4 arrives as packed bytes: two nibbles a byte, low first, sign-extended to int32. */
 const unpackInt4 = (e: Emitter, packed: string, t: Tensor): string => {
   const wide = e.cast(packed, 'int32')
@@ -105,8 +113,10 @@ const unpackInt4 = (e: Emitter, packed: string, t: Tensor): string => {
   return e.op('Reshape', [signed, e.ints(t.shape)])
 }
 
-const cast: Rule<'cast'> = (e, [x], { inputs: [t], attributes: { to } }) =>
-  e.cast(t.dtype === 'int4' ? unpackInt4(e, x, t) : x, to)
+const cast: Rule<'cast'> = (e, [x], { inputs: [t], attributes: { to } }) => {
+  if (t.node.op === 'bound') e.traits.add('widened weights')
+  return e.cast(t.dtype === 'int4' ? unpackInt4(e, x, t) : x, to)
+}
 
 const whereRule: Rule<'where'> = (e, [c, a, b], { outputs: [{ dtype }] }) =>
   dtype === 'bool'
@@ -115,6 +125,7 @@ const whereRule: Rule<'where'> = (e, [c, a, b], { outputs: [{ dtype }] }) =>
 
 /** The value again, but only once `until` is known; the optimiser has no rule that sees through it. */
 const barrier: Rule<'barrier'> = (e, [x, until], { inputs: [, u] }) => {
+  e.traits.add('recomputation')
   const first = e.op('Slice', [e.op('Reshape', [until, e.ints([-1])]), e.ints([0]), e.ints([1])])
   const zero = e.constant(
     value(u.dtype === 'float64' ? Float64Array.of(0) : Float32Array.of(0), [1], u.dtype),
@@ -164,10 +175,12 @@ const floatOrInt =
   (e, i, n) =>
     isFloat(n.inputs[0].dtype) ? float(e, i, n) : int(e, i, n)
 
-const matmul: Rule<'matmul'> = (e, inputs, node) =>
-  e.readsTransposed(node)
-    ? e.add('FusedMatMul', inputs, { domain: 'com.microsoft', attributes: { transB: 1 } })
+const matmul: Rule<'matmul'> = (e, inputs, node) => {
+  const [transA, transB] = e.operands(node).map(({ swapped }) => Number(swapped))
+  return transA || transB
+    ? e.add('FusedMatMul', inputs, { domain: 'com.microsoft', attributes: { transA, transB } })[0]
     : e.op('MatMul', inputs)
+}
 
 /** One rule a primitive: the ONNX nodes that compute it. */
 const rules: Rules = {
@@ -232,7 +245,10 @@ const rules: Rules = {
     return [values, e.cast(indices, 'int32')]
   },
   reshape: (e, [x], { attributes: { shape } }) => e.op('Reshape', [x, e.ints(shape)], { allowzero: 1 }),
-  transpose: (e, [x], { attributes: { permutation } }) => e.op('Transpose', [x], { perm: permutation }),
+  transpose: (e, [x], node) => {
+    const { permutation } = e.permuted(node)
+    return permutation.every((axis, i) => axis === i) ? x : e.op('Transpose', [x], { perm: permutation })
+  },
   expand: (e, [x], { attributes: { shape } }) => e.op('Expand', [x, e.ints(shape)]),
   slice: (e, [x], { attributes: { starts, ends, steps } }) =>
     e.op('Slice', [x, e.ints(starts), e.ints(ends), e.ints(starts.map((_, i) => i)), e.ints(steps)]),
@@ -253,13 +269,8 @@ const rules: Rules = {
   scatterElements: (e, inputs, { attributes: { axis, add } }) =>
     e.op('ScatterElements', inputs, { axis, reduction: add ? 'add' : 'none' }),
   matmul,
-  conv: (e, inputs, { attributes, inputs: [, w] }) =>
-    e.op('Conv', inputs, poolAttributes(attributes, w.shape.slice(2))),
-  convTranspose: (e, inputs, { attributes, inputs: [, w] }) =>
-    e.op('ConvTranspose', inputs, {
-      ...poolAttributes(attributes, w.shape.slice(2)),
-      output_padding: attributes.outputPadding,
-    }),
+  conv: convolution('Conv'),
+  convTranspose: convolution('ConvTranspose'),
   fused,
   cond,
   host: () => {
@@ -278,7 +289,7 @@ export const lower = (
   e.emit(outputs)
   const names = e.finish(outputs)
   const graph = e.graph(outputs, names)
-  const found = { inputs: e.inputs, outputs: names, opset: e.opset, signedProducts: e.signedProducts }
+  const found = { inputs: e.inputs, outputs: names, opset: e.opset, traits: e.traits }
   const isHeld = ({ external }: OnnxTensor): boolean =>
     external !== undefined && e.memory.has(external.location)
   const maps = graph.initializers.some((t) => t.external !== undefined && !isHeld(t))

@@ -50,6 +50,8 @@ export interface FusedAttributes {
   readonly body: readonly Tensor[]
   /** By default the body is differentiated. It must use the tensors it is given, not ones it captured. */
   readonly gradient?: CustomGradient
+  /** Whether it costs so little that gradients of what reads it make it again from its inputs. Default false: it is kept. */
+  readonly again?: boolean
   /** The same operation on inputs that have one more leading axis; by default the body is mapped. */
   readonly batch?: (inputs: readonly Tensor[]) => readonly Tensor[]
 }

@@ -29,6 +29,12 @@ export const stridesOf = (shape: Shape): number[] => {
   return strides
 }
 
+/** Whether an order of axes swaps the last two, and no others. */
+export const swapsLast = (permutation: readonly number[]): boolean => {
+  const rank = permutation.length
+  return rank >= 2 && permutation.every((axis, i) => axis === (i < rank - 2 ? i : 2 * rank - 3 - i))
+}
+
 /** Shapes as error messages show them. */
 export const show = (...shapes: Shape[]): string => shapes.map((s) => `[${s.join(', ')}]`).join(' and ')
 

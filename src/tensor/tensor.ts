@@ -165,9 +165,14 @@ export class Tensor extends Elementwise<Tensor> {
    */
   transpose(permutation: readonly number[] = this.shape.map((_, i) => this.rank - 1 - i)): Tensor {
     const at = permutation.map((a) => normalAxis('transpose', a, this.rank))
-    return at.every((a, i) => a === i) && at.length === this.rank
-      ? this
-      : apply('transpose', [this], { permutation: at })[0]
+    const same = (order: readonly number[]): boolean =>
+      order.length === this.rank && order.every((a, i) => a === i)
+    if (same(at)) return this
+    const { node } = this
+    const before = node.op === 'transpose' ? (node as Node<'transpose'>).attributes.permutation : []
+    // Back again is none at all: (Wᵀ)ᵀ in a gradient is W, and no copy of it.
+    if (same(at.map((a) => before[a]))) return node.inputs[0]
+    return apply('transpose', [this], { permutation: at })[0]
   }
   /** Last two axes swapped. Throws ShapeError for fewer than two. */
   t(): Tensor {

@@ -5,8 +5,8 @@
  */
 import { WeftError } from '../errors.js'
 import { input, randomBytes, range, where } from './create.js'
-import { reachable } from './control.js'
-import type { CustomGradient, FusedAttributes, Node, Primitive, Subgraph } from './primitives.js'
+import { everything, reachable } from './graph.js'
+import type { CustomGradient, Node, Primitive, Subgraph } from './primitives.js'
 import { ShapeError, show } from './shape.js'
 import { apply, nodeCount, type Tensor } from './tensor.js'
 import { leaves, refill } from './tree.js'
@@ -29,10 +29,6 @@ const aligned = ({ t, batched }: Mapped, rank: number): Tensor => {
   if (!batched || missing === 0) return t
   return t.reshape([t.shape[0], ...new Array<number>(missing).fill(1), ...t.shape.slice(1)])
 }
-
-/** What a node is computed from; a fused value's body included. */
-const everything = ({ op, inputs, attributes }: Node): readonly Tensor[] =>
-  op === 'fused' ? [...inputs, ...(attributes as FusedAttributes).body] : inputs
 
 /** The tensors of a trace on one row, and what they are for all `size` rows. */
 class Rows {
@@ -166,11 +162,11 @@ const mappedGradient =
   }
 
 const fused: Rule<'fused'> = (m, inputs, node) => {
-  const { batch, body, gradient } = node.attributes
+  const { again, batch, body, gradient } = node.attributes
   if (batch) return batch(inputs.map((x) => m.full(x)))
   const mapped = m.map(body).map((y) => m.full(y))
   if (!gradient) return mapped
-  const plain = { kernel: '', options: {}, body: mapped }
+  const plain = { kernel: '', options: {}, body: mapped, again }
   return apply(
     'fused',
     inputs.map((x) => m.full(x)),

@@ -129,7 +129,7 @@ export const fit = async <M extends Model>(
     options,
     steps,
     rate: rateOf(steps, options),
-    step: makeStep(objectives, options.recompute ? { optimization: 'basic', ...options } : options),
+    step: makeStep(objectives, options),
     evaluate: evaluated && (() => evaluated(state.parameters)),
     folder,
     state,

@@ -5,10 +5,7 @@ import { recompute } from '../tensor/index.js'
 /** A block: a module whose name ends with its number, in no other block. */
 const isBlock = (name: string): boolean => /^\D*\.\d+$/.test(name)
 
-/**
- * The same model, which keeps of each block only what enters it and computes the rest again in the backward pass.
- * Programs must be compiled with `optimization: 'basic'`: stronger ones merge what is computed twice.
- */
+/** The same model, which keeps of each block only what enters it and computes the rest again in the backward pass. */
 export const recomputing = <C>(model: Model<C>): Model<C> => ({
   ...model,
   weights(parameters, trace) {

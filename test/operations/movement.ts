@@ -1,5 +1,5 @@
 /** @file The table's reductions, movements, joins, indexing and products. */
-import { concat, oneHot, stack, type Tensor, valueOf } from '../../src/tensor/index.js'
+import { concat, oneHot, stack, type Tensor, type Value, valueOf } from '../../src/tensor/index.js'
 import type { Draw } from '../draw.js'
 import { all, type Case, numbers, type Operation } from './operation.js'
 
@@ -187,5 +187,45 @@ export const movement: readonly Operation[] = [
       return { inputs: [d.values([...p, n, k]), d.values([...q, k, m])], f: (a, b) => a.matmul(b) }
     },
     dtypes: ['float32', 'int32'],
+  },
+  {
+    name: 'matmul of swapped factors',
+    make: (d) => {
+      const [n, k, m] = [d.rows(16), d.int(1, 4), d.int(1, 4)]
+      const [p, q] = d.pick([
+        [[], []],
+        [[2], [2]],
+        [[2], []],
+        [[], [3]],
+        [[2, 1], [3]],
+      ] as const)
+      const [left, right] = d.pick([
+        [true, false],
+        [false, true],
+        [true, true],
+      ] as const)
+      const factor = (rows: number, columns: number, lead: readonly number[], swapped: boolean): Value =>
+        d.values(swapped ? [...lead, columns, rows] : [...lead, rows, columns])
+      return {
+        inputs: [factor(n, k, p, left), factor(k, m, q, right)],
+        f: (a, b) => (left ? a.t() : a).matmul(right ? b.t() : b),
+      }
+    },
+    dtypes: ['float32', 'int32'],
+  },
+  {
+    name: 'product of heads',
+    make: (d) => {
+      const [batch, time, heads, size] = [d.int(1, 2), d.int(1, 4), d.int(1, 3), d.int(1, 3)]
+      const shape = [batch, time, heads, size]
+      return {
+        inputs: [d.values(shape), d.values(shape)],
+        // Transpositions of transpositions, read and not read by products.
+        f: (q, k) => {
+          const [a, b] = [q, k].map((x) => x.transpose([0, 2, 1, 3]))
+          return [a.matmul(b.t()).t(), b.transpose([1, 3, 0, 2])]
+        },
+      }
+    },
   },
 ]
