@@ -13,7 +13,7 @@ import { readReference, referenceFolder } from './reference.js'
 import { reproductionResult } from './schemas.js'
 
 /**
- * Where a paper stands. `planned`: no method yet. `unmeasured`: no full reproduction is kept, and no claim is known to
+ * State of a paper. `planned`: no method yet. `unmeasured`: no full reproduction is kept, and no claim is known to
  * fail. `works`: no claim fails. `short`: a claim does not hold here. `baseline`: what others are compared with. `listed`:
  * found by sync, nobody has planned it.
  */
@@ -34,7 +34,7 @@ export interface CataloguedPaper extends Paper {
   readonly state: PaperState
   /** The method's file, relative to the repository. */
   readonly source?: string
-  /** Its experiment; absent while there is none. */
+  /** Experiment of the paper; absent while there is none. */
   readonly reproduction?: () => Promise<Reproduction>
   /**
    * The newest full reproduction among the runs, else the one in `reference/`; else the newest quick one, which decides
@@ -43,11 +43,11 @@ export interface CataloguedPaper extends Paper {
   readonly latest?: Outcome
 }
 
-/** Where to look. */
+/** Places where runs and references are looked for. */
 export interface CatalogueOptions {
   /** The runs' folder, whose full reproductions decide states. Default: no runs. */
   readonly home?: string
-  /** Those runs, already read: they win over `home`. */
+  /** Runs that are read already: they win over `home`. */
   readonly runs?: readonly StoredRun[]
   /** Folder of the full reproductions that decide where no run does. Default: the package's own. */
   readonly reference?: string

@@ -47,7 +47,7 @@ export interface RecordedReproduction {
 export interface RecordOptions extends Omit<ReproduceOptions, 'log'> {
   /** The run's folder. Default: a fresh one under `home`. */
   readonly folder?: string
-  /** What it runs on, for the record: device, threads. */
+  /** Device and threads that it runs on, for the record. */
   readonly engine?: { readonly [name: string]: unknown }
   /** Keeps it in this folder as `ID.json` too: see `referenceFolder`. */
   readonly reference?: string

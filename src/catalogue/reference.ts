@@ -21,10 +21,10 @@ import { armResults, claimResult, seeds } from './schemas.js'
 /** The folder with `src/` or `dist/`, `reference/` and package.json. */
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Where references lie. */
+/** Folder of the references. */
 export const referenceFolder: string = join(root, 'reference')
 
-/** What `reference/ID.json` says: a full reproduction without its plots, and what it was made with. */
+/** Contents of `reference/ID.json`: a full reproduction without its plots, and what it was made with. */
 export interface Reference extends Omit<ReproductionResult, 'quick' | 'plots'> {
   /** When it ended: ISO 8601. */
   readonly at: string

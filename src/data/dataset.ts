@@ -29,7 +29,7 @@ export interface RecordReader<R> {
   close(): Promise<void>
 }
 
-/** What a dataset is made of. */
+/** Source of a dataset's records. */
 export interface RecordSource<R> extends Pick<Dataset<R>, 'name' | 'skipped' | 'size' | 'entries'> {
   open(): Promise<RecordReader<R>>
 }

@@ -4,7 +4,7 @@ import { CheckpointError } from '../errors.js'
 /** The columns of a row by name. */
 export type Row = Readonly<Record<string, unknown>>
 
-/** What a row stands for. `where` names file and row, and opens the message of the CheckpointError for a malformed one. */
+/** Reader of a row: the record that it stands for. `where` names file and row, and opens the message of the CheckpointError for a malformed one. */
 export type ReadRow<R> = (row: unknown, where: string) => R
 
 /** The error for a row that cannot be what it should. */

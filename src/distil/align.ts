@@ -46,7 +46,7 @@ export const alignTokens = (source: readonly string[], target: readonly string[]
 }
 
 /**
- * For each target position the source position that lies on it and on no other, and is the same text whatever its mark of a
+ * The source position of each target position that lies on it and on no other, and is the same text whatever its mark of a
  * space; undefined where there is none. source, target: tokens as they are written.
  */
 export const onlyPartners = (

@@ -62,7 +62,7 @@ export const taughtBatches = (
     }
   }
 
-/** Which positions count: [batch, time - 1], 1 or 0. */
+/** Positions that count: [batch, time - 1], 1 or 0. */
 export const countedOf = ({ labels }: Batch<Tensor>): Tensor =>
   labels.slice(1, 1).notEqual(ignored).cast('float32')
 
@@ -98,7 +98,7 @@ export const fusedEntropy = (batch: Batch<Tensor>, weights: Tensor): Tensor => {
 /** How much each source counts in each row of a batch: [batch, sources], rows sum to 1. */
 export type SourceWeights = (batch: Batch<Tensor>, parameters: Parameters<Tensor>) => Tensor
 
-/** Of each row 1 for the source with the lowest loss (the first of equals), else 0. */
+/** Weights that are 1 for the source with the lowest loss on a row (the first of equals), else 0. */
 export const winners: SourceWeights = ({ teacherLosses: losses }) => oneHot(losses.argMin(1), losses.shape[1])
 
 /** Proportional to exp(-loss). */

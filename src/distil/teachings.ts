@@ -15,7 +15,7 @@ import { batchesOf, rowLength } from '../train/data.js'
 import { type Batch, type Data, type DataOptions, forward } from '../train/index.js'
 import { onlyPartners, sameVocabulary, vocabularyMap } from './align.js'
 
-/** What one model says about a row of `time` tokens. Entry t is about token t + 1: [time - 1] and [time - 1, top]. */
+/** Predictions of one model for a row of `time` tokens. Entry t is about token t + 1: [time - 1] and [time - 1, top]. */
 export interface Teaching {
   /** The likeliest tokens; a token may stand twice, and then counts with both numbers. */
   readonly ids: Int32Array
@@ -85,7 +85,7 @@ export const batchOf = (
 /** A row length that few programs are compiled for. */
 export const rounded = (longest: number, most: number): number => Math.min(most, Math.ceil(longest / 64) * 64)
 
-/** At least 2: a shorter row has nothing to predict. */
+/** Length of the longest row in tokens; at least 2, since a shorter row has nothing to predict. */
 export const longestOf = (rows: readonly Example[]): number =>
   rows.reduce((longest, { ids }) => Math.max(longest, ids.length), 2)
 
@@ -94,7 +94,7 @@ interface Reading<T> {
   readonly batch: Batch<T>
 }
 
-/** What `model` says about rows in its own tokens. Throws CheckpointError where that is no number. */
+/** Predictions of `model` for rows in its own tokens. Throws CheckpointError where that is no number. */
 export const teachings = async (
   model: Model,
   rows: readonly Example[],
@@ -172,7 +172,7 @@ export interface TranslationOptions extends TeachingOptions {
 }
 
 /**
- * What a model with another tokenizer says about rows of `target` tokens (Fusion-X, step 2). A position takes the source's
+ * Predictions of a model with another tokenizer for rows of `target` tokens (Fusion-X, step 2). A position takes the source's
  * distribution where one token of each side lies on the other and both are the same text; elsewhere all probability is on
  * the token that came. Tokens are renamed by `vocabularyMap`; those that become one add up; where none is left, source 0's
  * distribution stands. Only the first of these counts as spoken. Throws as `teachings` does.
@@ -252,7 +252,7 @@ export const tokenizerIn = async ({ folder }: Pick<Checkpoint, 'folder'>): Promi
 }
 
 /**
- * What `source` says about rows in the tokens of `target`. Models without tokenizers must have vocabularies of one size.
+ * Predictions of `source` for rows in the tokens of `target`. Models without tokenizers must have vocabularies of one size.
  * Throws CheckpointError where these differ.
  */
 export const teachingsFor = async (

@@ -147,7 +147,7 @@ export type FrontierMetrics = Readonly<
   Record<'parameters' | Target | `${Target}Source` | `${Target}Kept`, number>
 >
 
-/** What both targets give: losses on the target and the source at the end, and on the source when the target's was matched. */
+/** Metrics of both targets: losses on the target and the source at the end, and on the source when the target's was matched. */
 export const onBothTargets = async (
   arm: FrontierArm,
   context: MeasureContext<FrontierSize>,

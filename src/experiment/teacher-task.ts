@@ -10,7 +10,7 @@ import { type Teacher, teacher, type TeacherSampleOptions } from '../synth/teach
 export interface TeacherTaskSize {
   /** Residual blocks. Default 6. */
   readonly blocks?: number
-  /** Of inputs and stream; a block has twice as many hidden units, as the teacher has. Default 64. */
+  /** Width of inputs and stream; a block has twice as many hidden units, as the teacher has. Default 64. */
   readonly width?: number
   /** Training on the source teacher. Default 1500. */
   readonly steps?: number
@@ -37,7 +37,7 @@ export const heldBatches = (batches: (startAt?: number) => Iterator<Batch>, coun
 
 /** Network that knows a teacher, and the teachers that it may be adapted to. */
 export interface TeacherTask {
-  /** It has learnt `source`: residual ReLU blocks on the inputs, matrices `blocks.N.up` and `blocks.N.down`, a head. */
+  /** Model that has learnt `source`: residual ReLU blocks on the inputs, matrices `blocks.N.up` and `blocks.N.down`, a head. */
   readonly base: Model
   readonly source: Teacher
   /** The same inputs, other labels. */

@@ -104,9 +104,9 @@ export interface CacheSpec {
 
 /** A parameter of Transformers' own that holds the matrices of several modules. */
 export interface FusedParameter {
-  /** Its name there, a module and what the module calls it: 'model.layers.0.mlp.experts.gate_up_proj'. */
+  /** Name in Transformers, a module and what the module calls it: 'model.layers.0.mlp.experts.gate_up_proj'. */
   readonly name: string
-  /** For each expert the modules whose outputs it holds, one behind the other. */
+  /** Modules whose outputs it holds, one behind the other, for each expert. */
   readonly experts: readonly (readonly string[])[]
 }
 

@@ -5,10 +5,11 @@ import { rowsAt } from './attention.js'
 /** The head of a model over one vocabulary, soft cap included, each row for itself. rows: [batch, n, width] -> [batch, n, vocabulary]. */
 export type Head = (rows: Tensor) => Tensor
 
-/** Where logits came from. */
+/** Origin of logits: hidden states and the head that read them. */
 export interface Headed {
   /** Rows that the head read: [batch, time, width]. */
   readonly hidden: Tensor
+  /** Head that read them. rows: [batch, n, width] -> [batch, n, vocabulary]. */
   readonly head: Head
 }
 
@@ -33,5 +34,5 @@ export const withHead = (logits: Tensor, headed: Headed): Tensor => {
   return logits
 }
 
-/** How `logits` were made; undefined where they are no head's own, as those of classes or changed ones. */
+/** Origin of `logits` ([batch, time, vocabulary]); undefined where they are no head's own, as those of classes or changed ones. */
 export const headOf = (logits: Tensor): Headed | undefined => origins.get(logits)

@@ -17,9 +17,11 @@ export interface ObserveOptions {
   readonly signal?: AbortSignal
 }
 
-/** Values that a graph gets beside each batch, and the place of its random draws. */
+/** Options of `accumulated`. */
 export interface AccumulateOptions<P> extends Pick<ObserveOptions, 'signal'> {
+  /** Values that the graph gets beside each batch. Default none. */
   readonly parameters?: P
+  /** Place of the random draws at a batch of this number. Default: the same at each. */
   readonly random?: (batch: number) => RunOptions
 }
 

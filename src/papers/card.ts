@@ -2,15 +2,15 @@
 
 /** A thing that a paper states about its method. */
 export interface Claim {
-  /** What is measured or said: 'trainable parameters', 'accuracy on GLUE'. */
+  /** Quantity that is measured or said: 'trainable parameters', 'accuracy on GLUE'. */
   readonly quantity: string
   /** Absent where the paper gives no number that could be checked. */
   readonly value?: number
   /** `times`: a ratio to the baseline; `percent`: of the baseline; otherwise the unit's name. */
   readonly unit?: string
-  /** What it is compared with. */
+  /** Baseline that it is compared with. */
   readonly baseline?: string
-  /** Where it was measured: model, data, setting. */
+  /** Condition of the measurement: model, data, setting. */
   readonly condition?: string
 }
 
@@ -18,7 +18,7 @@ export interface Claim {
 export interface Paper {
   readonly id: string
   readonly title: string
-  /** Of the first version: YYYY-MM-DD. */
+  /** Date of the first version: YYYY-MM-DD. */
   readonly date: string
   /** How many there are; absent where nobody has counted. */
   readonly authors?: number

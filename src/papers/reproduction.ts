@@ -3,7 +3,7 @@ import type { Paper } from './card.js'
 import type { Measured, Plot } from './plot.js'
 import type { Finding, Sample } from './sample.js'
 
-/** What measuring one arm with one seed is given. `Size`: the experiment's own sizes. */
+/** Surroundings in which one arm is measured with one seed. `Size`: the experiment's own sizes. */
 export interface MeasureContext<Size = unknown> {
   readonly seed: number
   /** Do it in seconds: fewer steps, a smaller model; the claims are then only shown in direction, if at all. */
@@ -25,7 +25,7 @@ export type Verdict = 'holds' | 'fails' | 'not-shown'
 /** A claim that the measurements decide, or one that they cannot. */
 export interface ReproductionClaim {
   readonly text: string
-  /** What the paper reports, in words; see `inWords` for the words of a card's claim. */
+  /** Report of the paper, in words; see `inWords` for the words of a card's claim. */
   readonly paper?: string
   /** Absent for what is out of reach at this scale. */
   readonly test?: (measured: Measured) => Finding
@@ -33,7 +33,7 @@ export interface ReproductionClaim {
   readonly why?: string
   /** The full experiment is needed: `--quick` leaves the verdict open unless the claim holds. */
   readonly fullOnly?: boolean
-  /** It was found not to hold here, and the card says so before anybody runs it again. */
+  /** Mark of a claim that was found not to hold here: the card says so before anybody runs it again. */
   readonly known?: 'fails'
 }
 
@@ -85,12 +85,12 @@ export interface Reproduction {
   readonly plots: readonly Plot[]
 }
 
-/** What `reproduction` takes. `Arms`: arms by name; `Metrics`: what measuring one gives. */
+/** Declaration of an experiment. `Arms`: arms by name; `Metrics`: numbers that measuring one gives. */
 export interface ReproductionSpec<Arms extends object, Size, Metrics extends object> {
   readonly arms: Arms
-  /** What the quick and the full form differ in; `context.size` is one of the two. */
+  /** Sizes of the quick and the full form; `context.size` is one of the two. */
   readonly sizes?: Sizes<Size>
-  /** At least 3; default 3. */
+  /** Number of seeds, at least 3. Default 3. */
   readonly seeds?: number
   /** Trains and measures one arm. The same seed must mean the same data for every arm: comparisons pair seeds. */
   readonly measure: (arm: Arms[keyof Arms], context: MeasureContext<Size>) => Promise<Metrics>

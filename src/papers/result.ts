@@ -5,12 +5,12 @@ import type { Verdict } from './reproduction.js'
 /** A claim against what was measured. */
 export interface ClaimResult {
   readonly text: string
-  /** What the paper reports, in words. */
+  /** Report of the paper, in words. */
   readonly paper?: string
   readonly verdict: Verdict
   readonly mean?: number
   readonly spread?: number
-  /** What `mean` is, for example `times lora`. */
+  /** Unit of `mean`, for example `times lora`. */
   readonly unit?: string
   /** `mean` for each seed, in their order. */
   readonly values?: readonly number[]
@@ -24,7 +24,7 @@ export interface MetricResult {
   readonly spread: number
 }
 
-/** What a reproduction found; kept as the `result` of its run. */
+/** Result of a reproduction, kept as the `result` of its run. */
 export interface ReproductionResult {
   readonly paper: string
   readonly quick: boolean

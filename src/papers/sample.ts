@@ -1,15 +1,15 @@
 /** @file A metric over seeds, and what can be said about two of them. */
 
-/** What a comparison found. */
+/** Result of a comparison. */
 export interface Finding {
   readonly holds: boolean
-  /** What was measured, per seed: a ratio or a value. */
+  /** Mean over seeds of what was measured: a ratio or a value. */
   readonly mean: number
-  /** Its standard deviation over seeds; 0 for one seed. */
+  /** Standard deviation over seeds; 0 for one seed. */
   readonly spread: number
-  /** What `mean` is: `times lora`, or nothing for the value itself. */
+  /** Unit of `mean`: `times lora`, or nothing for the value itself. */
   readonly unit: string
-  /** What was measured with each seed, in their order. */
+  /** Measurements, one a seed, in the order of the seeds. */
   readonly values?: readonly number[]
 }
 
@@ -58,12 +58,12 @@ export class Sample {
     return this.compare(other, (here, there) => here - there - by * Math.abs(there), true)
   }
 
-  /** At most the fraction `by` above `other`: as good, where lower is better. */
+  /** Finding that it is at most the fraction `by` above `other`: as good, where lower is better. */
   notAbove(other: Sample | number, by: number): Finding {
     return this.compare(other, (here, there) => there + by * Math.abs(there) - here, false)
   }
 
-  /** At most the fraction `by` below `other`: as good, where higher is better. */
+  /** Finding that it is at most the fraction `by` below `other`: as good, where higher is better. */
   notBelow(other: Sample | number, by: number): Finding {
     return this.compare(other, (here, there) => here - there + by * Math.abs(there), false)
   }

@@ -23,14 +23,14 @@ const units: Record<string, (value: string) => string> = {
   percent: (value) => `${value} %`,
 }
 
-/** What a card's claim reports: `8x trainable parameters against LoRA`; undefined where it has no number. */
+/** Words for what a card's claim reports: `8x trainable parameters against LoRA`; undefined where it has no number. */
 export const inWords = ({ value, unit = '', baseline }: Claim): string | undefined => {
   if (value === undefined) return undefined
   const amount = units[unit]?.(number(value)) ?? `${number(value)} ${unit}`.trim()
   return baseline ? `${amount} against ${baseline}` : amount
 }
 
-/** What was measured: `0.94 ± 0.01 times lora`; undefined where nothing was. */
+/** Words for what was measured: `0.94 ± 0.01 times lora`; undefined where nothing was. */
 export const measuredWords = ({ mean, spread, unit = '' }: ClaimResult): string | undefined => {
   if (mean === undefined) return undefined
   const around = spread === undefined || spread === 0 ? '' : ` ± ${Number(spread.toPrecision(2))}`

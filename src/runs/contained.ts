@@ -15,7 +15,7 @@ export class FileRefused extends WeftError {}
 /** A file that is open for reading. The caller closes it. */
 export interface OpenFile {
   readonly file: FileHandle
-  /** Its real path. */
+  /** Real path of the file. */
   readonly path: string
   /** Bytes. */
   readonly size: number

@@ -15,7 +15,7 @@ import { files } from './run.js'
 import type { FinalStatus, Json, Metrics, RunRecord } from './run.js'
 import { commitOf, thisMachine, versions } from './surroundings.js'
 
-/** What a run is. */
+/** Beginning of a run: what it is, and where it is kept. */
 export interface RunStart {
   readonly command: string
   /** The method, paper or model; part of the folder's name. */
@@ -26,9 +26,9 @@ export interface RunStart {
   readonly argv?: readonly string[]
   /** The run's folder itself, instead of a fresh one under `home`. It may exist, but not hold a run already. */
   readonly folder?: string
-  /** With `folder`: continue the run there, appending to its metrics. Without a run there, one is begun. */
+  /** Whether the run in `folder` is continued, appending to its metrics. Without a run there, one is begun. */
   readonly resume?: boolean
-  /** With `folder`: begin anew where it holds a run, whose record and metrics are given up once this one has logged. */
+  /** Whether it begins anew where `folder` holds a run, whose record and metrics are given up once this one has logged. */
   readonly replace?: boolean
 }
 

@@ -24,7 +24,7 @@ export class MetricsWriter {
   }
 }
 
-/** What one reading gave. `next` is where the next one begins. */
+/** Result of one reading. `next` is where the next one begins. */
 export interface MetricsPage {
   readonly rows: MetricsRow[]
   readonly next: number

@@ -6,7 +6,7 @@ import { readRun, readRuns } from './read.js'
 import type { StoredRun } from './read.js'
 import type { RunStatus } from './run.js'
 
-/** Which runs go. A run must fit every rule given; a running one never goes. */
+/** Rules by which runs go. A run must fit every rule given; a running one never goes. */
 export interface PruneRules {
   /** Only runs with one of these statuses. */
   readonly status?: readonly RunStatus[]

@@ -16,7 +16,7 @@ export interface StoredRun extends ReadRecord {
 
 /** Something that was found and could not be used. */
 export interface LeftOut {
-  /** Where it lies: the folder of a run, a file. */
+  /** Path of the folder of a run, or of a file. */
   readonly path: string
   /** Why it was left out, in words. */
   readonly reason: string

@@ -30,7 +30,7 @@ export interface Machine {
   readonly memory: number
 }
 
-/** What `run.json` says. Times are ISO 8601 in UTC. */
+/** Contents of `run.json`. Times are ISO 8601 in UTC. */
 export interface RunRecord {
   readonly id: string
   /** The verb: `train`, `adapt`, `merge`, `reproduce`, ... */
@@ -49,7 +49,7 @@ export interface RunRecord {
   readonly started: string
   readonly ended?: string
   readonly status: RunStatus
-  /** What the run found: a table of claims, an output folder, final numbers. */
+  /** Result of the run: a table of claims, an output folder, final numbers. */
   readonly result?: Json
   readonly error?: { readonly code: string; readonly message: string }
 }

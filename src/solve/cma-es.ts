@@ -9,7 +9,7 @@ import { normOf } from '../tensor/numbers.js'
 
 /** Options of the search. */
 export interface CmaEsOptions {
-  /** Where the search begins: [dimension]. */
+  /** Starting point of the search: [dimension]. */
   readonly start: ArrayLike<number>
   /** Standard deviation of the first candidates in each coordinate. */
   readonly step: number
@@ -58,7 +58,7 @@ const norm = (v: Float64Array): number => normOf(v)
  */
 export class CmaEs {
   readonly population: number
-  /** Where the next generation is centred. */
+  /** Centre of the next generation: [dimension]. */
   mean: Float64Array
   /** The common factor of all standard deviations. */
   step: number

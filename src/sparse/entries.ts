@@ -161,7 +161,7 @@ const withChanged = (entries: Entries, weight: Float32Array, base: Float32Array)
 }
 
 /**
- * What a file holds of packed entries: those that train and all others that were ever changed, by module how many these
+ * Packed entries as a file holds them: those that train and all others that were ever changed, by module how many these
  * are, and the parameters by their names.
  */
 export const exportedEntries = async (

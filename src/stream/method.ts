@@ -15,7 +15,7 @@ export interface Block {
 
 /** All inputs of one tensor, which can be gone through as often as a method needs. */
 export interface StreamedTensor {
-  /** Its name in the output. */
+  /** Name of the tensor in the output. */
   readonly name: string
   readonly shape: readonly number[]
   /** Number of its elements. */
@@ -24,7 +24,7 @@ export interface StreamedTensor {
   readonly width: number
   /** Number of inputs. */
   readonly inputs: number
-  /** Its blocks in order; each is valid until the next one is asked for. */
+  /** Blocks of the tensor in order; each is valid until the next one is asked for. */
   blocks(): AsyncIterable<Block>
   /** The key of the random numbers of input `index` in this tensor. */
   key(index: number): Key
@@ -50,7 +50,7 @@ export interface BlockMethod<P = unknown, S = unknown> {
 export const blockMethod = <P, S>(definition: BlockMethod<P, S>): BlockMethod =>
   definition as unknown as BlockMethod
 
-/** Where another thread finds a method. */
+/** Address at which another thread finds a method. */
 export interface MethodAddress {
   readonly module: string
   readonly name: string

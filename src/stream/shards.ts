@@ -16,9 +16,9 @@ export const totalBytes = (tensors: readonly TensorPlan[]): number =>
 
 /** How shards are written. */
 export interface WorkOptions {
-  /** What progress is reported as. */
+  /** Name under which progress is reported. */
   readonly name: string
-  /** Of everything drawn at random: the streams of two seeds have nothing in common. Default ''. */
+  /** Seed of everything drawn at random: the streams of two seeds have nothing in common. Default ''. */
   readonly seed?: string
   /** How many threads compute; 1: only this one. Default: all cores, at most 8, or 1 for small models. */
   readonly threads?: number

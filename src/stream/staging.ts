@@ -22,7 +22,7 @@ export interface Workplace {
   readonly work: string
 }
 
-/** What to do with what a folder holds. */
+/** Options for what a folder holds already. */
 export interface StagingOptions {
   /** Go on with what was interrupted. Default false. */
   readonly resume?: boolean
@@ -63,7 +63,7 @@ export class Shard {
     return this.handle.fd
   }
 
-  /** Where the first byte of a tensor belongs. */
+  /** Offset of the first byte of a tensor in the file. */
   offsetOf(name: string): number {
     return this.offsets.get(name)!
   }

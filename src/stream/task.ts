@@ -21,11 +21,11 @@ export interface TensorSource {
 
 /** One tensor that is written, and what it is made of. */
 export interface TensorJob extends TensorPlan {
-  /** What it is computed from; of a copy, the one source. */
+  /** Sources that it is computed from; of a copy, the one source. */
   readonly inputs: readonly TensorSource[]
   /** `copy`: the input's bytes are taken as they are, or rounded to `dtype`. */
   readonly action: 'compute' | 'copy'
-  /** What the method is told about it: plain data. */
+  /** Parameters of the method for this tensor: plain data. */
   readonly parameters: unknown
 }
 

@@ -68,7 +68,7 @@ const resizedBlocks = (
   return changed(channels) || changed(residual) ? set(json, hidden, channels, unitsOf) : json
 }
 
-/** In which multiples a group of `model` may widen. */
+/** Multiples in which a group of `model` may widen. */
 export const stepsOf =
   ({ architecture, checkpoint: { config } }: Model): ((group: string) => number) =>
   (group) =>
@@ -114,7 +114,7 @@ export const requireShapes = (
   )
 }
 
-/** What of the sizes in a config.json only Weft reads: a sentence; undefined where Transformers reads all. */
+/** Sentence about the sizes in a config.json that only Weft reads; undefined where Transformers reads all. */
 export const sizesForWeftAlone = (
   { derivesHeadSize = false }: Pick<Architecture, 'derivesHeadSize'>,
   config: JsonObject,

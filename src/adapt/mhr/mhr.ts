@@ -31,9 +31,9 @@ const tunings = ['all', 'routing', 'average'] as const
 export interface MhrOptions extends RoutedOptions {
   /** Kind of skill: low-rank factors, or vectors that multiply outputs, which have no rank. Default 'lora'. */
   readonly skill: SkillKind
-  /** What shares one router: each module has its own, or those of a block, of a stack of blocks, of the model. Default 'module'. */
+  /** Modules that share one router: none ('module'), or those of a block, of a stack of blocks, of the model. Default 'module'. */
   readonly router: (typeof routers)[number]
-  /** What trains: all (MHR), routers alone (MHR-z), or the average of the skills (MHR-µ). Default 'all'. */
+  /** Parts that train: all (MHR), routers alone (MHR-z), or the average of the skills (MHR-µ). Default 'all'. */
   readonly tune: (typeof tunings)[number]
   /** The routers' learning rate, times that of the skills; without it they stay uniform. Default 100. */
   readonly routingRate: number

@@ -32,7 +32,7 @@ export interface S2ftOptions extends CommonOptions {
   readonly ratio: number
   /** Other ratios, by regular expressions for the end of a module's name. */
   readonly ratioPattern: Readonly<Record<string, number>>
-  /** By what they are chosen. Default 'random'; 'activation', 'score' and 'gradient' look at `calibration`. */
+  /** Quantity by which they are chosen. Default 'random'; 'activation', 'score' and 'gradient' look at `calibration`. */
   readonly select: Selection
   /** Default 'largest'. */
   readonly order: 'largest' | 'smallest'

@@ -98,7 +98,7 @@ export class PaperIndex<P extends Paper = Paper> {
     return this.ranked(this.scores(query), limit)
   }
 
-  /** As `search`, with sentence embeddings where the index has an embedder. */
+  /** Papers found as `search` finds them, with sentence embeddings where the index has an embedder. */
   async searchEmbedded(query: string, { limit = 10 }: SearchLimit = {}): Promise<Found<P>[]> {
     const scores = this.scores(query)
     if (this.embedder && query.trim()) {

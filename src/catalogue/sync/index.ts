@@ -32,7 +32,7 @@ export interface SyncOptions {
   readonly onWarning?: (message: string) => void
 }
 
-/** What a sync found. */
+/** Result of a sync. */
 export interface SyncResult {
   readonly added: ListedPaper[]
   /** How many of the papers seen were listed or planned before. */

@@ -14,7 +14,7 @@ export interface ListedPaper extends Paper {
   readonly names: readonly string[]
   /** When the first version was published: ISO 8601. */
   readonly published: string
-  /** Where it was found. */
+  /** Source that lists it: arXiv, or the daily papers of Hugging Face. */
   readonly from: 'arxiv' | 'daily'
   /** Votes where it was found, at the time. */
   readonly upvotes?: number

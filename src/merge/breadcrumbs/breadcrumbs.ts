@@ -29,7 +29,7 @@ export interface BreadcrumbOptions {
   readonly keep: number
   /** The share of the largest changes that is left out: 1 - gamma in the paper. Default 0.006. */
   readonly removeTop: number
-  /** What is ranked together: a tensor, as the paper has it, or each row of its last axis, as its code has it. Default tensor. */
+  /** Entries that are ranked together: those of a tensor, as the paper has it, or of each row of its last axis, as its code has it. Default 'tensor'. */
   readonly granularity: 'tensor' | 'row'
   /** Whether vectors (biases, norms) are masked too; else they are kept whole. Default true. */
   readonly maskVectors: boolean
@@ -167,7 +167,7 @@ const addTrail = async (out: Float64Array, trail: Checkpoint, name: string, scal
 
 /** Options of composing breadcrumb files. */
 export interface ComposeOptions {
-  /** What each task's breadcrumbs are multiplied with: one number for all, or a list. Default 0.3. */
+  /** Factor of each task's breadcrumbs: one number for all, or a list. Default 0.3. */
   readonly scale?: number | readonly number[]
 }
 

@@ -36,11 +36,11 @@ export interface DistilOptions {
   readonly samples?: number
   /** Constant. Default 1e-5. */
   readonly learningRate?: number
-  /** Of the student's samples. Default 1. */
+  /** Temperature of the student's samples. Default 1. */
   readonly temperature?: number
   /** `student`: KL(student || teacher), which drops what the teacher would not say (the default); `teacher`: the other way round. */
   readonly direction?: 'student' | 'teacher'
-  /** What of a sample counts as alike. Default: its bigrams. Never called where diversity is 0. */
+  /** Embedding of a sample by which samples are alike. Default: its bigrams. Never called where diversity is 0. */
   readonly embed?: Embed
   /** Tokens that end a sample. Default none. */
   readonly ends?: ReadonlySet<number>
@@ -57,7 +57,7 @@ export interface DistilOptions {
 /** Student, and what its training came to. */
 export interface Distilled {
   readonly model: Model
-  /** Of the last steps (a tenth of all), on average. */
+  /** Mean KL of a sequence over the last steps (a tenth of all), in nats. */
   readonly kl: number
   readonly diversity: number
 }

@@ -7,7 +7,7 @@ import { underTableNames } from './recipe/table-names.js'
 
 /** Options of `anatomyOf`. */
 export interface AnatomyOptions {
-  /** What the models started from, which their changes are counted from. Without it signs are not compared. */
+  /** Checkpoint that the models started from and their changes are counted from. Without it signs are not compared. */
   readonly base?: Checkpoint
   /** Aborts between two tensors. */
   readonly signal?: AbortSignal

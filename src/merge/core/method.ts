@@ -24,7 +24,7 @@ export interface Block {
 
 /** A tensor of all models, that can be gone through as often as a method needs. */
 export interface AlignedTensor {
-  /** Its name in the output. */
+  /** Name of the tensor in the output. */
   readonly name: string
   readonly shape: readonly number[]
   readonly count: number
@@ -32,7 +32,7 @@ export interface AlignedTensor {
   readonly width: number
   /** How many models there are beside the base. */
   readonly models: number
-  /** Its blocks in order, which are only valid until the next one is asked for, and are not to be written to. */
+  /** Blocks of the tensor in order, which are only valid until the next one is asked for, and are not to be written to. */
   blocks(): AsyncIterable<Block>
   /** The key of the random numbers of model `index` in this tensor. */
   key(index: number): Key
@@ -45,9 +45,9 @@ export type ParametersOf<M extends Shape, G extends Shape> = {
   readonly [K in keyof M]: readonly Infer<M[K]>[]
 } & { readonly [K in keyof G]: Infer<G[K]> }
 
-/** What a method's file declares. `S` is what its first pass finds out about a whole tensor. */
+/** Declaration of a method. `S`: result of its first pass over a whole tensor. */
 export interface MergeDefinition<M extends Shape, G extends Shape, S> {
-  /** As recipes name it. */
+  /** Name in recipes. */
   readonly name: string
   /**
    * URL of the module that exports the method, `import.meta.url` where it is declared, from which other threads load it.
@@ -69,7 +69,7 @@ export interface MergeDefinition<M extends Shape, G extends Shape, S> {
   readonly random?: boolean
   /** Parameters with which it does all that it can; the family's contract suite gives them, and 0.3 where one is required. */
   readonly example?: Readonly<Record<string, number | boolean>>
-  /** What is surprising about what the method does to a tensor of `count` elements. */
+  /** Sentence about what may surprise in the result for a tensor of `count` elements; undefined where nothing does. */
   readonly remark?: (count: number, parameters: ParametersOf<M, G>) => string | undefined
   /** First pass over a tensor: thresholds, norms, whatever a block alone does not tell. */
   readonly prepare?: (tensor: AlignedTensor, parameters: ParametersOf<M, G>) => Promise<S>
@@ -91,7 +91,7 @@ export interface MergeMethod {
   readonly prepare?: (tensor: AlignedTensor, parameters: ParameterValues) => Promise<unknown>
   /** out: [elements of the block]. */
   readonly tensor: (out: Float32Array, block: Block, parameters: ParameterValues, statistics: unknown) => void
-  /** What streams it. Its parameters are `MergeArguments`. */
+  /** Block method that streams it. Its parameters are `MergeArguments`. */
   readonly blockMethod: BlockMethod
 }
 

@@ -21,31 +21,31 @@ import type { TensorJob } from '../../stream/task.js'
 import type { Tokenizer } from '../../text/index.js'
 import type { Data } from '../../train/index.js'
 
-/** What every procedure is given beside its own options. */
+/** Surroundings that every procedure is given beside its own options. */
 export interface ProcedureContext {
-  /** What the models are called in reports and recipes. Default: their folders. */
+  /** Names of the models in reports and recipes. Default: their folders. */
   readonly names?: readonly string[]
-  /** What the models started from. */
+  /** Checkpoint that the models started from. */
   readonly base?: Checkpoint
-  /** What it searches, aligns or trains on. */
+  /** Data that it searches, aligns or trains on. */
   readonly data?: Data
-  /** What it is scored on, where that must be other data. Default: as the procedure says. */
+  /** Data that it is scored on, where these must be others. Default: as the procedure says. */
   readonly evaluation?: Data
   /** Default: that of the first model's folder. */
   readonly tokenizer?: Tokenizer
-  /** Of everything drawn at random. Default 0. */
+  /** Seed of everything drawn at random. Default 0. */
   readonly seed?: number | string
   readonly onProgress?: OnProgress
   readonly signal?: AbortSignal
 }
 
-/** What came of a procedure. */
+/** Result of a procedure. */
 export interface Merged {
-  /** What was found out on the way: coefficients, scores, what was accepted. Saved as merge-report.json. */
+  /** Findings on the way: coefficients, scores, what was accepted. Saved as merge-report.json. */
   readonly report: JsonObject
-  /** What a user should know: warnings, and what the report comes to. */
+  /** Notes for the user: warnings, and what the report comes to. */
   readonly notes: readonly string[]
-  /** What the lab draws of it: the run's plots.json. */
+  /** Plots that the lab draws: the run's plots.json. */
   readonly plots?: readonly DrawnPlot[]
   /** Writes the merged checkpoint, which loads as its sources do; the folder is made. A procedure itself ignores `form`. */
   save(folder: string, form?: CheckpointForm): Promise<void>
@@ -59,12 +59,12 @@ export interface ProcedureExample {
   readonly options?: Readonly<Record<string, unknown>>
 }
 
-/** What a procedure's file declares. `O`: its own options. */
+/** Declaration of a procedure. `O`: its own options. */
 export interface ProcedureDefinition<O> {
   readonly paper: Paper
-  /** Its name on the command line. Default: the paper's id. */
+  /** Name on the command line. Default: the paper's id. */
   readonly name?: string
-  /** What it does, in a line. */
+  /** Summary of what it does, in a line. */
   readonly summary: string
   readonly base: 'required' | 'optional' | 'none'
   readonly data: 'required' | 'optional' | 'none'

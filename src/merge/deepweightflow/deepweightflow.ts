@@ -23,7 +23,7 @@ import { minOf } from '../../tensor/numbers.js'
 export interface WeightFlow {
   readonly zoo: Zoo
   readonly coordinates: Coordinates
-  /** Of the velocity network. */
+  /** Parameters of the velocity network. */
   readonly parameters: Readonly<Record<string, Value>>
   readonly report: JsonObject
   readonly notes: readonly string[]

@@ -30,7 +30,7 @@ export interface ExtractOptions extends Pick<Targets, 'targets' | 'exclude'>, Ra
   readonly signal?: AbortSignal
 }
 
-/** What became of a tensor in which the two differ. */
+/** Fate of a tensor in which the two differ. */
 export interface ExtractedTensor {
   readonly name: string
   readonly shape: readonly number[]
@@ -239,7 +239,7 @@ const mostCommon = (values: readonly number[]): [number, number] => {
 const sitesFor = (base: Model, { targets = 'all-linear', exclude }: ExtractOptions): Site[] =>
   targetSites('extract', base, ['linear', 'embedding'], { targets, exclude })
 
-/** What `extract` would look at: the modules, and the size of their adapter at `rank`. Reads headers only. */
+/** Modules that `extract` would look at, and the size of their adapter at `rank`. Reads headers only. */
 export const planExtraction = async (
   base: Checkpoint,
   tuned: Checkpoint,

@@ -24,7 +24,7 @@ export interface FusionXSettings {
   /** τ: sources that the gate gives no more are not heard. Default 0.75 / K. */
   readonly threshold?: number
   /**
-   * What teaches the gate. `gold` (the default): the likelihood of the labels under the mean of all sources by g;
+   * Loss that teaches the gate. `gold` (the default): the likelihood of the labels under the mean of all sources by g;
    * `gold-masked`: under the mean of those that are heard, which can leave a source unheard for good; `paper`: the
    * agreement of the student with the fused target, as published.
    */
@@ -44,7 +44,7 @@ export interface FusionXSettings {
   readonly steps?: number
   /** Default 8. */
   readonly batch?: number
-  /** Of the gate and of the order of rows. Default 0. */
+  /** Seed of the gate and of the order of rows. Default 0. */
   readonly seed?: number | string
   /** Hears each step. */
   readonly onProgress?: OnProgress

@@ -13,7 +13,7 @@ export interface EnsembleGap {
   readonly soup: number
   /** L_ens: cross-entropy of the averaged logits. */
   readonly ensemble: number
-  /** What L_soup - L_ens is about, to second order in the distance of the weights. */
+  /** Approximation of L_soup - L_ens, to second order in the distance of the weights. */
   readonly approximation: number
 }
 

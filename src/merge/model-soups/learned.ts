@@ -114,9 +114,9 @@ export interface LearnedSoupOptions extends ScoreOptions {
   readonly per: Per
   /** Default 5. */
   readonly epochs: number
-  /** In place of epochs. */
+  /** Number of steps, in place of epochs. */
   readonly steps?: number
-  /** Of AdamW. Default 0.05. */
+  /** Learning rate of AdamW. Default 0.05. */
   readonly learningRate: number
 }
 

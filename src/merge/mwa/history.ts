@@ -11,7 +11,7 @@ interface Row {
   readonly evaluation?: number
 }
 
-/** What is known of one checkpoint. */
+/** Metrics of one checkpoint. */
 export interface CheckpointMetrics {
   /** Optimiser steps done. */
   readonly step?: number
@@ -19,7 +19,7 @@ export interface CheckpointMetrics {
   readonly loss?: number
   /** The last evaluation's loss at or before it, and after the checkpoint before. */
   readonly evaluation?: number
-  /** Where it was read. */
+  /** File that they were read from. */
   readonly source?: string
 }
 
@@ -74,7 +74,7 @@ const meanOf = (numbers: readonly number[]): number | undefined =>
   numbers.length ? numbers.reduce((a, b) => a + b) / numbers.length : undefined
 
 /**
- * What the logs say about the checkpoints in `folders`. A loss is the mean over the steps since the checkpoint before it
+ * Metrics of the checkpoints in `folders`, from their logs. A loss is the mean over the steps since the checkpoint before it
  * (of the first: over as many steps as lie between it and the next), because that of a single batch is noise.
  */
 export const readCheckpointMetrics = async (folders: readonly string[]): Promise<CheckpointMetrics[]> => {

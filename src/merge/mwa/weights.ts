@@ -18,7 +18,7 @@ export interface WeightOptions {
   readonly score: MetricScore
   /** p. */
   readonly penalty: number
-  /** Of `ema`: what each new checkpoint leaves of the average before it. */
+  /** Decay of `ema`: the share of the average that each new checkpoint leaves, in [0, 1). */
   readonly decay: number
 }
 

@@ -37,9 +37,9 @@ import {
 import { batchesAtMost, firstBatch, recalibrated, statisticsOf } from '../../observe/index.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 
-/** What came of merging two models. */
+/** Result of merging two models. */
 export interface PleasResult {
-  /** In memory. */
+  /** Merged model, in memory. */
   readonly model: Model
   readonly config: JsonObject
   readonly tensors: Tensors

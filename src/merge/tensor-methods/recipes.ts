@@ -35,7 +35,7 @@ export const mergeRecipe = (
 ): Promise<run.MergeReport> => run.mergeRecipe(recipe, out, { methods, ...options })
 
 /**
- * What `mergeRecipe` would do to every tensor; it refuses what that would refuse: every input is read once, for numbers
+ * Explanation of what `mergeRecipe` would do to every tensor; it refuses what that would refuse: every input is read once, for numbers
  * that are not finite. Writes nothing (an adapter is folded into its base in a temporary folder). Throws as `mergeRecipe`.
  */
 export const explainMerge = (

@@ -20,7 +20,7 @@ export interface FuseOptions {
   /** Share of the labels in the loss; the rest is the fused distribution's. Default 0.9. */
   readonly labels?: number
   /**
-   * What each row's target is: the distribution with the lower loss on the labels (`min-ce`, the default), or the mean of
+   * Target of each row: the distribution with the lower loss on the labels (`min-ce`, the default), or the mean of
    * both by their likelihoods.
    */
   readonly fusion?: 'min-ce' | 'average'
@@ -47,7 +47,7 @@ export interface Fused {
   readonly model: Model
   /** The share of rows whose target was the source's. */
   readonly chosen: number
-  /** Of the last step. */
+  /** Loss of the last step. */
   readonly loss: number
 }
 

@@ -33,7 +33,7 @@ export interface SearchOptions {
   /** How many merged models may be scored. Default 150. */
   readonly evaluations?: number
   /**
-   * Where CMA-ES begins: at equal weights of 1 / n, at the best of a grid of common coefficients (the default), or at
+   * Starting point of CMA-ES: at equal weights of 1 / n, at the best of a grid of common coefficients (the default), or at
    * the best weights of whole models, found first with two fifths of the evaluations.
    */
   readonly start?: 'uniform' | 'grid' | 'coarse'
@@ -41,7 +41,7 @@ export interface SearchOptions {
   readonly step?: number
   /** Let weights be negative. Default false. */
   readonly negative?: boolean
-  /** Of ties: the factor of the merged update. Default 1. */
+  /** Factor of the merged update of TIES. Default 1. */
   readonly lambda?: number
   /** Default 0. */
   readonly seed?: number | string

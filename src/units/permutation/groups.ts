@@ -7,7 +7,7 @@ import { UsageError } from '../../errors.js'
 import { type HeadInside, type Model, runsAlong, type WeightSpec } from '../../models/index.js'
 import { minOf } from '../../tensor/numbers.js'
 
-/** Where the units of a group lie along one axis of one tensor. */
+/** Places of a group's units along one axis of one tensor. */
 export interface GroupAxis {
   readonly tensor: string
   readonly axis: number
@@ -30,12 +30,12 @@ export interface PermutationGroup {
   readonly name: string
   readonly units: number
   readonly axes: readonly GroupAxis[]
-  /** Of heads; empty for all others. */
+  /** Dimensions inside heads that move together; empty for groups of other units. */
   readonly insides: readonly Inside[]
 }
 
 /**
- * Which dimensions inside a head are moved: none, those that values share with the output projection, or also those that
+ * Dimensions inside a head that are moved: none, those that values share with the output projection, or also those that
  * queries share with keys.
  */
 export type WithinHeads = 'none' | 'values' | 'all'

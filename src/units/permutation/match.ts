@@ -7,13 +7,13 @@ import { moveUnits, type Orders, type Tensors } from './tensors.js'
 
 /** Options of `matchWeights`. */
 export interface MatchOptions {
-  /** Of the order in which groups are visited. Default 0. */
+  /** Seed of the order in which groups are visited. Default 0. */
   readonly seed?: number | string
-  /** At most this many visits to every group. Default 100. */
+  /** Most visits to every group. Default 100. */
   readonly sweeps?: number
   /** Whether the running statistics of batch norms count. Default false. */
   readonly statistics?: boolean
-  /** What heads are matched by: their weights with the dimensions inside in the best order, or their singular values. Default dimensions. */
+  /** Features by which heads are matched: their weights with the dimensions inside in the best order, or their singular values. Default dimensions. */
   readonly heads?: 'dimensions' | 'spectra'
   /** Aborts between two groups. */
   readonly signal?: AbortSignal

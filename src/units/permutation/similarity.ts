@@ -67,8 +67,8 @@ export const weightSimilarity = async (
 }
 
 /**
- * From a similarity of the dimensions inside heads, [heads * size] squared, that of the heads, [heads, heads]: the total
- * of the best assignment of one head's dimensions to the other's.
+ * Similarity of heads, [heads, heads], from that of the dimensions inside them, [heads * size] squared: the total of the
+ * best assignment of one head's dimensions to the other's.
  */
 export const bestInside = (
   { data, cols }: { readonly data: ArrayLike<number>; readonly cols: number },

@@ -8,10 +8,10 @@ import type { GroupAxis, PermutationGroup } from './groups.js'
 /** Tensors by their names in the architecture's table; tied ones once. */
 export type Tensors = Readonly<Record<string, Value>>
 
-/** Of a tensor: what element of the original stands where, axis by axis; undefined where nothing moved. */
+/** Order of a tensor's elements, axis by axis: which element of the original stands where; undefined where nothing moved. */
 export type Order = readonly (Int32Array | undefined)[]
 
-/** Of the tensors that moved. */
+/** Orders of the tensors that moved, by name. */
 export type Orders = Readonly<Record<string, Order>>
 
 /** Every tensor of a checkpoint, running statistics among them, in float32. Throws as `openModel` does. */
@@ -147,6 +147,6 @@ export const saveTensors = async (
   if (onDisk?.isDirectory()) await copyCompanions(source.folder, folder)
 }
 
-/** What `saveTensors` must know of tensors in memory. */
+/** Names, shapes and kinds of tensors in memory, as `saveTensors` needs them. */
 export const specsOf = (tensors: Tensors): { name: string; shape: readonly number[]; integer: boolean }[] =>
   Object.entries(tensors).map(([name, { shape, dtype }]) => ({ name, shape, integer: dtype === 'int64' }))

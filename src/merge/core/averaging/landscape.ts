@@ -29,7 +29,7 @@ export interface LossPlane {
   readonly y: readonly number[]
   /** loss[j][i] at (x[i], y[j]). */
   readonly loss: readonly (readonly number[])[]
-  /** Where the three checkpoints lie. */
+  /** Coordinates of the three checkpoints in the plane. */
   readonly corners: readonly (readonly [number, number])[]
 }
 
@@ -143,7 +143,7 @@ export const lossPlane = async (
   return { x, y, loss, corners: places }
 }
 
-/** What fine-tunings of one base have in common. */
+/** Angles between the changes that fine-tunings made to one base. */
 export interface TaskAngles {
   /** Length of the base's weights. */
   readonly baseNorm: number

@@ -13,7 +13,7 @@ export interface Conditional {
   readonly value: Gradient
 }
 
-/** What a recipe gives for a parameter: of conditional values the first that fits. */
+/** Value of a parameter in a recipe: of conditional values the first that fits. */
 export type Setting = Gradient | Conditional | readonly Conditional[]
 /** Parameters by name, as a recipe gives them. */
 export type Settings = Readonly<Record<string, Setting | undefined>>
@@ -35,7 +35,7 @@ export interface RecipeSource extends RecipeModel {
 export interface RecipeSlice {
   readonly sources: readonly RecipeSource[]
   readonly base_model?: string
-  /** Without effect, here as in mergekit. */
+  /** Weight of the residual stream: without effect, here as in mergekit. */
   readonly residual_weight?: number
   readonly parameters?: Settings
 }
@@ -50,7 +50,7 @@ export interface RecipeModule {
   readonly parameters?: Settings
 }
 
-/** Whose numbers a token has: a model's for the same token, for another of its tokens, or zeros. */
+/** Source of a token's numbers: a model's for the same token, for another of its tokens, or zeros. */
 export type TokenSource =
   | string
   | {
@@ -61,15 +61,15 @@ export type TokenSource =
     }
   | { readonly kind: 'zero' }
 
-/** What a recipe says of one token. One that the vocabulary lacks is added to it. */
+/** Entry of one token in a recipe. One that the vocabulary lacks is added to it. */
 export interface RecipeToken {
-  /** For the models that lack the token. Default: the base's numbers, or those of the models that have it, averaged. */
+  /** Source for the models that lack the token. Default: the base's numbers, or those of the models that have it, averaged. */
   readonly source?: TokenSource
-  /** For every model, whatever it has itself. Default false. */
+  /** Whether `source` counts for every model, whatever it has itself. Default false. */
   readonly force?: boolean
 }
 
-/** Which vocabulary the result has. */
+/** Vocabulary of the result. */
 export interface RecipeTokenizer {
   /** `union` (the default), `base`, or one of the models. */
   readonly source?: string
@@ -80,20 +80,20 @@ export interface RecipeTokenizer {
 
 /** One document of a recipe, in mergekit's words. Exactly one of `models`, `slices` and `modules` is there. */
 export interface Recipe {
-  /** What later documents call its result. */
+  /** Name by which later documents call its result. */
   readonly name?: string
   readonly merge_method: string
   readonly base_model?: string
   readonly models?: readonly RecipeModel[]
   readonly slices?: readonly RecipeSlice[]
-  /** By the names that the architecture's parts have: `default` where there is but one. */
+  /** Recipes of the architecture's parts, by their names: `default` where there is but one. */
   readonly modules?: Readonly<Record<string, RecipeModule>>
   readonly parameters?: Settings
-  /** Of the result, unless `out_dtype` says otherwise. Weft computes in float32 whatever it is. */
+  /** Element type of the result, unless `out_dtype` says otherwise. Weft computes in float32 whatever it is. */
   readonly dtype?: RecipeDType
   readonly out_dtype?: RecipeDType
   /**
-   * Whose vocabulary the result has: `union`, `base` or one of the models. The others' embeddings are reordered into it.
+   * Vocabulary of the result: `union`, `base` or one of the models. The others' embeddings are reordered into it.
    * Without it the models must have one vocabulary, and the base's (or the first model's) tokenizer is copied.
    */
   readonly tokenizer_source?: string

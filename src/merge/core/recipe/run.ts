@@ -65,7 +65,7 @@ export interface MergeOptions extends ExplainOptions {
   readonly source?: string
 }
 
-/** What was written. */
+/** Report of what was written. */
 export interface MergeReport {
   readonly folder: string
   readonly method: string
@@ -224,7 +224,7 @@ export interface Explanation {
   readonly method: string
   readonly notes: readonly string[]
   readonly bytes: number
-  /** Of memory, in bytes, that the merge would take at its peak, about. */
+  /** Memory that the merge would take at its peak, in bytes, about. */
   readonly memory: number
   readonly tensors: readonly {
     readonly name: string
