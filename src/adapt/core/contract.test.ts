@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../../test/golden.js'
+import { plainDecoders } from '../../../test/golden-models.js'
 import { scratchFolder } from '../../../test/tiny.js'
 import { type Checkpoint, open } from '../../checkpoint/index.js'
 import { type Model, openModel, type Parameters } from '../../models/index.js'
@@ -85,7 +86,7 @@ beforeAll(async () => void (scratch = await scratchFolder()))
 afterAll(() => scratch.remove())
 
 const cases = methods.flatMap((method) =>
-  ['llama', 'gpt2'].map((architecture) => ({ name: method.paper.id, method, architecture })),
+  plainDecoders().map((decoder) => ({ name: method.paper.id, method, architecture: decoder.name })),
 )
 
 describe.each(cases)('$name on $architecture', ({ name, method, architecture }) => {

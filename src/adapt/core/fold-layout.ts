@@ -2,6 +2,7 @@
 import type { JsonObject, SafetensorsDType } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model, WeightSpec } from '../../models/index.js'
+import { retied } from '../../models/canonical.js'
 import { ownerOf, storedName } from '../../models/stored.js'
 import type { Shape } from '../../tensor/index.js'
 import { replacements } from './plan.js'
@@ -61,9 +62,10 @@ const changesOf = (plan: Plan): ((name: string) => string) => {
  * that no config.json of the architecture has.
  */
 export const layoutOf = (plan: Plan): Layout => {
-  const table = plan.base.architecture.table(plan.base.config)
+  const { architecture, config } = plan.base
+  const table = architecture.table(config)
   const changes = changesOf(plan)
-  const kept = table.filter(({ name, tied }) => tied === undefined || changes(name) !== changes(tied))
+  const parts = ({ name, tied }: WeightSpec): boolean => tied !== undefined && changes(name) !== changes(tied)
   const known = new Set(table.map(({ name }) => name))
   const slots = slotsFor(
     plan,
@@ -73,10 +75,11 @@ export const layoutOf = (plan: Plan): Layout => {
     const { dtype } = storedOf(plan.base, name.replace(/\.bias$/, '.weight'))
     return [name, { dtype, shape }] as const
   })
-  const untied = kept.some(({ tied }) => tied !== undefined)
-  return {
-    written: [...kept, ...slots.written],
-    added: new Map(added),
-    config: untied ? { ...slots.config, tie_word_embeddings: false } : slots.config,
-  }
+  const isUntied = table.some(parts)
+  const json = isUntied ? retied(architecture, slots.config, false) : slots.config
+  // A config that unties one tensor of a head unties all of them: with its bias its weight is written too.
+  const after = isUntied ? architecture.table(architecture.readConfig(json)) : table
+  const ties = new Set(after.flatMap(({ name, tied }) => (tied === undefined ? [] : [name])))
+  const written = table.filter((spec) => parts(spec) || !ties.has(spec.name))
+  return { written: [...written, ...slots.written], added: new Map(added), config: json }
 }
