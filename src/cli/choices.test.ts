@@ -272,7 +272,8 @@ describe.each(actions.map((named) => [named.words.join(' '), named] as const))('
         (key) =>
           key !== choice.key &&
           !isProgrammes(named, key) &&
-          isTaken(named.schema, key, valuesFor(named, choice)),
+          isTaken(named.schema, key, valuesFor(named, choice)) &&
+          !excludes(named, key, choice),
       )
       // What only says what it would do reads little else.
       const dry = taken.filter((key) => key === 'dryRun')
@@ -281,6 +282,15 @@ describe.each(actions.map((named) => [named.words.join(' '), named] as const))('
     }
   })
 })
+
+/** True when the choice is not taken beside the flag, which is then refused from the other side. */
+const excludes = (named: Named, key: string, choice: Made): boolean =>
+  choice.key !== undefined &&
+  choice.key in named.schema.shape &&
+  !isTaken(named.schema, choice.key, {
+    ...valuesFor(named, choice),
+    [key]: sampleOf(shapeOf(named.schema)[key], key),
+  })
 
 /** Flags that code which several actions share has been seen to read. */
 const known = new Set<string>()
