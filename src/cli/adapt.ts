@@ -4,6 +4,7 @@ import type { AdapterMethod } from '../adapt/index.js'
 import type { Checkpoint } from '../checkpoint/index.js'
 import type { Batch, Data, DataOptions } from '../train/index.js'
 import type { Training } from './training.js'
+import { shapeOf } from './schema.js'
 import { action } from './verb.js'
 import type { Action, Verb } from './verb.js'
 
@@ -45,6 +46,37 @@ const firstBatches = async (
   return found
 }
 
+/** The options of `weft adapt METHOD` but those of training: of a wrapper those of whatever it may stand around, too. */
+const optionsOf = async (method: AdapterMethod<never>): Promise<ZodObject> => {
+  if (!method.around) return method.options
+  const [{ methods }, { wrappedOptions }] = await Promise.all([
+    import('../adapt/index.js'),
+    import('./wrapped-options.js'),
+  ])
+  return wrappedOptions(method, methods)
+}
+
+/** The method itself, or a wrapper around the one that was chosen. */
+const chosenFrom = async (method: AdapterMethod<never>, options: object): Promise<AdapterMethod<never>> => {
+  if (!method.around) return method
+  const [{ methods }, { adapterKey, wrappedAs }] = await Promise.all([
+    import('../adapt/index.js'),
+    import('./wrapped-options.js'),
+  ])
+  return wrappedAs(method, methods, (options as Record<string, unknown>)[adapterKey])
+}
+
+/** The method's options, read one by one. Throws UsageError for a value that it does not take, though another may. */
+const ownOptions = async (method: AdapterMethod<never>, options: object): Promise<object> => {
+  const [{ check }, { isCodes, kebab }] = await Promise.all([import('./config.js'), import('./options.js')])
+  const keys = Object.entries(shapeOf(method.options)).flatMap(([key, schema]) =>
+    isCodes(schema) ? [] : [key],
+  )
+  const values = keys.map((key) => [key, options[key as never] as unknown])
+  const given = Object.fromEntries(values.filter(([, value]) => value !== undefined))
+  return check(method.options, given, ([key]) => `--${kebab(String(key))}`)
+}
+
 const memberOf = (method: AdapterMethod<never>): Action => {
   const { id, title } = method.paper
   const call = `weft adapt ${id} models/SmolLM2-135M --data train.jsonl`
@@ -58,10 +90,13 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       `${call} --out adapters/first`,
       `${call}${'targets' in method.options.shape ? ' --targets all-linear' : ''} --epochs 3 --eval-split 0.05 --out adapters/first`,
       `${call} --out adapters/first --resume      # after Ctrl-C or a crash`,
+      ...(method.around
+        ? [`weft adapt ${id} --adapter houlsby --help      # the options around another method`]
+        : []),
     ],
     options: async () => {
       const { trainingOptions } = await import('./training.js')
-      return method.options.extend(trainingOptions(2e-4)) as ZodObject
+      return (await optionsOf(method)).extend(trainingOptions(2e-4)) as ZodObject
     },
     run: async ({ arguments: { base }, options }, context) => {
       const [{ open }, { openTokenizer }, training] = await Promise.all([
@@ -72,15 +107,21 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       // The method's schema is extended by the training's, which types cannot follow.
       const settings = options as unknown as Training['options']
       training.checkTraining(settings)
+      const chosen = await chosenFrom(method, options)
+      const own = await ownOptions(chosen, options)
       await using checkpoint = await open(base, { strict: settings.strict, onWarning: context.info })
       training.checkCausalCheckpoint(checkpoint)
       const tokenizer = await openTokenizer(checkpoint.folder)
       const data = await training.openRunData(settings, context)
-      const own = Object.keys(method.options.shape).map((key) => [key, options[key as never]])
-      const seen = 'calibration' in method.options.shape && {
-        calibration: await firstBatches(checkpoint, data.data, { ...settings, tokenizer }),
+      const seen = 'calibration' in chosen.options.shape && {
+        calibration: await firstBatches(checkpoint, data.data, {
+          batch: settings.batch,
+          length: settings.length,
+          packing: settings.packing,
+          tokenizer,
+        }),
       }
-      const model = await method(checkpoint, { ...Object.fromEntries(own), ...seen } as never)
+      const model = await chosen(checkpoint, { ...own, ...seen } as never)
       await training.runTraining(
         {
           command: 'adapt',

@@ -71,7 +71,10 @@ export const refuseUnwanted = (
   for (const [key, place] of given) {
     if (isTaken(schema, key, values)) continue
     const when = styleOf(shapeOf(schema)[key]).when ?? []
-    const chosen = [...new Set(when.flatMap(Object.keys))].map((name) => said(name, values[name], wording))
+    // What the choice itself leaves no room for has not been chosen.
+    const names = [...new Set(when.flatMap(Object.keys))]
+    const open = names.filter((name) => !(name in schema.shape) || isTaken(schema, name, values))
+    const chosen = open.map((name) => said(name, values[name], wording))
     const taken = Object.keys(schema.shape).filter((name) => isTaken(schema, name, values))
     const near = nearest(
       `--${kebab(key)}`,

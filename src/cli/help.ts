@@ -3,7 +3,7 @@ import { Command, Option } from 'commander'
 import { z, type ZodObject } from 'zod'
 import { isTaken, type Values } from './choice.js'
 import { kebab, resolveOptions } from './options.js'
-import { shapeOf, styleOf } from './schema.js'
+import { shapeOf, styleOf, unwrap } from './schema.js'
 import type { Action, Environment } from './verb.js'
 
 const isHelp = (word: string): boolean => word === '-h' || word === '--help'
@@ -52,12 +52,21 @@ export const completeHelp = async (
   const texts = Object.fromEntries(asked.map((key) => [key, flags[attribute(key)]]))
   const { options } = resolveOptions(picked, texts, env)
   const first = action.arguments[0]?.name
-  const chosen: Values = { ...(first && word !== undefined ? { [first]: word } : {}), ...options }
+  const fallbacks = Object.fromEntries(keys.map((key) => [key, unwrap(shape[key]).fallback]))
+  const decided = keys.filter((key) => styleOf(shape[key]).decides)
+  const chosen: Values = {
+    ...Object.fromEntries(decided.map((key) => [key, fallbacks[key]])),
+    ...(first && word !== undefined ? { [first]: word } : {}),
+    ...options,
+  }
   for (const [key, option] of Object.entries(shape)) {
+    const meant = styleOf(option).about?.(chosen)
+    if (meant)
+      for (const shown of command.options) if (shown.long === `--${kebab(key)}`) shown.description = meant
     const isAbout = (styleOf(option).when ?? []).some((choice) =>
       Object.keys(choice).some((k) => k in chosen),
     )
-    if (!isAbout || isTaken(schema, key, chosen)) continue
+    if (!isAbout || isTaken(schema, key, { ...fallbacks, ...chosen })) continue
     const long = [`--${kebab(key)}`, `--no-${kebab(key)}`]
     for (const shown of command.options) if (long.includes(shown.long ?? '')) shown.hideHelp()
   }

@@ -88,7 +88,7 @@ const metavariable = (schema: ZodType): string => {
 const isList = (schema: ZodType): boolean => alternatives(schema).some((t) => t === 'array' || t === 'record')
 
 /** True for values that only code can give: `z.custom`, and maps of lists. */
-const isCodes = (schema: ZodType): boolean => {
+export const isCodes = (schema: ZodType): boolean => {
   const { type, valueType } = definition(unwrap(schema).inner)
   return type === 'custom' || (type === 'record' && typeOf(valueType!) === 'array')
 }

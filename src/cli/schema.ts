@@ -23,6 +23,10 @@ export interface FlagStyle {
   verbatim?: boolean
   /** Choices of which any takes the option. Where none is made, the option is refused. Default: all take it. */
   when?: readonly Choice[]
+  /** Description that a choice has of it, for the help page of a call that has made it. Default: the same for all. */
+  about?: (chosen: Readonly<Record<string, unknown>>) => string | undefined
+  /** Its default counts as chosen on the help page. */
+  decides?: boolean
   /** Kind of file that it names: the program checks `input` and `output` before the verb runs. */
   names?: 'input' | 'output'
 }

@@ -11,6 +11,7 @@ import { answersOf, architectureOf } from './answers.js'
 import {
   checked,
   initialParameters,
+  isAdditive,
   isFoldable,
   type Method,
   parameterSpecs,
@@ -45,7 +46,8 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
   }
   const { paper, peftType, options, size } = spec
   const folds = isFoldable(method)
-  return Object.assign(create, { paper, peftType, options, size, folds, count, load })
+  const additive = isAdditive(method)
+  return Object.assign(create, { paper, peftType, options, size, folds, additive, count, load })
 }
 
 /** The plan on the base as its method computes with it. */

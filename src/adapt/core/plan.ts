@@ -165,6 +165,10 @@ export const uniqueRows = ({ rows }: Pick<Plan, 'rows'>): TokenRows[] =>
 export const isFoldable = ({ fold, linear, embedding, attend, module, forward }: Method): boolean =>
   fold !== undefined || !(linear ?? embedding ?? attend ?? module ?? forward)
 
+/** Whether the method does nothing but change outputs of linear modules, each by itself. */
+export const isAdditive = ({ linear, attend, module, forward }: Method): boolean =>
+  linear !== undefined && !(attend ?? module ?? forward)
+
 /** The tensors of the base in whose place a parameter stands, with that parameter's name. */
 export const replacements = ({ whole, sites }: Plan): Map<string, string> => {
   const replaced = sites.flatMap(({ site, parameters }) =>

@@ -312,6 +312,13 @@ export interface AdapterMethod<O> {
   readonly options: z.ZodObject
   /** True where it folds into plain weights. */
   readonly folds: boolean
+  /** True where it does nothing but change outputs of linear modules, each by itself: what a wrapper may train or damp layer by layer. */
+  readonly additive: boolean
+  /**
+   * For a wrapper, the same around another method: its options are that method's and the wrapper's. Throws UsageError for
+   * a method that it cannot wrap. Absent for all others.
+   */
+  readonly around?: (method: AdapterMethod<never>) => AdapterMethod<never>
   /** Absent for a method whose size the base decides. */
   readonly size?: SizeOption
   /** How many numbers would train on this base. Throws as the call does. */

@@ -3,7 +3,7 @@ import type { Entry } from '../../papers/entry.js'
 import { card } from './card.js'
 import { ist } from './ist.js'
 
-export { ist, type IstOptions, layerImportance, layerSampled } from './ist.js'
+export { ist, istAround, type IstOptions, layerImportance, layerSampled } from './ist.js'
 export type { LayerSampling } from './layers.js'
 
 export const entry: Entry<typeof ist> = {

@@ -29,6 +29,7 @@ import {
   floorOf,
   type LayerSampling,
   layersOf,
+  notPerLayer,
   type Sampling,
   samplingFor,
   samplingOptions,
@@ -210,37 +211,36 @@ export const layerSampled = (model: AdaptedModel, given: Partial<LayerSampling> 
   return wrapped(model)
 }
 
-/** IST around LoRA: what both need. */
+/** Options of IST around LoRA: what both need. */
 export interface IstOptions extends LoraOptions, LayerSampling {}
 
-const own = (
-  options: Partial<IstOptions>,
-): { adapter: Partial<LoraOptions>; sampling: Partial<LayerSampling> } => {
-  const entries = Object.entries(options)
-  const isSampling = ([key]: [string, unknown]): boolean => key in samplingOptions
-  return {
-    adapter: Object.fromEntries(entries.filter((entry) => !isSampling(entry))),
-    sampling: Object.fromEntries(entries.filter(isSampling)),
-  }
+/** The entries of a record whose keys are, or are not, options of the sampling. */
+const entriesOf = (options: object, sampling: boolean): object =>
+  Object.fromEntries(Object.entries(options).filter(([key]) => key in samplingOptions === sampling))
+
+/**
+ * IST around `method`, any that only adds to linear modules: its options are that method's and `LayerSampling`, and what it
+ * saves is that method's adapter. Throws UsageError for a method that does more, and for another wrapper.
+ */
+export const istAround = <P extends object>(method: AdapterMethod<P>): AdapterMethod<P & LayerSampling> => {
+  if (!method.additive || method.around) throw notPerLayer(method.paper.id)
+  const inner = (options: object): Partial<P> => entriesOf(options, false)
+  return Object.assign(
+    async (base: Checkpoint | Model, options: Partial<P & LayerSampling> = {}): Promise<AdaptedModel> =>
+      layerSampled(await method(base, inner(options)), entriesOf(options, true)),
+    {
+      ...{ paper: card, peftType: method.peftType, size: method.size, folds: method.folds, additive: true },
+      options: method.options.extend(samplingOptions),
+      around: istAround as AdapterMethod<never>['around'],
+      count: (base: Model, options: Partial<P & LayerSampling> = {}) => method.count(base, inner(options)),
+      load: async (base: Checkpoint | Model, saved: Adapter, options?: LoadOptions) =>
+        layerSampled(await method.load(base, saved, options)),
+    },
+  )
 }
 
 /**
- * LoRA on `base` trained by IST; `layerSampled` does the same to any adapter that stands in layers. Saved, it is the LoRA.
- * Throws UsageError as LoRA does, and for more layers than the adapter stands in.
+ * LoRA on `base` trained by IST; `istAround` does the same with any adapter that stands in layers, and `layerSampled` with
+ * one that is made. Saved, it is the LoRA. Throws UsageError as LoRA does, and for more layers than the adapter stands in.
  */
-export const ist: AdapterMethod<IstOptions> = Object.assign(
-  async (base: Checkpoint | Model, options: Partial<IstOptions> = {}): Promise<AdaptedModel> => {
-    const { adapter, sampling } = own(options)
-    return layerSampled(await lora(base, adapter), sampling)
-  },
-  {
-    paper: card,
-    peftType: lora.peftType,
-    options: lora.options.extend(samplingOptions),
-    size: lora.size,
-    folds: lora.folds,
-    count: (base: Model, options: Partial<IstOptions> = {}) => lora.count(base, own(options).adapter),
-    load: async (base: Checkpoint | Model, saved: Adapter, options?: LoadOptions) =>
-      layerSampled(await lora.load(base, saved, options)),
-  },
-)
+export const ist: AdapterMethod<IstOptions> = istAround(lora)

@@ -1,6 +1,7 @@
 /** @file Layers of an adapter, how many of them train in a step, and from which one on a step's program has gradients. */
 import { z } from 'zod'
 import { UsageError } from '../../errors.js'
+import { isAdditive } from '../core/plan.js'
 import type { AdaptedModel } from '../core/spec.js'
 import { combinations } from './importance.js'
 
@@ -57,13 +58,15 @@ export interface AdapterLayers {
   place(name: string): number | undefined
 }
 
+/** The error of a method whose layers cannot be trained and suppressed by themselves. */
+export const notPerLayer = (method: string): UsageError =>
+  new UsageError('NotPerLayer', `ist: ${method} does more than add to linear modules`, {
+    hint: 'Layers are trained and suppressed by themselves where a method adds to linear modules: LoRA, serial adapters.',
+  })
+
 /** The layers of an adapter. Throws UsageError for one that does more than add to linear modules, or stands in no layers. */
 export const layersOf = ({ plan }: AdaptedModel): AdapterLayers => {
-  const { linear, attend, module, forward, paper } = plan.method
-  if (!linear || attend || module || forward)
-    throw new UsageError('NotPerLayer', `ist: ${paper.id} does more than add to linear modules`, {
-      hint: 'Layers are trained and suppressed by themselves where a method adds to linear modules: LoRA, serial adapters.',
-    })
+  if (!isAdditive(plan.method)) throw notPerLayer(plan.method.paper.id)
   const numberOf = (name: string): string | undefined => /(?:^|\.)(\d+)\./.exec(`${name}.`)?.[1]
   const numbers = new Set(plan.sites.flatMap(({ site }) => numberOf(site.name) ?? []))
   const order = new Map([...numbers].sort((a, b) => Number(a) - Number(b)).map((n, i) => [n, i]))
