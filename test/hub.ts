@@ -11,7 +11,7 @@ export const gitBlob = (bytes: Uint8Array): string =>
   createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')
 
 /**
- * Serves one model, org/tiny, whose content is `files`: safetensors by a redirect to a storage on another port, as LFS
+ * Serves one model (or dataset), org/tiny, whose content is `files`: safetensors by a redirect to a storage on another port, as LFS
  * files are, the rest directly.
  */
 export class TestHub {
@@ -21,6 +21,8 @@ export class TestHub {
   readonly requests: { path: string; range?: string; authorization?: string }[] = []
   announced: (file: string) => object = () => ({})
   ranges = true
+  /** What org/tiny is. */
+  kind: 'model' | 'dataset' = 'model'
   private readonly servers: Server[] = []
   endpoint = ''
   storage = ''
@@ -56,8 +58,10 @@ export class TestHub {
   }
 
   private hub(request: IncomingMessage, response: ServerResponse): void {
-    const path = request.url!.split('?')[0]
-    if (path === '/api/models/org/tiny/revision/main' || path === `/api/models/org/tiny/revision/${commit}`) {
+    const path = request
+      .url!.split('?')[0]
+      .replace(this.kind === 'dataset' ? /^(\/api)?\/datasets/ : /^(\/api)\/models/, '$1')
+    if (path === '/api/org/tiny/revision/main' || path === `/api/org/tiny/revision/${commit}`) {
       const siblings = [...this.files.keys()].map((rfilename) => ({
         rfilename,
         ...this.announced(rfilename),

@@ -179,7 +179,16 @@ describe('the rules of imports', () => {
 })
 
 /** Entries of the package that need a disk: no page imports them. Every other one claims the browser. */
-const nodeOnly = ['./merge', './stream', './runs', './catalogue', './observe', './distil', './experiment']
+const nodeOnly = [
+  './data',
+  './merge',
+  './stream',
+  './runs',
+  './catalogue',
+  './observe',
+  './distil',
+  './experiment',
+]
 
 interface PackageEntry {
   readonly default?: string

@@ -23,9 +23,22 @@ export const parseHubId = (id: string): { id: string; revision?: string } | unde
   return { id: match[1], revision: match[2] }
 }
 
-/** The folder of one model in the cache, which holds `blobs`, `refs` and `snapshots`. */
-export const modelFolder = (id: string, cache: string = hubCacheFolder()): string =>
-  join(cache, `models--${id.replaceAll('/', '--')}`)
+/** What a repository of the hub holds. */
+export type RepositoryKind = 'model' | 'dataset'
+
+/** The folder of one repository in the cache, which holds `blobs`, `refs` and `snapshots`. */
+export const repositoryFolder = (kind: RepositoryKind, id: string, cache: string): string =>
+  join(cache, `${kind}s--${id.replaceAll('/', '--')}`)
+
+/** Where and what to look for in the cache. */
+export interface CacheOptions {
+  /** Branch, tag or commit. Default main. */
+  readonly revision?: string
+  /** The cache's folder. Default: of the environment. */
+  readonly cache?: string
+  /** Default model. */
+  readonly kind?: RepositoryKind
+}
 
 /**
  * The snapshot of `id` (`org/name`, maybe with `@revision`) in the cache, or undefined when it is not there.
@@ -33,11 +46,11 @@ export const modelFolder = (id: string, cache: string = hubCacheFolder()): strin
  */
 export const findCached = async (
   id: string,
-  { revision, cache = hubCacheFolder() }: { revision?: string; cache?: string } = {},
+  { revision, cache = hubCacheFolder(), kind = 'model' }: CacheOptions = {},
 ): Promise<string | undefined> => {
   const parsed = parseHubId(id)
   if (!parsed) return undefined
-  const folder = modelFolder(parsed.id, cache)
+  const folder = repositoryFolder(kind, parsed.id, cache)
   const wanted = revision ?? parsed.revision ?? 'main'
   if (wanted.includes('..'))
     throw new CheckpointError('BadRevision', `${id}: ${JSON.stringify(wanted)} is no revision.`)

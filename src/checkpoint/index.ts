@@ -4,7 +4,13 @@ export { type Adapter, adapterNames, readAdapter, writeAdapter, type WriteAdapte
 export { writeFileAtomic } from './atomic.js'
 export { copyCompanions, overlayTokenizer } from './companions.js'
 export { diskFiles } from './disk.js'
-export { findCached, hubCacheFolder } from './hub-cache.js'
+export {
+  type CacheOptions,
+  findCached,
+  hubCacheFolder,
+  parseHubId,
+  type RepositoryKind,
+} from './hub-cache.js'
 export { type CheckpointForm, reformat } from './reformat.js'
 export { open, type OpenOptions, resolveModel } from './open.js'
 export {

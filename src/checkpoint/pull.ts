@@ -11,8 +11,9 @@ import {
   findCached,
   hubCacheFolder,
   isOffline,
-  modelFolder,
   parseHubId,
+  repositoryFolder,
+  type RepositoryKind,
 } from './hub-cache.js'
 import { isJsonObject, type Json } from './json.js'
 import { exists } from './paths.js'
@@ -42,6 +43,8 @@ export type PullEvent =
 
 /** Options of `pull`. */
 export interface PullOptions {
+  /** Default model. */
+  readonly kind?: RepositoryKind
   /** Branch, tag or commit; "main" by default. `id@revision` says the same. */
   readonly revision?: string
   /** Address of the hub; by default HF_ENDPOINT, else https://huggingface.co. */
@@ -52,7 +55,10 @@ export interface PullOptions {
   readonly offline?: boolean
   /** The cache's folder; by default HF_HUB_CACHE, HF_HOME/hub, .... */
   readonly cache?: string
-  /** Choice among the model's files; by default weights in safetensors, configuration, tokenizer, README and licence. */
+  /**
+   * Choice among the files. Default, of a model: weights in safetensors, configuration, tokenizer, README and licence; of
+   * a dataset: Parquet, CSV, TSV, JSONL, PNG and JPEG files and README.
+   */
   readonly files?: (file: string) => boolean
   /** Listener to events, as often as they come. */
   readonly onProgress?: (event: PullEvent) => void
@@ -75,6 +81,15 @@ const isSecondCopy = (file: string): boolean =>
 /** Top-level files of a Transformers model or a PEFT adapter, without second copies of the weights. */
 export const isModelFile = (file: string): boolean =>
   /^[^/]+\.(safetensors|json|txt|model|jinja|md)$|^LICEN[CS]E[^/]*$/.test(file) && !isSecondCopy(file)
+
+/** Files of a dataset that can be read: tables and images. */
+export const isDatasetFile = (file: string): boolean =>
+  /\.(parquet|csv|tsv|jsonl|ndjson|png|jpe?g)$|^README\.md$/i.test(file)
+
+const isWanted = { model: isModelFile, dataset: isDatasetFile }
+
+/** The part of an address that says what a repository holds: models need none. */
+const pathOf = (kind: RepositoryKind, id: string): string => (kind === 'model' ? id : `${kind}s/${id}`)
 
 /** A name from the network becomes a path: only plain relative ones may. */
 const isSafePath = (file: string): boolean =>
@@ -99,8 +114,8 @@ const readSibling = (entry: Json, url: string): RemoteFile => {
   }
 }
 
-const list = async (hub: Hub, id: string, revision: string): Promise<Listing> => {
-  const url = `${hub.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?blobs=true`
+const list = async (hub: Hub, kind: RepositoryKind, id: string, revision: string): Promise<Listing> => {
+  const url = `${hub.endpoint}/api/${kind}s/${id}/revision/${encodeURIComponent(revision)}?blobs=true`
   const { sha, siblings } = await hubJson(hub, url)
   if (typeof sha !== 'string' || !/^[\w.-]+$/.test(sha) || sha.startsWith('.') || !Array.isArray(siblings))
     throw new RemoteError('BadListing', `${url}: expected {sha, siblings: [{rfilename}, ...]}.`)
@@ -164,8 +179,13 @@ const fetchFile = async (
   await place(blob, target)
 }
 
-const offlineSnapshot = async (id: string, revision: string, cache: string): Promise<string> => {
-  const folder = await findCached(id, { revision, cache })
+const offlineSnapshot = async (
+  kind: RepositoryKind,
+  id: string,
+  revision: string,
+  cache: string,
+): Promise<string> => {
+  const folder = await findCached(id, { kind, revision, cache })
   if (folder) return folder
   throw new RemoteError(
     'Offline',
@@ -199,17 +219,17 @@ const hubOf = (options: PullOptions, env: Environment): Hub => {
 }
 
 /**
- * Fetches the model `id` (`org/name`, maybe `@revision`) into the Hugging Face cache and returns the folder of its
- * snapshot, which `open(id)` then finds too. What is there already is not fetched again; a pull that was cut off goes
+ * Fetches the model (or dataset: `kind`) `id` (`org/name`, maybe `@revision`) into the Hugging Face cache and returns the
+ * folder of its snapshot, which `open(id)`, or data named by the id, then finds too. What is there already is not fetched again; a pull that was cut off goes
  * on where it stopped. Sizes and digests are checked. The revision's reference moves when all files are there.
  * Throws RemoteError (no access, no such model, a server that keeps failing, content that is not what was announced),
  * UsageError for what is no id.
  */
 export const pull = async (model: string, options: PullOptions = {}): Promise<string> => {
-  const env = options.env ?? process.env
+  const { env = process.env, kind = 'model' } = options
   const parsed = parseHubId(model)
   if (!parsed)
-    throw new UsageError('BadModelId', `${JSON.stringify(model)} is no model id.`, {
+    throw new UsageError('BadModelId', `${JSON.stringify(model)} is no ${kind} id.`, {
       hint: 'Expected org/name, or org/name@revision.',
     })
   const { id } = parsed
@@ -218,13 +238,13 @@ export const pull = async (model: string, options: PullOptions = {}): Promise<st
     throw new UsageError('BadRevision', `${JSON.stringify(revision)} is no revision.`)
   const cache = options.cache ?? hubCacheFolder(env)
   const report = options.onProgress ?? ((): void => {})
-  if (options.offline ?? isOffline(env)) return offlineSnapshot(id, revision, cache)
+  if (options.offline ?? isOffline(env)) return offlineSnapshot(kind, id, revision, cache)
 
   const hub = hubOf(options, env)
-  const { commit, files } = await list(hub, id, revision)
-  const folder = modelFolder(id, cache)
+  const { commit, files } = await list(hub, kind, id, revision)
+  const folder = repositoryFolder(kind, id, cache)
   const snapshot = join(folder, 'snapshots', commit)
-  const wanted = files.filter(({ name }) => (options.files ?? isModelFile)(name))
+  const wanted = files.filter(({ name }) => (options.files ?? isWanted[kind])(name))
   if (wanted.length === 0)
     throw new RemoteError('NoFiles', `${id}@${revision}: none of its ${files.length} files is one to fetch.`)
   const sizes = wanted.map(({ size }) => size ?? NaN)
@@ -235,7 +255,7 @@ export const pull = async (model: string, options: PullOptions = {}): Promise<st
     report({ status: 'initiate', ...event })
     const target = join(snapshot, ...file.name.split('/'))
     if (!(await exists(target))) {
-      const url = `${hub.endpoint}/${id}/resolve/${commit}/${file.name.split('/').map(encodeURIComponent).join('/')}`
+      const url = `${hub.endpoint}/${pathOf(kind, id)}/resolve/${commit}/${file.name.split('/').map(encodeURIComponent).join('/')}`
       report({ status: 'download', ...event })
       await fetchFile(hub, url, file, folder, target, (loaded, total) => {
         report({ status: 'progress', ...event, ...share(loaded, total) })

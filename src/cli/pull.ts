@@ -1,4 +1,4 @@
-/** @file `weft pull`: a model from the hub into the Hugging Face cache. */
+/** @file `weft pull`: a model or a dataset from the hub into the Hugging Face cache. */
 import type { PullEvent } from '../checkpoint/index.js'
 import type { OnProgress } from '../progress.js'
 import { action } from './verb.js'
@@ -8,16 +8,18 @@ export const pull: Verb = {
   group: 'Checkpoints',
   ...action({
     name: 'pull',
-    summary: 'fetch a model from the hub into the Hugging Face cache; resumes where it stopped',
+    summary: 'fetch a model or a dataset from the hub into the Hugging Face cache; resumes where it stopped',
     arguments: [{ name: 'id', summary: 'org/name, or org/name@revision' }],
     examples: [
       'weft pull HuggingFaceTB/SmolLM2-135M',
       'weft pull HuggingFaceTB/SmolLM2-135M --revision v1.0 --cache /data/hub',
+      'weft pull --dataset stanfordnlp/imdb        # then: --data stanfordnlp/imdb',
       'HF_ENDPOINT=https://hub.example.org HF_TOKEN=... weft pull org/private',
     ],
     options: async () => {
       const [{ z }, { flag }] = await Promise.all([import('zod'), import('./options.js')])
       return z.object({
+        dataset: flag(z.boolean().default(false), 'ID names a dataset: its tables and images are fetched'),
         revision: flag(z.string().optional(), 'branch, tag or commit (main)', { value: 'NAME' }),
         cache: flag(z.string().optional(), 'the cache folder', { env: 'HF_HUB_CACHE', value: 'DIR' }),
         endpoint: flag(z.string().optional(), 'the hub', { env: 'HF_ENDPOINT', value: 'URL' }),
@@ -27,8 +29,9 @@ export const pull: Verb = {
     run: async ({ arguments: { id }, options }, { env, signal, progress, result }) => {
       const checkpoint = await import('../checkpoint/index.js')
       const onProgress = inBytes(progress)
-      const { revision, cache, endpoint, offline } = options
-      const settings = { revision, cache, endpoint, offline, env, signal, onProgress }
+      const { dataset, revision, cache, endpoint, offline } = options
+      const kind = dataset ? 'dataset' : 'model'
+      const settings = { kind, revision, cache, endpoint, offline, env, signal, onProgress } as const
       const folder = await checkpoint.pull(id, settings)
       result({ id, folder }, () => folder)
     },

@@ -5,6 +5,8 @@ import { CheckpointError } from '../errors.js'
 export interface ByteReader {
   /** Up to `length` bytes from `offset` on; fewer only at the end. */
   read(offset: number, length: number): Promise<Uint8Array>
+  /** In bytes, when it was opened. */
+  readonly size: number
   close(): Promise<void>
 }
 
@@ -12,7 +14,8 @@ const openFile = async (path: string): Promise<ByteReader> => {
   const { open } = await import('node:fs/promises')
   try {
     const file = await open(path, 'r')
-    if ((await file.stat()).isDirectory()) {
+    const stat = await file.stat()
+    if (stat.isDirectory()) {
       await file.close()
       throw new Error('it is a folder; expected a file')
     }
@@ -27,6 +30,7 @@ const openFile = async (path: string): Promise<ByteReader> => {
         }
         return bytes.subarray(0, n)
       },
+      size: stat.size,
       close: () => file.close(),
     }
   } catch (cause) {
@@ -38,8 +42,13 @@ const openFile = async (path: string): Promise<ByteReader> => {
 
 const openBlob = (blob: Blob): ByteReader => ({
   read: async (offset, length) => new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer()),
+  size: blob.size,
   close: async () => {},
 })
+
+/** Name of a source in messages. */
+export const nameOfSource = (source: string | Blob): string =>
+  typeof source === 'string' ? source : source instanceof File ? source.name : 'blob'
 
 /** Opens a file's path (Node) or a Blob. Throws CheckpointError for a file that is missing or cannot be read. */
 export const openBytes = async (source: string | Blob): Promise<ByteReader> =>

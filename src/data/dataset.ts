@@ -12,6 +12,8 @@ export interface Dataset<R> extends AsyncIterable<R> {
   size(): Promise<number>
   /** The records in order, each with its number; a malformed one that is skipped gives nothing. */
   entries(): AsyncIterable<readonly [number, R]>
+  /** A reader of single records. */
+  open(): Promise<RecordReader<R>>
   /** The records with these numbers, in this order; a malformed one that is skipped gives nothing. */
   pick(numbers: Iterable<number>): AsyncIterable<R>
 }
@@ -30,9 +32,7 @@ export interface RecordReader<R> {
 }
 
 /** Source of a dataset's records. */
-export interface RecordSource<R> extends Pick<Dataset<R>, 'name' | 'skipped' | 'size' | 'entries'> {
-  open(): Promise<RecordReader<R>>
-}
+export type RecordSource<R> = Pick<Dataset<R>, 'name' | 'skipped' | 'size' | 'entries' | 'open'>
 
 /** The dataset of a source, which stays as it is. `pick` throws WeftError for a number that there is not. */
 export const datasetOf = <R>(source: RecordSource<R>): Dataset<R> => ({
@@ -42,6 +42,7 @@ export const datasetOf = <R>(source: RecordSource<R>): Dataset<R> => ({
   },
   size: () => source.size(),
   entries: () => source.entries(),
+  open: () => source.open(),
   async *[Symbol.asyncIterator]() {
     for await (const [, record] of source.entries()) yield record
   },
@@ -74,26 +75,30 @@ export const numbered = <R>(name: string, count: number, read: (i: number) => R 
   })
 
 /** The records of `dataset` with these numbers ([count]), as a dataset that numbers them anew. */
-export const subset = <R>(dataset: Dataset<R>, numbers: ArrayLike<number>): Dataset<R> => ({
-  name: dataset.name,
-  get skipped() {
-    return dataset.skipped
-  },
-  size: async () => numbers.length,
-  async *entries() {
-    for (let i = 0; i < numbers.length; i++)
-      for await (const record of dataset.pick([numbers[i]])) yield [i, record] as const
-  },
-  pick: (chosen) => dataset.pick(mapped(chosen, numbers)),
-  [Symbol.asyncIterator]: () => dataset.pick(all(numbers))[Symbol.asyncIterator](),
-})
-
-function* mapped(chosen: Iterable<number>, numbers: ArrayLike<number>): Iterable<number> {
-  for (const i of chosen) yield numbers[i]
-}
-
-function* all(numbers: ArrayLike<number>): Iterable<number> {
-  for (let i = 0; i < numbers.length; i++) yield numbers[i]
+export const subset = <R>(dataset: Dataset<R>, numbers: ArrayLike<number>): Dataset<R> => {
+  const open = async (): Promise<RecordReader<R>> => {
+    const reader = await dataset.open()
+    return { at: (i) => reader.at(numbers[i]), close: () => reader.close() }
+  }
+  return datasetOf({
+    name: dataset.name,
+    get skipped() {
+      return dataset.skipped
+    },
+    size: async () => numbers.length,
+    async *entries() {
+      const reader = await open()
+      try {
+        for (let i = 0; i < numbers.length; i++) {
+          const record = await reader.at(i)
+          if (record !== undefined) yield [i, record] as const
+        }
+      } finally {
+        await reader.close()
+      }
+    },
+    open,
+  })
 }
 
 /** Numbers of the records of two parts without a common one, both in rising order. */

@@ -1,5 +1,5 @@
 /** @file Files of records: streamed in order, or read at the offsets of an index that the first pass makes. */
-import { type ByteReader, openBytes } from './bytes.js'
+import { type ByteReader, nameOfSource, openBytes } from './bytes.js'
 import { type Dataset, datasetOf, type RecordReader, type RecordSource, type SkipOptions } from './dataset.js'
 import { growing } from './growing.js'
 import { isMalformed, type ReadRow } from './row.js'
@@ -69,7 +69,7 @@ class RecordFile<R> implements RecordSource<R> {
     read: ReadRow<R>,
     { skipMalformed = false }: SkipOptions,
   ) {
-    this.name = nameOf(source)
+    this.name = nameOfSource(source)
     this.#source = source
     this.#format = format
     this.#read = read
@@ -137,9 +137,6 @@ class RecordFile<R> implements RecordSource<R> {
     }
   }
 }
-
-const nameOf = (source: string | Blob): string =>
-  typeof source === 'string' ? source : source instanceof File ? source.name : 'blob'
 
 /**
  * The records of a file (its path, in Node) or Blob, as `read` makes them of its rows. The first pass over it, whether
