@@ -1,9 +1,9 @@
 /** @file Students of several teachers: taught rows as batches, who counts how much, and the loss to a fused target. */
-import type { Model, Parameters } from '../models/index.js'
+import { type Model, type Parameters, sliceRows, type Trace } from '../models/index.js'
 import { Stream } from '../random/index.js'
-import { full, logSoftmax, oneHot, softmax, type Tensor, valueOf } from '../tensor/index.js'
+import { full, logSoftmax, oneHot, softmax, type Tensor, valueOf, where } from '../tensor/index.js'
 import { ignored } from '../text/index.js'
-import { type Batch, causalLoss, forward, type LossFunction } from '../train/index.js'
+import { type Batch, causalLoss, forward, type LossFunction, type OfRows, sumOfRows } from '../train/index.js'
 import { batchOf, longestOf, rounded, type TaughtExample } from './teachings.js'
 
 /** In place of the infinite loss of a source that says nothing about a row. */
@@ -66,18 +66,38 @@ export const taughtBatches = (
 export const countedOf = ({ labels }: Batch<Tensor>): Tensor =>
   labels.slice(1, 1).notEqual(ignored).cast('float32')
 
+/** The mean over the tokens that count of what `f` makes of the logits before each and of `given`, as `sumOfRows` takes them. */
+const meanOverTokens = (
+  f: OfRows<Tensor>,
+  logits: Tensor,
+  batch: Batch<Tensor>,
+  given: readonly Tensor[],
+  trace?: Trace,
+): { readonly mean: Tensor; readonly weight: Tensor } => {
+  const counted = batch.labels.slice(1, 1).notEqual(ignored)
+  const weight = counted.cast('float32').sum()
+  const sum = sumOfRows(f, { logits: sliceRows(logits, 0, -1), given, counted }, trace)
+  return { mean: sum.div(weight.maximum(1)), weight }
+}
+
+/** Of each token the cross-entropy to its sources' distributions. logs: [batch, n, vocabulary], ids, p: as a batch has them. */
+const fusedCost = (logs: Tensor, ids: Tensor, p: Tensor, weights: Tensor): Tensor =>
+  p.mul(logs.gatherElements(ids, 2).reshape(p.shape)).sum(3).mul(weights.unsqueeze(1)).sum(2).neg()
+
 /**
  * The cross-entropy of each row's logits to the mean of its sources' distributions, weighted by `weights`
- * ([batch, sources], rows sum to 1): the mean over the tokens that count. logits: [batch, time, vocabulary].
+ * ([batch, sources], rows sum to 1): the mean over the tokens that count. logits: [batch, time, vocabulary]; `trace` as the model
+ * that made them was given it.
  */
-export const fusedCrossEntropy = (logits: Tensor, batch: Batch<Tensor>, weights: Tensor): Tensor => {
-  const { teacherIds: ids, teacherProbabilities: p } = batch
-  const logs = logSoftmax(logits.slice(1, 0, -1))
-    .gatherElements(ids, 2)
-    .reshape(p.shape)
-  const counted = countedOf(batch)
-  const byRow = p.mul(logs).sum(3).mul(counted.unsqueeze(2)).sum(1)
-  return byRow.mul(weights).sum().neg().div(counted.sum().maximum(1))
+export const fusedCrossEntropy = (
+  logits: Tensor,
+  batch: Batch<Tensor>,
+  weights: Tensor,
+  trace?: Trace,
+): Tensor => {
+  const cost = (logits: Tensor, ids: Tensor, p: Tensor): Tensor =>
+    fusedCost(logSoftmax(logits), ids, p, weights)
+  return meanOverTokens(cost, logits, batch, [batch.teacherIds, batch.teacherProbabilities], trace).mean
 }
 
 /**
@@ -123,10 +143,16 @@ export const fusionLoss =
   ): LossFunction =>
   (parameters, batch, trace) => {
     const outputs = forward(model, parameters, batch, trace)
-    const { loss: own, weight } = causalLoss(outputs, batch)
-    if (labels === 1) return { loss: own, weight }
+    if (labels === 1) return causalLoss(outputs, batch, trace)
     const w = weights(batch, parameters)
-    const cross = fusedCrossEntropy(outputs.logits, batch, w)
-    const fused = divergence === 'kl' ? cross.sub(fusedEntropy(batch, w)) : cross
-    return { loss: own.mul(labels).add(fused.mul(1 - labels)), weight }
+    const cost = (logits: Tensor, next: Tensor, ids: Tensor, p: Tensor): Tensor => {
+      const logs = logSoftmax(logits)
+      const at = where(next.equal(ignored), 0, next).unsqueeze(-1)
+      const own = logs.gatherElements(at, 2).squeeze(2).neg()
+      return own.mul(labels).add(fusedCost(logs, ids, p, w).mul(1 - labels))
+    }
+    const given = [batch.labels.slice(1, 1), batch.teacherIds, batch.teacherProbabilities]
+    const { mean, weight } = meanOverTokens(cost, outputs.logits, batch, given, trace)
+    const entropy = divergence === 'kl' ? fusedEntropy(batch, w).mul(1 - labels) : undefined
+    return { loss: entropy ? mean.sub(entropy) : mean, weight }
   }

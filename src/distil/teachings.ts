@@ -6,13 +6,13 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Checkpoint } from '../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../errors.js'
-import type { Model } from '../models/index.js'
+import { type Model, sliceRows } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import { logSoftmax, type Tensor, type Value, valueOf } from '../tensor/index.js'
 import { type Example, ignored, openTokenizer, type Tokenizer } from '../text/index.js'
 import { byShape } from '../train/by-shape.js'
 import { batchesOf, rowLength } from '../train/data.js'
-import { type Batch, type Data, type DataOptions, forward } from '../train/index.js'
+import { type Batch, type Data, type DataOptions, eachRow, forward } from '../train/index.js'
 import { onlyPartners, sameVocabulary, vocabularyMap } from './align.js'
 
 /** Predictions of one model for a row of `time` tokens. Entry t is about token t + 1: [time - 1] and [time - 1, top]. */
@@ -101,10 +101,15 @@ export const teachings = async (
   { top = 10, batch: size = 8, onProgress, signal }: TeachingOptions = {},
 ): Promise<Teaching[]> => {
   const program = byShape(({ parameters, batch }: Reading<Tensor>) => {
-    const logs = logSoftmax(forward(model, parameters, batch).logits.slice(1, 0, -1))
-    const { values, indices } = logs.topK(Math.min(top, logs.shape[2]), { axis: 2 })
-    const next = batch.ids.slice(1, 1).unsqueeze(-1)
-    return { values, indices: indices.cast('int32'), gold: logs.gatherElements(next, 2).squeeze(2) }
+    const logits = sliceRows(forward(model, parameters, batch).logits, 0, -1)
+    const counted = batch.attentionMask.slice(1, 1).notEqual(0)
+    const say = (logits: Tensor, next: Tensor): Tensor[] => {
+      const logs = logSoftmax(logits)
+      const { values, indices } = logs.topK(Math.min(top, logs.shape[2]), { axis: 2 })
+      return [values, indices.cast('int32'), logs.gatherElements(next.unsqueeze(-1), 2).squeeze(2)]
+    }
+    const [values, indices, gold] = eachRow(say, { logits, given: [batch.ids.slice(1, 1)], counted })
+    return { values, indices, gold }
   })
   const most = longestOf(rows)
   const out: Teaching[] = []

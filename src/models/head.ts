@@ -1,5 +1,5 @@
 /** @file How logits come from hidden rows, so that a loss may ask for those of some rows only, and for a few at a time. */
-import type { Tensor } from '../tensor/index.js'
+import { concat, type Tensor } from '../tensor/index.js'
 import { rowsAt } from './attention.js'
 
 /** The head of a model over one vocabulary, soft cap included, each row for itself. rows: [batch, n, width] -> [batch, n, vocabulary]. */
@@ -32,6 +32,25 @@ export const logitsBy = (head: Head, hidden: Tensor, wanted?: Tensor): Tensor =>
 export const withHead = (logits: Tensor, headed: Headed): Tensor => {
   origins.set(logits, headed)
   return logits
+}
+
+/** Rows `start` to `end` (excluded; either may count from the end) of logits: [batch, time, vocabulary]; `headOf` knows them. */
+export const sliceRows = (logits: Tensor, start: number, end?: number): Tensor => {
+  const rows = logits.slice(1, start, end)
+  const { hidden, head } = headOf(logits) ?? {}
+  return hidden && head ? withHead(rows, { hidden: hidden.slice(1, start, end), head }) : rows
+}
+
+/** Rows of logits: [batch, n, vocabulary] each, one after another; `headOf` knows them where one head made them all. */
+export const joinRows = (parts: readonly Tensor[]): Tensor => {
+  const joined = concat(parts, 1)
+  const made = parts.flatMap((part) => headOf(part) ?? [])
+  if (made.length < parts.length || made.some(({ head }) => head !== made[0].head)) return joined
+  const hidden = concat(
+    made.map(({ hidden }) => hidden),
+    1,
+  )
+  return withHead(joined, { hidden, head: made[0].head })
 }
 
 /** Origin of `logits` ([batch, time, vocabulary]); undefined where they are no head's own, as those of classes or changed ones. */

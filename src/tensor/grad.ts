@@ -73,16 +73,24 @@ const flat = new Set([
 ])
 
 /**
- * The branches' gradients, as branches: they take the operands and the cotangents, and give the operands' cotangents.
+ * The branches' gradients, as branches: they take the operands and the cotangents, and give the cotangents of the
+ * operands that are wanted, since what a branch gives is computed whether or not anybody reads it.
  */
-const condRule = (node: Node<'cond'>, cotangents: readonly Tensor[]): readonly (Tensor | undefined)[] => {
+const condRule = (
+  node: Node<'cond'>,
+  cotangents: readonly Tensor[],
+  wanted: (t: Tensor) => boolean,
+): readonly (Tensor | undefined)[] => {
   const [predicate, ...operands] = node.inputs
+  const places = operands.flatMap((o, i) => (isFloat(o.dtype) && wanted(o) ? [i] : []))
+  if (places.length === 0) return []
   const branch = ({ parameters, outputs }: Subgraph): Subgraph => {
     const seeds = cotangents.map((c, i) => input(`cotangent.${i}`, c.shape, c.dtype))
-    const grads = gradients(outputs, seeds, parameters)
+    const wrt = places.map((i) => parameters[i])
+    const grads = gradients(outputs, seeds, wrt)
     return {
       parameters: [...parameters, ...seeds],
-      outputs: parameters.map((p, i) => grads[i] ?? zeros(p.shape, p.dtype)),
+      outputs: wrt.map((p, i) => grads[i] ?? zeros(p.shape, p.dtype)),
     }
   }
   const { then, otherwise } = node.attributes
@@ -90,17 +98,23 @@ const condRule = (node: Node<'cond'>, cotangents: readonly Tensor[]): readonly (
     then: branch(then),
     otherwise: branch(otherwise),
   })
-  return [undefined, ...operands.map((o, i) => (isFloat(o.dtype) ? out[i] : undefined))]
+  const back = new Map(places.map((place, i) => [place, out[i]] as const))
+  return [undefined, ...operands.map((_, i) => back.get(i))]
 }
 
 const pullBack = (
   node: Node,
   cotangents: readonly (Tensor | undefined)[],
+  wanted: (t: Tensor) => boolean,
 ): readonly (Tensor | undefined)[] => {
   const fused = node as Node<'fused'>
-  if (node.op === 'fused' && !fused.attributes.gradient) return cotangents
+  if (node.op === 'fused') {
+    const { gradient } = fused.attributes
+    if (!gradient) return cotangents
+    return gradient(cotangents, node.inputs, node.outputs, (place) => wanted(node.inputs[place]))
+  }
   const given = cotangents.map((c, i) => c ?? zeros(node.outputs[i].shape, node.outputs[i].dtype))
-  if (node.op === 'cond') return condRule(node as unknown as Node<'cond'>, given)
+  if (node.op === 'cond') return condRule(node as unknown as Node<'cond'>, given, wanted)
   const rule = gradientRules[node.op] as Rule | undefined
   return rule ? rule(cotangents[0] ?? given[0], node, cotangents) : flat.has(node.op) ? [] : noRule(node)
 }
@@ -121,10 +135,14 @@ export const gradients = (
     found.set(to, sum ? sum.add(g) : g)
   }
   outputs.forEach((o, i) => isFloat(o.dtype) && accumulate(o, cotangents[i]))
-  for (const node of active(outputs, wrt)) {
+  const nodes = active(outputs, wrt)
+  const on = new Set(nodes)
+  const ends = new Set(wrt)
+  const wanted = (t: Tensor): boolean => ends.has(t) || on.has(t.node)
+  for (const node of nodes) {
     const given = node.outputs.map((o) => found.get(o))
     if (!given.some(Boolean)) continue
-    const back = pullBack(node, given)
+    const back = pullBack(node, given, wanted)
     sources(node).forEach((t, i) => {
       const g = back[i]
       if (g && isFloat(t.dtype)) accumulate(t, g)

@@ -201,8 +201,6 @@ export const gradientRules: { readonly [P in Primitive]?: Rule<P> } = {
   matmul: matmulRule,
   conv: convRule,
   convTranspose: convTransposeRule,
-  fused: (_, { attributes, inputs, outputs }, cotangents) =>
-    attributes.gradient!(cotangents, inputs, outputs),
   host: (_, { attributes, inputs, outputs }, cotangents) =>
     attributes.gradient?.(cotangents, inputs, outputs) ?? [],
 }

@@ -1,5 +1,6 @@
 /** @file The engine's public surface. */
 export * from './create.js'
+export { type ChunkOptions, mapRows, sumRows } from './chunks.js'
 export * from './compile.js'
 export * from './control.js'
 export type { Device } from './device.js'

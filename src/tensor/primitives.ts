@@ -32,11 +32,15 @@ export interface Subgraph {
   readonly outputs: readonly Tensor[]
 }
 
-/** Cotangents of the inputs from those of the outputs; undefined stands for zero. */
+/**
+ * Cotangents of the inputs from those of the outputs; undefined stands for zero. `wanted` says of which inputs, by their places,
+ * anybody asks: a rule need look only where cotangents cost something although nobody reads them.
+ */
 export type CustomGradient = (
   cotangents: readonly (Tensor | undefined)[],
   inputs: readonly Tensor[],
   outputs: readonly Tensor[],
+  wanted?: (place: number) => boolean,
 ) => readonly (Tensor | undefined)[]
 
 /**

@@ -1,5 +1,5 @@
 /** @file Evaluation: loss and perplexity on data, accuracy on classes and on multiple choice. */
-import type { Model, Parameters } from '../models/index.js'
+import { type Model, type Parameters, sliceRows } from '../models/index.js'
 import type { OnProgress } from '../progress.js'
 import { type ChoiceRecord, choiceExamples, type Dataset, type Example, fromRecords } from '../text/index.js'
 import { type CompileOptions, crossEntropy, type Tensor, type Value, valueOf } from '../tensor/index.js'
@@ -7,6 +7,7 @@ import { byShape } from './by-shape.js'
 import { batchesOf, type Data, type DataOptions, isDataset, rowLength, tokenizerOf } from './data.js'
 import { type Batch, forward, modelLoss } from './loss.js'
 import { checkBatch } from './method.js'
+import { eachRow } from './rows.js'
 import { maxOf, minOf } from '../tensor/numbers.js'
 
 /** Data and limits of an evaluation. */
@@ -113,8 +114,14 @@ const argMin = (numbers: readonly number[]): number => numbers.indexOf(minOf(num
 /** Accuracy on the multiple-choice records of `data`: which choice is the most likely after the prompt. */
 const choiceScorer = (model: Model, options: EvaluateOptions) => {
   const program = byShape(({ parameters, batch }: EvaluationInputs<Tensor>) => {
-    const { logits } = forward(model, parameters, batch)
-    return crossEntropy(logits.slice(1, 0, -1), batch.labels.slice(1, 1), { reduction: 'none' }).sum(1)
+    const logits = sliceRows(forward(model, parameters, batch).logits, 0, -1)
+    const labels = batch.labels.slice(1, 1)
+    const [costs] = eachRow((logits, labels) => [crossEntropy(logits, labels, { reduction: 'none' })], {
+      logits,
+      given: [labels],
+      counted: labels.notEqual(-100),
+    })
+    return costs.sum(1)
   }, options)
   return async (
     parameters: Parameters<Value>,

@@ -26,4 +26,5 @@ export {
 export type { SamplingOptions } from './sample.js'
 export { byShape } from './by-shape.js'
 export { savedBytes } from './saved-bytes.js'
+export { eachRow, type OfRows, type Rows, sumOfRows } from './rows.js'
 export { recomputing } from './recompute.js'

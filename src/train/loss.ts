@@ -1,7 +1,17 @@
 /** @file What a training step minimises: the losses of the tasks, and the loss of a model on a batch. */
-import type { Model, ModelInputs, ModelOutputs, Parameters, Task, Trace } from '../models/index.js'
+import {
+  joinRows,
+  type Model,
+  type ModelInputs,
+  type ModelOutputs,
+  type Parameters,
+  sliceRows,
+  type Task,
+  type Trace,
+} from '../models/index.js'
 import { concat, crossEntropy, full, type Tensor, type Value, where } from '../tensor/index.js'
 import { UsageError, WeftError } from '../errors.js'
+import { sumOfRows } from './rows.js'
 
 /**
  * One batch: `ids`, `attentionMask`, `labels`, `types`, `decoderIds`: [batch, time]; `embeddings`: [batch, time, width];
@@ -22,8 +32,8 @@ export interface Loss {
 /** The loss of `parameters` on `batch`; `trace.random` gives dropout's bytes in training. */
 export type LossFunction = (parameters: Parameters<Tensor>, batch: Batch<Tensor>, trace: Trace) => Loss
 
-/** The loss of what a model put out. */
-export type TaskLoss = (outputs: ModelOutputs, batch: Batch<Tensor>) => Loss
+/** The loss of what a model put out; `trace` as the model was given it. */
+export type TaskLoss = (outputs: ModelOutputs, batch: Batch<Tensor>, trace?: Trace) => Loss
 
 /** The label that no loss counts. */
 const ignored = -100
@@ -35,24 +45,32 @@ const required = (batch: Batch<Tensor>, name: string): Tensor => {
   })
 }
 
-const meanCrossEntropy = (logits: Tensor, labels: Tensor): Required<Omit<Loss, 'metrics'>> => {
-  const weight = labels.notEqual(ignored).cast(logits.dtype).sum()
-  return { loss: crossEntropy(logits, labels, { reduction: 'sum' }).div(weight.maximum(1)), weight }
+const meanCrossEntropy = (logits: Tensor, labels: Tensor, trace?: Trace): Required<Omit<Loss, 'metrics'>> => {
+  const counted = labels.notEqual(ignored)
+  const weight = counted.cast(logits.dtype).sum()
+  const sum = sumOfRows(
+    (logits, labels) => crossEntropy(logits, labels, { reduction: 'none' }),
+    { logits, given: [labels], counted },
+    trace,
+  )
+  return { loss: sum.div(weight.maximum(1)), weight }
 }
 
 /**
  * Each label is compared with the logits one position before it, the first with those of the virtual tokens before it, where
  * there are any. logits: [batch, time, vocabulary], labels: [batch, time].
  */
-export const causalLoss: TaskLoss = ({ logits, first }, batch) => {
-  const [before, labels] = [logits.slice(1, 0, -1), required(batch, 'labels')]
+export const causalLoss: TaskLoss = ({ logits, first }, batch, trace) => {
+  const before = sliceRows(logits, 0, -1)
+  const labels = required(batch, 'labels')
   return first
-    ? meanCrossEntropy(concat([first, before], 1), labels)
-    : meanCrossEntropy(before, labels.slice(1, 1))
+    ? meanCrossEntropy(joinRows([first, before]), labels, trace)
+    : meanCrossEntropy(before, labels.slice(1, 1), trace)
 }
 
 /** Labels stand at the positions they belong to. logits: [batch, time, vocabulary], labels: [batch, time]. */
-export const tokenLoss: TaskLoss = ({ logits }, batch) => meanCrossEntropy(logits, required(batch, 'labels'))
+export const tokenLoss: TaskLoss = ({ logits }, batch, trace) =>
+  meanCrossEntropy(logits, required(batch, 'labels'), trace)
 
 /** logits: [batch, classes], labels: [batch]. Also records `accuracy`. */
 export const classLoss: TaskLoss = ({ logits }, batch) => {
@@ -123,7 +141,8 @@ export const modelLoss =
   (model: Model, taskLoss: TaskLoss = lossFor(model.architecture.task(model.config))): LossFunction =>
   (parameters, batch, trace) => {
     const reports = trace.reports ?? new Map<string, Tensor>()
-    const task = taskLoss(forward(model, parameters, batch, { ...trace, reports }), batch)
+    const own = { ...trace, reports }
+    const task = taskLoss(forward(model, parameters, batch, own), batch, own)
     const extra = trace.random ? [...reports].filter(([name]) => auxiliary.test(name)) : []
     return { ...task, loss: extra.reduce((sum, [, value]) => sum.add(value), task.loss) }
   }

@@ -3,14 +3,17 @@ import {
   cond,
   dropout,
   hostOperation,
+  mapRows,
   RandomStreams,
   recompute,
   stopGradient,
+  sumRows,
   type Tensor,
   toNumbers,
   valueOf,
   withGradient,
 } from '../../src/tensor/index.js'
+import type { Draw } from '../draw.js'
 import type { Operation } from './operation.js'
 
 const squared = (x: Tensor): Tensor =>
@@ -30,6 +33,22 @@ const squared = (x: Tensor): Tensor =>
     },
   )[0]
 
+/** Rows of which some count, a matrix that stands behind them, and how many go into a chunk. */
+const rowsFor = (d: Draw) => {
+  const [batch, width, out] = [d.int(1, 3), d.width(1, 4), d.width(1, 4)]
+  const time = d.large ? Math.ceil(d.rows(width) / batch) : d.int(1, 5)
+  const chunk = d.large ? 40_000 : d.int(1, batch * time + 1)
+  return {
+    chunk,
+    inputs: [
+      d.bools([batch, time]),
+      d.values([batch, time, width]),
+      d.values([out, width]),
+      d.values([batch, time]),
+    ],
+  }
+}
+
 export const programs: readonly Operation[] = [
   {
     name: 'cond',
@@ -43,6 +62,31 @@ export const programs: readonly Operation[] = [
             () => [a.mul(b).sin(), a.square()],
             () => [b.exp(), a.mul(3)],
           ),
+      }
+    },
+  },
+  {
+    name: 'mapRows',
+    make: (d) => {
+      const { inputs, chunk } = rowsFor(d)
+      return {
+        inputs,
+        f: (counted, x, w, shift) =>
+          mapRows((x, shift) => [x.matmul(w.t()).tanh(), x.square().sum(-1).add(shift)], [x, shift], {
+            counted,
+            chunk,
+          }),
+      }
+    },
+  },
+  {
+    name: 'sumRows',
+    make: (d) => {
+      const { inputs, chunk } = rowsFor(d)
+      return {
+        inputs,
+        f: (counted, x, w, shift) =>
+          sumRows((x, shift) => x.matmul(w.t()).tanh().sum(-1).mul(shift), [x, shift], { counted, chunk }),
       }
     },
   },

@@ -6,7 +6,13 @@
 import { z } from 'zod'
 import type { JsonObject } from '../../checkpoint/index.js'
 import { CheckpointError } from '../../errors.js'
-import type { Model, ModelInputs, ModelOutputs, Positions } from '../../models/index.js'
+import {
+  type Model,
+  type ModelInputs,
+  type ModelOutputs,
+  type Positions,
+  sliceRows,
+} from '../../models/index.js'
 import { Stream } from '../../random/index.js'
 import { concat, range, type Tensor, value } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
@@ -105,12 +111,11 @@ export const withPrompt = (
     logitsAt: task === 'sequence' ? logitsAt : logitsAt?.add(count),
   })
   if (task !== 'causal' && task !== 'masked') return outputs
-  const tokensOf = (x: Tensor): Tensor => x.slice(1, count)
-  const hidden = outputs.hidden.map(tokensOf)
+  const hidden = outputs.hidden.map((x) => x.slice(1, count))
   if (logitsAt) return { ...outputs, hidden }
   const { logits } = outputs
-  const first = task === 'causal' ? { first: logits.slice(1, count - 1, count) } : {}
-  return { logits: tokensOf(logits), hidden, ...first }
+  const first = task === 'causal' ? { first: sliceRows(logits, count - 1, count) } : {}
+  return { logits: sliceRows(logits, count), hidden, ...first }
 }
 
 /** Throws CheckpointError for a config without a number of virtual tokens, and for tokens of encoder and decoder both. */

@@ -1,4 +1,5 @@
 /** @file Losses over logits, and dropout. */
+import { fused } from '../control.js'
 import { randomBytes, tensor, where } from '../create.js'
 import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
@@ -16,6 +17,24 @@ export interface CrossEntropyOptions {
 }
 
 /**
+ * -log softmax(logits)[label]: one value a row. The gradient is made of the probabilities alone, which take the place of their
+ * logarithms: as large as the logits, each of them counts. logits: [..., classes], labels: [...] -> [...].
+ */
+const surprise = (logits: Tensor, labels: Tensor): Tensor => {
+  const at = labels.unsqueeze(-1)
+  const logs = logSoftmax(logits)
+  const [losses] = fused('', [logits, at], [logs.gatherElements(at).neg(), logs], {
+    gradient: ([g, later], [, at], [, logs]) => {
+      const p = logs.exp()
+      const first = g && p.mul(g).scatter(at, g.neg(), { add: true })
+      const second = later?.sub(p.mul(later.sum(-1, { keep: true })))
+      return [first && second ? first.add(second) : (first ?? second), undefined]
+    },
+  })
+  return losses.squeeze(-1)
+}
+
+/**
  * Cross-entropy -log softmax(logits)[label]. logits: [..., classes], labels: [...] int32 or int64. Throws ShapeError.
  */
 export const crossEntropy = (
@@ -29,9 +48,7 @@ export const crossEntropy = (
       `logits ${show(logits.shape)} and labels ${show(labels.shape)}: one label for each row of logits expected`,
     )
   const counts = labels.notEqual(ignored)
-  const at = where(counts, labels, 0).unsqueeze(-1)
-  const losses = logSoftmax(logits).gatherElements(at).squeeze(-1).neg()
-  const kept = where(counts, losses, 0)
+  const kept = where(counts, surprise(logits, where(counts, labels, 0)), 0)
   if (reduction === 'none') return kept
   return reduction === 'sum' ? kept.sum() : kept.sum().div(counts.cast(logits.dtype).sum().maximum(1))
 }
