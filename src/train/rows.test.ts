@@ -7,7 +7,7 @@ import { batchOf, distanceInNorm, norm } from '../../test/golden-case.js'
 import { goldenFolder } from '../../test/golden.js'
 import { adapterRows, lora, mixed, prompt } from '../adapt/index.js'
 import { open } from '../checkpoint/index.js'
-import { headOf, type Model, openModel } from '../models/index.js'
+import { headOf, logitsBy, type Model, openModel, type Trace } from '../models/index.js'
 import { Stream } from '../random/index.js'
 import {
   compile,
@@ -15,7 +15,10 @@ import {
   dropout,
   input,
   interpret,
+  type Node,
+  operandsOf,
   RandomStreams,
+  reachable,
   sumRows,
   type Tensor,
   tensor,
@@ -26,6 +29,11 @@ import {
 } from '../tensor/index.js'
 import { causalLoss, forward } from './loss.js'
 import { eachRow, sumOfRows } from './rows.js'
+
+const branchesOf = (node: Node): readonly Tensor[] => {
+  const { then, otherwise } = (node as Node<'cond'>).attributes
+  return [...then.outputs, ...otherwise.outputs]
+}
 
 type Named<T> = Record<string, T>
 
@@ -246,6 +254,24 @@ const growth = async (rows: number, chunk: number): Promise<number> => {
 }
 
 describe('memory of a loss of rows', () => {
+  it('holds nothing as large as all logits, forward or backward, once the vocabulary is large', () => {
+    const [batch, time, width, vocabulary] = [2, 512, 4, 50_000]
+    const labels = input('labels', [batch, time], 'int32')
+    const parameters = { x: input('x', [batch, time, width]), w: input('w', [vocabulary, width]) }
+    const largest = (trace: Trace): number => {
+      const { value, grads } = valueAndGrad(({ x, w }: typeof parameters) => {
+        const outputs = { logits: logitsBy((rows) => rows.matmul(w.t()), x), hidden: [] }
+        return causalLoss(outputs, { labels }, trace)
+      })(parameters)
+      const nodes = reachable([value.loss, ...Object.values(grads)], operandsOf)
+      const inside = nodes.flatMap((node) => (node.op === 'cond' ? branchesOf(node) : []))
+      expect(inside.length).toBeGreaterThan(8)
+      return Math.max(...[...nodes, ...reachable(inside, operandsOf)].map(({ outputs: [t] }) => t.size))
+    }
+    for (const trace of [{ random: new RandomStreams() }, {}])
+      expect(largest(trace)).toBeLessThanOrEqual(256 * vocabulary)
+  })
+
   it('follows the chunk, not the rows', async () => {
     const logits = (rows: number): number => 4 * rows * 40_000
     const few = await growth(512, 128)
