@@ -6,8 +6,7 @@ import { infer } from '../src/tensor/infer.js'
 import { operations } from './operations.js'
 import { Draw } from './draw.js'
 import { input } from '../src/tensor/index.js'
-import { reachable } from '../src/tensor/graph.js'
-import type { FusedAttributes } from '../src/tensor/primitives.js'
+import { everything, reachable } from '../src/tensor/graph.js'
 
 /** Not operations on tensors, or the inner half of one that the table has. */
 const others = new Set([

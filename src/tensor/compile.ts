@@ -11,7 +11,6 @@ import { input } from './create.js'
 import { everything, reachable } from './graph.js'
 import { type Device, heldAs } from './device.js'
 import { interpret, toValue } from './interpreter.js'
-import { kernels } from './kernels.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
 import type { Node, Spec } from './primitives.js'
@@ -123,7 +122,7 @@ const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptio
     device,
     optimization,
     memory: await readSources(lowered.memory, device),
-    prepack: lowered.graph.nodes.some(({ type }) => kernels[type]?.packs),
+    prepack: lowered.traits.has('packed kernels'),
   })
   opened.set(key, new WeakRef(session))
   forgotten.register(session, () => opened.get(key)?.deref() ?? opened.delete(key))

@@ -41,9 +41,11 @@ export interface Target {
 
 /**
  * What a graph holds that whoever opens it must know: products of uint8 and int8, which saturate on some processors;
- * convolutions; bound numbers that are widened; values that are computed again in the backward pass.
+ * convolutions; bound numbers that are widened; values that are computed again in the backward pass; kernels that are slow
+ * unless their bound inputs are packed anew.
  */
-export type Trait = 'signed products' | 'convolutions' | 'widened weights' | 'recomputation'
+export type Trait =
+  'signed products' | 'convolutions' | 'widened weights' | 'recomputation' | 'packed kernels'
 
 /** What a graph and the branches inside it have in common. */
 interface Shared {

@@ -156,7 +156,8 @@ const cond: Rule<'cond'> = (
 const fused: Rule<'fused'> = (e, inputs, node) => {
   if (!e.hasKernel(node)) return inputs
   const { kernel, options: attributes } = node.attributes
-  const { domain, signed } = kernels[kernel]
+  const { domain, signed, packs } = kernels[kernel]
+  if (packs) e.traits.add('packed kernels')
   const given = signed
     ? e.exactProducts(
         inputs,

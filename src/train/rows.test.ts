@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
+import { everything } from '../tensor/graph.js'
 import { batchOf, distanceInNorm, norm } from '../../test/golden-case.js'
 import { goldenFolder } from '../../test/golden.js'
 import { adapterRows, lora, mixed, prompt } from '../adapt/index.js'
@@ -16,7 +17,6 @@ import {
   input,
   interpret,
   type Node,
-  operandsOf,
   RandomStreams,
   reachable,
   sumRows,
@@ -27,6 +27,7 @@ import {
   valueAndGrad,
   valueOf,
 } from '../tensor/index.js'
+import { maxOf } from '../tensor/numbers.js'
 import { causalLoss, forward } from './loss.js'
 import { eachRow, sumOfRows } from './rows.js'
 
@@ -263,10 +264,10 @@ describe('memory of a loss of rows', () => {
         const outputs = { logits: logitsBy((rows) => rows.matmul(w.t()), x), hidden: [] }
         return causalLoss(outputs, { labels }, trace)
       })(parameters)
-      const nodes = reachable([value.loss, ...Object.values(grads)], operandsOf)
+      const nodes = reachable([value.loss, ...Object.values(grads)], everything)
       const inside = nodes.flatMap((node) => (node.op === 'cond' ? branchesOf(node) : []))
       expect(inside.length).toBeGreaterThan(8)
-      return Math.max(...[...nodes, ...reachable(inside, operandsOf)].map(({ outputs: [t] }) => t.size))
+      return maxOf([...nodes, ...reachable(inside, everything)].map(({ outputs: [t] }) => t.size))
     }
     for (const trace of [{ random: new RandomStreams() }, {}])
       expect(largest(trace)).toBeLessThanOrEqual(256 * vocabulary)
