@@ -48,7 +48,15 @@ export const batchOf = async (
   for (const [key, name] of Object.entries(inputNames))
     if (golden.has(name)) inputs[key] = await golden.read(name, 'int32')
   if (golden.has('pixel_values')) inputs.pixels = await golden.read('pixel_values')
-  const labels = await golden.read('labels', 'int32')
+  const rows = (inputs.ids ?? inputs.pixels).shape[0]
+  // Of images and texts each row's label is its own number.
+  const labels = golden.has('labels')
+    ? await golden.read('labels', 'int32')
+    : valueOf(
+        Int32Array.from({ length: rows }, (_, i) => i),
+        [rows],
+        'int32',
+      )
   if (task === 'sequence')
     inputs.decoderIds = shiftedRight(
       labels,
@@ -59,13 +67,18 @@ export const batchOf = async (
 }
 
 /** The loss that the reference library trains with. */
-const lossOf = (task: Task, logits: Tensor, labels: Tensor): Tensor =>
-  task === 'causal' ? crossEntropy(logits.slice(1, 0, -1), labels.slice(1, 1)) : crossEntropy(logits, labels)
+const lossOf = (task: Task, logits: Tensor, labels: Tensor): Tensor => {
+  if (task === 'causal') return crossEntropy(logits.slice(1, 0, -1), labels.slice(1, 1))
+  const loss = crossEntropy(logits, labels)
+  return task === 'contrastive' ? loss.add(crossEntropy(logits.t(), labels)).div(2) : loss
+}
 
 /** What the reference library computed, computed by Weft. */
 export interface Trained {
   readonly logits: Value
   readonly hidden: readonly Value[]
+  /** Of two towers, in the reference library's names. */
+  readonly embeddings: Parameters<Value>
   readonly grads: Parameters<Value>
   /** Before each of five steps, and after the last. */
   readonly losses: readonly number[]
@@ -89,8 +102,12 @@ export const train = async (
     ({ parameters, optimizer: slots, batch: { inputs, labels }, scalars }) => {
       const { value: outputs, grads } = valueAndGrad((p: Parameters<Tensor>) => {
         const w = model.weights(p, {})
-        const { logits, hidden } = model.architecture.forward(w, inputs as ModelInputs, model.config)
-        return { loss: lossOf(task, logits, labels), logits, hidden }
+        const outputs = model.architecture.forward(w, inputs as ModelInputs, model.config)
+        const { logits, hidden, embeddings: towers } = outputs
+        const embeddings: Parameters<Tensor> = towers
+          ? { text_embeds: towers.text, image_embeds: towers.image }
+          : {}
+        return { loss: lossOf(task, logits, labels), logits, hidden, embeddings }
       })(parameters)
       const next = optimizer.update(parameters, grads, slots, scalars)
       return { ...outputs, grads, parameters: next.parameters, optimizer: next.state }
@@ -99,11 +116,11 @@ export const train = async (
     options,
   )
   const losses: number[] = []
-  let first: Pick<Trained, 'logits' | 'hidden' | 'grads'> | undefined
+  let first: Pick<Trained, 'logits' | 'hidden' | 'embeddings' | 'grads'> | undefined
   let after = model.parameters
   for (let step = 1; step <= (options.steps ?? 5) + 1; step++) {
     const out = await program.run({ ...state, batch, scalars: scalars(step) })
-    first ??= { logits: out.logits, hidden: out.hidden, grads: out.grads }
+    first ??= { logits: out.logits, hidden: out.hidden, embeddings: out.embeddings, grads: out.grads }
     after = state.parameters
     state = out
     losses.push((await out.loss.read())[0] as number)
@@ -168,8 +185,10 @@ export class Comparison {
   }
 
   async forward(): Promise<Deviations> {
-    const { logits, hidden } = this.ours
-    const found: Record<string, number> = { logits: await this.absolute(logits, 'logits') }
+    const { logits, hidden, embeddings } = this.ours
+    const name = this.golden.has('logits') ? 'logits' : 'logits_per_image'
+    const found: Record<string, number> = { logits: await this.absolute(logits, name) }
+    for (const [name, v] of Object.entries(embeddings)) found[name] = await this.absolute(v, name)
     for (const i of this.named('hidden.'))
       found[`hidden.${i}`] = await this.absolute(hidden[Number(i)], `hidden.${i}`)
     if (this.golden.has('last_hidden'))

@@ -1,6 +1,7 @@
 /** @file config.json of models of the hub, as their authors published them: every key, and the values that matter. */
 
 import { llama, qwen, mistral, gemma } from './hub-decoders.js'
+import { newerConfigs } from './hub-newer.js'
 
 type Config = Readonly<Record<string, unknown>>
 
@@ -117,6 +118,7 @@ const resnet: Config = {
 
 /** By the name of a model on the hub, or of the kind that it stands for. */
 export const hubConfigs: Readonly<Record<string, Config>> = {
+  ...newerConfigs,
   'Llama 2 7B': {
     ...llama,
     attention_bias: undefined,

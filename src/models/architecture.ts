@@ -7,9 +7,11 @@ import type { Layout, Weights } from './weights.js'
 
 /** Consecutive runs of `unit` indices of one axis that belong together, and may be permuted or dropped with every axis of the group. */
 export interface AxisGroup {
-  /** Name of the group: 'residual', 'layers.0.heads', 'layers.0.hidden'. */
+  /** Name of the group: 'residual' (of two towers 'text.residual'), 'layers.0.heads', 'layers.0.hidden'. */
   readonly group: string
   readonly unit: number
+  /** How often all units stand behind each other along the axis. Default once. */
+  readonly repeated?: number
   /** Dimensions inside a head, where the units are heads: those that queries share with keys, or values with the output. */
   readonly inside?: HeadInside
 }
@@ -82,16 +84,29 @@ export interface ModelInputs {
 
 /** Outputs of a model. */
 export interface ModelOutputs {
-  /** [batch, time, vocabulary], or [batch, classes]. */
+  /**
+   * [batch, time, vocabulary], or [batch, classes]; of tokens [batch, time, classes], of answers [batch, time, 2], of images
+   * and texts [images, texts].
+   */
   readonly logits: Tensor
   /** Logits of the first token, where virtual tokens stand before it: [batch, 1, vocabulary]. */
   readonly first?: Tensor
-  /** Hidden states: what enters each block (first the embeddings, scaled as the model does), and last what leaves the final norm. */
+  /**
+   * Hidden states: what enters each block (first the embeddings, scaled as the model does), and last what leaves the final
+   * norm. Of two towers those of the texts, then those of the images.
+   */
   readonly hidden: readonly Tensor[]
+  /** Of two towers what stands for each text and each image, of length 1: [batch, width]. */
+  readonly embeddings?: Readonly<Record<'text' | 'image', Tensor>>
 }
 
-/** Kind of the logits: of the next token, of masked tokens, of classes, of a decoder's tokens; or hidden states ('features'). */
-export type Task = 'causal' | 'masked' | 'classify' | 'sequence' | 'image' | 'features'
+/**
+ * Kind of the logits: of the next token ('causal'), of masked tokens, of classes of a text ('classify'), of each token
+ * ('tokens') or of an image; of where an answer begins and ends ('answer'); of a decoder's tokens ('sequence'); of which
+ * image belongs to which text ('contrastive'); or hidden states ('features').
+ */
+export type Task =
+  'causal' | 'masked' | 'classify' | 'tokens' | 'answer' | 'sequence' | 'image' | 'contrastive' | 'features'
 
 /** Keys and values of one attention module: those that cached generation keeps, or that a method adds to. */
 export interface CacheSpec {
@@ -181,16 +196,17 @@ export const outputAxis = ({ layout }: Pick<WeightSpec, 'layout'>): number => (l
 export const runsAlong = (spec: WeightSpec, axis: number): readonly UnitRun[] => {
   const along = spec.axes[axis]
   if (!along) return []
+  const { repeated = 1, inside } = along
   const fused = axis === outputAxis(spec) ? spec.parts : undefined
+  const whole: Omit<FusedPart, 'name'> = { size: spec.shape[axis] / repeated, inside }
+  const parts = fused ?? Array.from({ length: repeated }, () => whole)
   let offset = 0
-  return (fused ?? [{ size: spec.shape[axis], inside: along.inside }]).map(
-    (part: Omit<FusedPart, 'name'>) => {
-      const unit = part.unit ?? along.unit
-      const run = { offset, unit, units: part.size / unit, inside: part.inside }
-      offset += part.size
-      return run
-    },
-  )
+  return parts.map((part: Omit<FusedPart, 'name'>) => {
+    const unit = part.unit ?? along.unit
+    const run = { offset, unit, units: part.size / unit, inside: part.inside }
+    offset += part.size
+    return run
+  })
 }
 
 /** How each linear module's weight is stored, by the table. */

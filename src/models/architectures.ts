@@ -1,16 +1,35 @@
 /** @file The list of architectures, and the choice by config.json. */
 import { CheckpointError, nearest } from '../errors.js'
 import type { Architecture } from './architecture.js'
-import { bert } from './bert.js'
+import { bert, roberta } from './bert.js'
+import { clip } from './clip.js'
+import { dinov2 } from './dinov2.js'
+import { distilbert } from './distilbert.js'
 import { gpt2 } from './gpt2.js'
+import { gptNeox } from './gpt-neox.js'
 import { llama } from './llama.js'
 import { mlp } from './mlp.js'
+import { modernbert } from './modernbert.js'
 import { resnet } from './resnet.js'
 import { t5 } from './t5.js'
 import { vit } from './vit.js'
 
 /** Every architecture; a new one is a line here. */
-export const architectures: readonly Architecture[] = [llama, gpt2, bert, t5, vit, resnet, mlp]
+export const architectures: readonly Architecture[] = [
+  llama,
+  gpt2,
+  gptNeox,
+  bert,
+  roberta,
+  distilbert,
+  modernbert,
+  t5,
+  vit,
+  dinov2,
+  clip,
+  resnet,
+  mlp,
+]
 
 /** The architecture of a config.json by its `model_type`. Throws CheckpointError listing the known types. */
 export const architectureFor = (config: Readonly<Record<string, unknown>>): Architecture => {

@@ -14,7 +14,7 @@ export const mergeHeads = (x: Tensor): Tensor =>
 
 /** Options of an attention core. */
 export interface CoreOptions extends Pick<AttentionOptions, 'scale' | 'softcap'> {
-  /** A token sees itself and the `window` - 1 tokens before. Default: all before. */
+  /** A token sees itself and the `window` - 1 tokens before, and as many behind where these are seen at all. Default: all. */
   readonly window?: number
   /** Dropout of the probabilities. Default none. */
   readonly drop?: (probabilities: Tensor) => Tensor

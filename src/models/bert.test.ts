@@ -87,8 +87,8 @@ describe('bert', () => {
         },
       ),
     ).rejects.toThrow(/6 tokens: this model has 5 positions/)
-    expect(() => bert.bert.readConfig({ architectures: ['BertForQuestionAnswering'] })).toThrow(
-      /architectures is \["BertForQuestionAnswering"\]; expected one of BertForMaskedLM/,
+    expect(() => bert.bert.readConfig({ architectures: ['BertForNextSentencePrediction'] })).toThrow(
+      /architectures is \["BertForNextSentencePrediction"\]; expected one of BertForMaskedLM/,
     )
   })
 })

@@ -1,6 +1,8 @@
-/** @file BERT: an encoder with learned positions and a layer norm after each part, to fill in masked tokens or to classify. */
-import { layerNorm, type Tensor, zeros } from '../tensor/index.js'
-import { WeftError } from '../errors.js'
+/**
+ * @file BERT and RoBERTa (XLM-R too): encoders with learned positions and a layer norm after each part, to fill in masked
+ * tokens, to classify texts or tokens, or to find answers. They differ in names, in where positions begin, and in two heads.
+ */
+import { activation, layerNorm, type Tensor, where, zeros } from '../tensor/index.js'
 import type {
   Architecture,
   AxisGroup,
@@ -9,9 +11,19 @@ import type {
   ModelOutputs,
   WeightSpec,
 } from './architecture.js'
-import { attentionCore, mergeHeads, rowsAt, splitHeads } from './attention.js'
-import { type ConfigReader, reading } from './config.js'
+import { attentionCore, mergeHeads, splitHeads } from './attention.js'
+import { reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
+import {
+  type EncoderTask,
+  firstToken,
+  type HeadNames,
+  headSpecs,
+  readEncoderTask,
+  requireEnds,
+  requirePositions,
+  wantedRows,
+} from './encoder-heads.js'
 import { logitsBy } from './head.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { embeddingSpec, layerNormSpecs, linearSpecs, residual } from './specs.js'
@@ -28,15 +40,20 @@ export interface BertLayer {
 }
 
 export interface BertConfig {
-  readonly task: 'masked' | 'classify' | 'features'
+  readonly task: EncoderTask
   readonly vocabulary: number
   readonly width: number
+  /** Rows of the table of positions. */
   readonly positions: number
+  /** Id of padding where positions begin behind it and skip padding; undefined where they begin at 0. */
+  readonly padding?: number
   /** Number of segments. */
   readonly types: number
   readonly layers: readonly BertLayer[]
   readonly epsilon: number
   readonly activation: (x: Tensor) => Tensor
+  /** Activation of the head of masked tokens. */
+  readonly headActivation: (x: Tensor) => Tensor
   /** Probabilities of dropout: of embeddings and of what each part adds, of attention's probabilities, before the classifier. */
   readonly dropout: Readonly<Record<'hidden' | 'attention' | 'classifier', number>>
   /** Whether the masked-token head is the embedding table. */
@@ -44,57 +61,111 @@ export interface BertConfig {
   readonly classes: number
 }
 
-const tasks: Readonly<Record<string, BertConfig['task']>> = {
-  BertForMaskedLM: 'masked',
-  BertForPreTraining: 'masked',
-  BertForSequenceClassification: 'classify',
-  BertModel: 'features',
+/** What a member of the family calls its parts, and does otherwise. */
+interface Variant {
+  readonly name: string
+  readonly modelTypes: readonly string[]
+  /** Beginnings of the names of Transformers' classes. */
+  readonly families: readonly string[]
+  /** Module of the body. */
+  readonly body: string
+  readonly heads: HeadNames
+  /** Whether positions begin behind the id of padding, and skip padding. */
+  readonly skipsPadding: boolean
+  /** Activation of the head of masked tokens, where it is not that of the blocks. */
+  readonly headActivation?: string
+  /** Whether a classifier drops its input too. */
+  readonly dropsFirst: boolean
+  readonly unread: UnreadKeys
 }
 
-const readTask = (config: ConfigReader): BertConfig['task'] => {
-  const name = config.first('architectures') ?? 'BertForMaskedLM'
-  config.require(Object.hasOwn(tasks, name), 'architectures', `one of ${Object.keys(tasks).join(', ')}`)
-  return tasks[name]
-}
+const fixed = { position_embedding_type: ['absolute'] }
 
-const unread: UnreadKeys = {
-  // What TensorFlow's original code read, and nothing since.
-  harmless: [
-    'directionality',
-    'pooler_fc_size',
-    'pooler_num_attention_heads',
-    'pooler_num_fc_layers',
-    'pooler_size_per_head',
-    'pooler_type',
-  ],
-  fixed: { position_embedding_type: ['absolute'] },
-}
-
-const readConfig = reading('bert', unread, (config): BertConfig => {
-  const width = config.size('hidden_size', 768)
-  const count = config.count('num_hidden_layers', 12)
-  const heads = config.perLayer('num_attention_heads', count, 12)
-  const sizes = config.perLayer('head_dim', count, Math.floor(width / heads[0]))
-  const hidden = config.perLayer('intermediate_size', count, 3072)
-  const dropout = config.number('hidden_dropout_prob', 0.1)
-  return {
-    task: readTask(config),
-    vocabulary: config.size('vocab_size', 30_522),
-    width,
-    positions: config.size('max_position_embeddings', 512),
-    types: config.size('type_vocab_size', 2),
-    layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
-    epsilon: config.number('layer_norm_eps', 1e-12),
-    activation: config.activation('hidden_act', 'gelu'),
-    dropout: {
-      hidden: dropout,
-      attention: config.number('attention_probs_dropout_prob', 0.1),
-      classifier: config.number('classifier_dropout', dropout),
+const bertVariant: Variant = {
+  name: 'bert',
+  modelTypes: ['bert'],
+  families: ['Bert'],
+  body: 'bert',
+  heads: {
+    masked: {
+      dense: 'cls.predictions.transform.dense',
+      norm: 'cls.predictions.transform.LayerNorm',
+      decoder: 'cls.predictions.decoder',
+      bias: 'cls.predictions.bias',
     },
-    tied: config.boolean('tie_word_embeddings', true),
-    classes: config.classes(),
-  }
-})
+    classify: { dense: 'bert.pooler.dense', out: 'classifier' },
+    tokens: 'classifier',
+    answer: 'qa_outputs',
+  },
+  skipsPadding: false,
+  dropsFirst: false,
+  unread: {
+    // What TensorFlow's original code read, and nothing since.
+    harmless: [
+      'directionality',
+      'pooler_fc_size',
+      'pooler_num_attention_heads',
+      'pooler_num_fc_layers',
+      'pooler_size_per_head',
+      'pooler_type',
+    ],
+    fixed,
+  },
+}
+
+const robertaVariant: Variant = {
+  name: 'roberta',
+  modelTypes: ['roberta', 'xlm-roberta'],
+  families: ['Roberta', 'XLMRoberta'],
+  body: 'roberta',
+  heads: {
+    masked: {
+      dense: 'lm_head.dense',
+      norm: 'lm_head.layer_norm',
+      decoder: 'lm_head.decoder',
+      bias: 'lm_head.bias',
+    },
+    classify: { dense: 'classifier.dense', out: 'classifier.out_proj' },
+    tokens: 'classifier',
+    answer: 'qa_outputs',
+  },
+  skipsPadding: true,
+  headActivation: 'gelu',
+  dropsFirst: true,
+  unread: { fixed, defaults: { pad_token_id: 1 } },
+}
+
+const configReader = ({ name, families, skipsPadding, headActivation, unread }: Variant) =>
+  reading(name, unread, (config): BertConfig => {
+    const width = config.size('hidden_size', 768)
+    const count = config.count('num_hidden_layers', 12)
+    const heads = config.perLayer('num_attention_heads', count, 12)
+    const sizes = config.perLayer('head_dim', count, Math.floor(width / heads[0]))
+    const hidden = config.perLayer('intermediate_size', count, 3072)
+    const dropout = config.number('hidden_dropout_prob', 0.1)
+    const task = readEncoderTask(config, families)
+    requireEnds(config, task)
+    const act = config.activation('hidden_act', 'gelu')
+    return {
+      task,
+      vocabulary: config.size('vocab_size', 30_522),
+      width,
+      positions: config.size('max_position_embeddings', 512),
+      padding: skipsPadding ? config.number('pad_token_id') : undefined,
+      types: config.size('type_vocab_size', 2),
+      layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
+      epsilon: config.number('layer_norm_eps', 1e-12),
+      activation: act,
+      headActivation: headActivation === undefined ? act : activation(headActivation),
+      dropout: {
+        hidden: dropout,
+        attention: config.number('attention_probs_dropout_prob', 0.1),
+        classifier: config.number('classifier_dropout', dropout),
+      },
+      tied: config.boolean('tie_word_embeddings', true),
+      classes: config.classes(),
+    }
+  })
 
 /** The layer norm `name`, over the last axis of x. */
 export const norm = (w: Weights, name: string, x: Tensor, c: BertConfig, at: Positions): Tensor =>
@@ -124,48 +195,83 @@ export const block = (w: Weights, x: Tensor, c: BertConfig, layer: BertLayer, at
   return joined(w, 'output', h, inner, c, at)
 }
 
+/** How many tokens a text may have. */
+const tokenLimit = ({ positions, padding }: BertConfig): number =>
+  padding === undefined ? positions : positions - padding - 1
+
+/** Rows of the table of positions for the tokens: [batch or 1, time] int32. RoBERTa's begin behind the id of padding, which padding keeps. */
+const positionRows = ({ ids, at: placed }: ModelInputs, { padding }: BertConfig, at: Positions): Tensor => {
+  if (padding === undefined) return at.ids
+  if (!ids || placed) return at.ids.add(padding + 1)
+  const there = ids.notEqual(padding)
+  return where(there, there.cast('int32').cumsum(1), 0).add(padding)
+}
+
 /** What enters the first block: [batch, time, width]. Throws WeftError where positions go beyond the table. */
 export const embed = (w: Weights, inputs: ModelInputs, c: BertConfig, at: Positions): Tensor => {
-  if (at.limit !== undefined && at.limit > c.positions)
-    throw new WeftError('TooManyPositions', `${at.limit} tokens: this model has ${c.positions} positions`, {
-      hint: 'Give it shorter sequences.',
-    })
+  requirePositions(at, tokenLimit(c))
   const words = inputs.embeddings ?? w.embedding('word_embeddings', inputs.ids!)
   const types = w.embedding('token_type_embeddings', inputs.types ?? zeros([1, words.shape[1]], 'int32'))
-  const sum = words.add(types).add(w.embedding('position_embeddings', at.ids))
+  const sum = words.add(types).add(w.embedding('position_embeddings', positionRows(inputs, c, at)))
   return w.dropout(norm(w, 'LayerNorm', sum, c, at), c.dropout.hidden)
 }
 
 /** Logits of the tokens of x. x: [batch, time, width] -> [batch, time, vocabulary]. */
-export const maskedHead = (w: Weights, x: Tensor, c: BertConfig, at: Positions): Tensor => {
-  const h = c.activation(w.linear('transform.dense', x))
-  return w.linear('decoder', norm(w, 'transform.LayerNorm', h, c, at))
+const maskedHead = (w: Weights, x: Tensor, c: BertConfig, at: Positions, { masked }: HeadNames): Tensor => {
+  const h = c.headActivation(w.linear(masked.dense, x))
+  return w.linear(masked.decoder, norm(w, masked.norm, h, c, at))
 }
 
 /** Logits of the classes, read from the first token. x: [batch, time, width] -> [batch, classes]. */
-export const classHead = (w: Weights, x: Tensor, c: BertConfig): Tensor => {
-  const pooled = w.linear('bert.pooler.dense', x.slice(1, 0, 1).squeeze(1)).tanh()
-  return w.linear('classifier', w.dropout(pooled, c.dropout.classifier))
+const classHead = (w: Weights, x: Tensor, c: BertConfig, { heads, dropsFirst }: Variant): Tensor => {
+  const dropped = (x: Tensor): Tensor => w.dropout(x, c.dropout.classifier)
+  const first = dropsFirst ? dropped(firstToken(x)) : firstToken(x)
+  return w.linear(heads.classify.out, dropped(w.linear(heads.classify.dense, first).tanh()))
 }
 
-const forward = (w: Weights, inputs: ModelInputs, c: BertConfig): ModelOutputs => {
-  const time = (inputs.embeddings ?? inputs.ids!).shape[1]
-  const at = inputs.at ?? positionsFrom(time, { causal: false, mask: inputs.mask })
-  let x = embed(w.in('bert.embeddings'), inputs, c, at)
-  const hidden = [x]
-  for (const [i, layer] of c.layers.entries()) {
-    const name = `bert.encoder.layer.${i}`
-    x = w.module(name, x, at, (x, at) => block(w.in(name), x, c, layer, at))
-    hidden.push(x)
+const logitsOf = (
+  w: Weights,
+  x: Tensor,
+  inputs: ModelInputs,
+  { c, at, variant }: { c: BertConfig; at: Positions; variant: Variant },
+): Tensor => {
+  const { heads } = variant
+  switch (c.task) {
+    case 'masked':
+      return logitsBy((rows) => maskedHead(w, rows, c, at, heads), x, inputs.logitsAt)
+    case 'classify':
+      return classHead(w, x, c, variant)
+    case 'tokens':
+      return w.linear(heads.tokens, w.dropout(wantedRows(x, inputs), c.dropout.classifier))
+    case 'answer':
+      return w.linear(heads.answer, wantedRows(x, inputs))
+    case 'features':
+      return wantedRows(x, inputs)
   }
-  if (c.task === 'features') return { logits: inputs.logitsAt ? rowsAt(x, inputs.logitsAt) : x, hidden }
-  if (c.task === 'classify') return { logits: classHead(w, x, c), hidden }
-  const head = (rows: Tensor): Tensor => maskedHead(w.in('cls.predictions'), rows, c, at)
-  return { logits: logitsBy(head, x, inputs.logitsAt), hidden }
 }
 
-const blockSpecs = (c: BertConfig, { heads: count, size, hidden }: BertLayer, i: number): WeightSpec[] => {
-  const name = `bert.encoder.layer.${i}`
+const forwardOf =
+  (variant: Variant) =>
+  (w: Weights, inputs: ModelInputs, c: BertConfig): ModelOutputs => {
+    const time = (inputs.embeddings ?? inputs.ids!).shape[1]
+    const at = inputs.at ?? positionsFrom(time, { causal: false, mask: inputs.mask })
+    let x = embed(w.in(`${variant.body}.embeddings`), inputs, c, at)
+    const hidden = [x]
+    for (const [i, layer] of c.layers.entries()) {
+      const name = `${variant.body}.encoder.layer.${i}`
+      x = w.module(name, x, at, (x, at) => block(w.in(name), x, c, layer, at))
+      hidden.push(x)
+    }
+    return { logits: logitsOf(w, x, inputs, { c, at, variant }), hidden }
+  }
+
+const blockSpecs = (
+  { body }: Variant,
+  c: BertConfig,
+  { heads: count, size, hidden }: BertLayer,
+  i: number,
+): WeightSpec[] => {
+  const name = `${body}.encoder.layer.${i}`
   const heads = (inside: HeadInside): AxisGroup => ({ group: `layers.${i}.heads`, unit: size, inside })
   const inner = count * size
   const units = { group: `layers.${i}.hidden`, unit: 1 }
@@ -185,58 +291,34 @@ const blockSpecs = (c: BertConfig, { heads: count, size, hidden }: BertLayer, i:
   ]
 }
 
-const maskedSpecs = (c: BertConfig): WeightSpec[] => {
-  const name = 'cls.predictions'
-  const units = c.tied ? residual : { group: 'head', unit: 1 }
-  const [weight, bias] = linearSpecs(`${name}.decoder`, [c.vocabulary, c.width], [undefined, units])
-  const tied = 'bert.embeddings.word_embeddings.weight'
-  return [
-    ...linearSpecs(`${name}.transform.dense`, [c.width, c.width], [units, residual]),
-    ...layerNormSpecs(`${name}.transform.LayerNorm`, c.width, units),
-    ...(c.tied
-      ? [
-          { ...weight, tied },
-          { ...bias, name: `${name}.bias` },
-          { ...bias, tied: `${name}.bias` },
-        ]
-      : [weight, bias]),
-  ]
-}
+const tableOf =
+  (variant: Variant) =>
+  (c: BertConfig): readonly WeightSpec[] => {
+    const embeddings = `${variant.body}.embeddings`
+    const words = embeddingSpec(`${embeddings}.word_embeddings`, c.vocabulary, c.width)
+    return [
+      words,
+      embeddingSpec(`${embeddings}.position_embeddings`, c.positions, c.width),
+      embeddingSpec(`${embeddings}.token_type_embeddings`, c.types, c.width),
+      ...layerNormSpecs(`${embeddings}.LayerNorm`, c.width, residual),
+      ...c.layers.flatMap((layer, i) => blockSpecs(variant, c, layer, i)),
+      ...headSpecs(variant.heads, c, words.name),
+    ]
+  }
 
-const classSpecs = (c: BertConfig): WeightSpec[] => {
-  const units = { group: 'pooler', unit: 1 }
-  return [
-    ...linearSpecs('bert.pooler.dense', [c.width, c.width], [units, residual]),
-    ...linearSpecs('classifier', [c.classes, c.width], [undefined, units]),
-  ]
-}
+const escaped = (name: string): string => name.replaceAll('.', '\\.')
 
-const headSpecs: Readonly<Record<BertConfig['task'], (c: BertConfig) => WeightSpec[]>> = {
-  masked: maskedSpecs,
-  classify: classSpecs,
-  features: () => [],
-}
-
-const table = (c: BertConfig): readonly WeightSpec[] => [
-  embeddingSpec('bert.embeddings.word_embeddings', c.vocabulary, c.width),
-  embeddingSpec('bert.embeddings.position_embeddings', c.positions, c.width),
-  embeddingSpec('bert.embeddings.token_type_embeddings', c.types, c.width),
-  ...layerNormSpecs('bert.embeddings.LayerNorm', c.width, residual),
-  ...c.layers.flatMap((layer, i) => blockSpecs(c, layer, i)),
-  ...headSpecs[c.task](c),
-]
-
-const whole: Architecture<BertConfig> = {
-  name: 'bert',
-  modelTypes: ['bert'],
-  readConfig,
+const whole = (variant: Variant): Architecture<BertConfig> => ({
+  name: variant.name,
+  modelTypes: variant.modelTypes,
+  readConfig: configReader(variant),
   task: (c) => c.task,
-  positions: (c) => c.positions,
-  table,
-  forward,
+  positions: tokenLimit,
+  table: tableOf(variant),
+  forward: forwardOf(variant),
   attention: (c) =>
     c.layers.map(({ heads, size }, i) => ({
-      module: `bert.encoder.layer.${i}.attention.self`,
+      module: `${variant.body}.encoder.layer.${i}.attention.self`,
       heads,
       size,
     })),
@@ -244,9 +326,12 @@ const whole: Architecture<BertConfig> = {
     [/\.gamma$/, '.weight'],
     [/\.beta$/, '.bias'],
   ],
-  // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.
-  prefix: 'bert',
-  heads: ['cls.predictions.decoder', 'classifier'],
+  prefix: variant.body,
+  heads: [
+    variant.heads.masked.decoder,
+    ...Object.values(variant.heads.classify),
+    variant.heads.answer,
+  ].filter((name) => !name.startsWith(`${variant.body}.`)),
   targets: {
     usual: ['query', 'value'],
     keysAndValues: ['key', 'value'],
@@ -260,20 +345,30 @@ const whole: Architecture<BertConfig> = {
   stacks: [
     {
       name: '',
-      path: 'bert.encoder.layer',
+      path: `${variant.body}.encoder.layer`,
       count: 'num_hidden_layers',
       sizes: encoderLayerSizes,
     },
   ],
   derivesHeadSize: true,
-  harmless: [/^cls\.seq_relationship\./, /^bert\.pooler\./, /^cls\.predictions\.bias$/],
+  // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.
+  harmless: [
+    /^cls\.seq_relationship\./,
+    new RegExp(`^${variant.body}\\.pooler\\.`),
+    new RegExp(`^${escaped(variant.heads.masked.bias!)}$`),
+  ],
+})
+
+/** An encoder with its head; and without, whichever head a checkpoint has. */
+const architectureOf = (variant: Variant): Architecture<BertConfig> => {
+  const withHead = whole(variant)
+  const body: Architecture<BertConfig> = {
+    ...withHead,
+    readConfig: (json) => withHead.readConfig({ ...json, architectures: [`${variant.families[0]}Model`] }),
+    harmless: [...withHead.harmless!, /^(cls|lm_head|classifier|qa_outputs)\./],
+  }
+  return { ...withHead, body }
 }
 
-/** BERT without a head, whichever a checkpoint has. */
-const body: Architecture<BertConfig> = {
-  ...whole,
-  readConfig: (json) => readConfig({ ...json, architectures: ['BertModel'] }),
-  harmless: [...whole.harmless!, /^cls\./, /^classifier\./],
-}
-
-export const bert: Architecture<BertConfig> = { ...whole, body }
+export const bert = architectureOf(bertVariant)
+export const roberta = architectureOf(robertaVariant)

@@ -24,6 +24,16 @@ describe('config.json of models of the hub', () => {
 
 /** One of each architecture, and of each member of the llama family. */
 const kinds = [
+  'Gemma 3 1B',
+  'SmolLM3 3B',
+  'OLMo 2 1B',
+  'Qwen3 30B A3B',
+  'Pythia 70M',
+  'RoBERTa base',
+  'DistilBERT that classifies sentiment',
+  'ModernBERT base',
+  'CLIP base, patches of 32, as first written',
+  'DINOv2 base',
   'Llama 3.2 1B',
   'Mistral 7B 0.1',
   'Mixtral 8x7B',
@@ -35,10 +45,10 @@ const kinds = [
 describe.each(kinds)('what %s does not read', (name) => {
   it('is refused with its name and value, whatever the value says', () => {
     for (const value of [3, 0.5, true, false, 'x', [1], { a: 1 }])
-      expect(() => read(named(name, { residual_multiplier: value }))).toThrow(
-        /config\.json: residual_multiplier is .*neither reads nor knows/,
+      expect(() => read(named(name, { depth_multiplier: value }))).toThrow(
+        /config\.json: depth_multiplier is .*neither reads nor knows/,
       )
-    expect(() => read(named(name, { residual_multiplier: null }))).not.toThrow()
+    expect(() => read(named(name, { depth_multiplier: null }))).not.toThrow()
   })
 
   it.each([

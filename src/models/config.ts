@@ -24,6 +24,8 @@ export class ConfigReader {
     private readonly json: Json,
     /** Stands before the key in messages, as 'rope_parameters.'. */
     private readonly path = '',
+    /** Whether it is a model's whole configuration, in which the keys of every model may stand. */
+    private readonly whole = path === '',
   ) {}
 
   private fail(key: string, expected: string): never {
@@ -62,11 +64,11 @@ export class ConfigReader {
    * architecture: named in the message.
    */
   refuseUnread(architecture: string, { harmless = [], fixed = {} }: UnreadKeys = {}): void {
-    const allowed: UnreadKeys['fixed'] = { ...(this.path === '' ? fixedKeys : {}), ...fixed }
+    const allowed: UnreadKeys['fixed'] = { ...(this.whole ? fixedKeys : {}), ...fixed }
     const passes = (key: string): boolean =>
       this.asked.has(key) ||
       harmless.includes(key) ||
-      (this.path === '' && (harmlessKeys.has(key) || key.startsWith('_')))
+      (this.whole && (harmlessKeys.has(key) || key.startsWith('_')))
     for (const [key, value] of Object.entries(this.json)) {
       if (value === null || value === undefined || passes(key)) continue
       const values = Object.hasOwn(allowed, key) ? allowed[key] : undefined
@@ -138,6 +140,15 @@ export class ConfigReader {
   object(key: string): ConfigReader {
     const found = this.value(key) ?? {}
     return isObject(found) ? new ConfigReader(found, `${this.path}${key}.`) : this.fail(key, 'an object')
+  }
+
+  /** The configuration of a part of the model under `key`: an empty one when absent. What it says under `older` wins, as in Transformers. */
+  part(key: string, older: string): ConfigReader {
+    const json = this.value(key) ?? {}
+    const over = this.value(older) ?? {}
+    if (!isObject(json)) return this.fail(key, 'an object')
+    if (!isObject(over)) return this.fail(older, 'an object')
+    return new ConfigReader({ ...json, ...over }, `${this.path}${key}.`, true)
   }
 
   /** The list of `length` elements under `key`, or undefined when absent. */

@@ -192,8 +192,11 @@ export const variants: Readonly<Record<string, Variant>> = {
     partial: ['partial_rotary_factor', 1],
     ropeTypes: { su: 'longrope', yarn: 'longrope' },
     dropout: { residual: 'resid_pdrop' },
-    // Transformers has a dropout of embeddings in the configuration alone.
-    unread: { harmless: ['embd_pdrop'] },
+    // Transformers has a dropout of embeddings in the configuration alone; the rest only the models' own code reads.
+    unread: {
+      harmless: ['embd_pdrop', 'full_attn_mod', 'interpolate_factor'],
+      fixed: { lm_head_bias: [false] },
+    },
     defaults: {
       rms_norm_eps: 1e-5,
       max_position_embeddings: 4096,

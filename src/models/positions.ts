@@ -30,7 +30,7 @@ const known = new WeakMap<Positions, Map<number | undefined, Tensor | undefined>
 
 /**
  * Keys that each token sees: bool, broadcastable to [batch, heads, time, keys]; undefined for all. With a `window`, only
- * the last `window` positions up to the token's own. Layers that see the same positions share it.
+ * the last `window` positions up to the token's own; where keys behind it are seen too, those nearer than `window`. Layers that see the same positions share it.
  */
 export const visible = (at: Positions, window?: number): Tensor | undefined => {
   const made = known.get(at) ?? new Map<number | undefined, Tensor | undefined>()
@@ -43,7 +43,7 @@ const mask = ({ ids, keys, valid, causal }: Positions, window: number | undefine
   const distance = ids.unsqueeze(-1).sub(keys.unsqueeze(-2))
   let seen = causal ? distance.greaterEqual(0) : undefined
   if (window !== undefined) {
-    const near = distance.less(window)
+    const near = (causal ? distance : distance.abs()).less(window)
     seen = seen ? seen.and(near) : near
   }
   if (valid) seen = seen ? seen.and(valid.unsqueeze(-2)) : valid.unsqueeze(-2)

@@ -3,6 +3,7 @@ import { UsageError } from '../errors.js'
 import { type AxisGroup, outputAxis, runsAlong, type UnitRun, type WeightSpec } from './architecture.js'
 import { architectures } from './architectures.js'
 import type { Model } from './model.js'
+import { isResidual } from './specs.js'
 
 /** A module: one with a weight, an attention module as `attend` names it, or a whole block. */
 export interface Site {
@@ -27,7 +28,7 @@ export interface Site {
 /** The units along the axes of a weight. */
 const unitsOf = (spec: WeightSpec): Pick<Site, 'inputUnits' | 'outputUnits'> => {
   const along = (axis: number): AxisGroup | undefined =>
-    spec.axes[axis]?.group === 'residual' ? undefined : spec.axes[axis]
+    isResidual(spec.axes[axis]) ? undefined : spec.axes[axis]
   const axis = outputAxis(spec)
   const inputs = along(1 - axis)
   const outputs = along(axis)
@@ -81,7 +82,7 @@ const blockSites = ({ architecture, config }: Model): Site[] => {
   const widths = new Map<string, number>()
   for (const { name, kind, axes, shape } of architecture.table(config)) {
     const block = /^.*?\.\d+(?=\.)/.exec(name)?.[0]
-    if (block !== undefined && kind === 'norm' && axes[0]?.group === 'residual') widths.set(block, shape[0])
+    if (block !== undefined && kind === 'norm' && isResidual(axes[0])) widths.set(block, shape[0])
   }
   return [...widths].map(([name, width]) => ({
     name,

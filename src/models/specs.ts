@@ -6,6 +6,9 @@ type Axis = AxisGroup | undefined
 /** The axis that every block reads and adds to. */
 export const residual: AxisGroup = { group: 'residual', unit: 1 }
 
+/** Whether an axis is a residual stream's: of two towers each has its own. */
+export const isResidual = (axis: Axis): boolean => axis !== undefined && /(^|\.)residual$/.test(axis.group)
+
 /** A linear module: its weight [out, in], and its bias unless `bias` is false. */
 export const linearSpecs = (
   name: string,
@@ -35,9 +38,9 @@ export const layerNormSpecs = (name: string, width: number, axis: Axis): WeightS
   ['weight', 'bias'].map((part) => ({ name: `${name}.${part}`, shape: [width], kind: 'norm', axes: [axis] }))
 
 /** A table of `count` rows that stand in the residual stream. */
-export const embeddingSpec = (name: string, count: number, width: number): WeightSpec => ({
+export const embeddingSpec = (name: string, count: number, width: number, axis = residual): WeightSpec => ({
   name: `${name}.weight`,
   shape: [count, width],
   kind: 'embedding',
-  axes: [undefined, residual],
+  axes: [undefined, axis],
 })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Stream } from '../random/index.js'
 import { compile, RandomStreams, type Tensor, toNumbers, type Value, valueOf } from '../tensor/index.js'
 import { createModel } from './create.js'
-import { type Model, vit } from './index.js'
+import { type Model, patches, patchTokens, vit } from './index.js'
 
 const config = {
   model_type: 'vit',
@@ -36,7 +36,7 @@ const evaluated: Inside = (model, parameters, pixels) =>
 
 describe('vit', () => {
   it('reads an image of any shape that config.json says, patch by patch', async () => {
-    expect(vit.patches(vit.vit.readConfig(config))).toBe(6)
+    expect(patches(vit.vit.readConfig(config))).toBe(6)
     expect((await run({}, evaluated)).length).toBe(6)
   })
 
@@ -44,7 +44,7 @@ describe('vit', () => {
     const embedded: Inside = (model, parameters, pixels) => {
       const w = model.weights(parameters, {})
       const c = model.config as vit.VitConfig
-      const embeddings = vit.embedPatches(w.in('vit.embeddings'), pixels, c)
+      const embeddings = patchTokens(w.in('vit.embeddings'), 'patch_embeddings.projection', pixels, c)
       return model.architecture.forward(w, { embeddings }, c).logits
     }
     expect(await run({}, embedded)).toEqual(await run({}, evaluated))

@@ -1,6 +1,5 @@
 /** @file ViT: an image cut into patches that an encoder reads as tokens, behind one more token that is classified. */
 import { concat, layerNorm, type Tensor } from '../tensor/index.js'
-import { WeftError } from '../errors.js'
 import type {
   Architecture,
   AxisGroup,
@@ -12,6 +11,7 @@ import type {
 import { attentionCore, mergeHeads, splitHeads } from './attention.js'
 import { reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
+import { type PatchGrid, patches, patchSpecs, patchTokens } from './patches.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
@@ -26,12 +26,7 @@ export interface VitLayer {
   readonly hidden: number
 }
 
-export interface VitConfig {
-  readonly channels: number
-  /** Height and width in pixels. */
-  readonly image: readonly [number, number]
-  readonly patch: readonly [number, number]
-  readonly width: number
+export interface VitConfig extends PatchGrid {
   readonly layers: readonly VitLayer[]
   readonly epsilon: number
   readonly activation: (x: Tensor) => Tensor
@@ -71,10 +66,6 @@ const readConfig = reading('vit', unread, (config): VitConfig => {
   }
 })
 
-/** How many patches an image has. */
-export const patches = ({ image, patch }: VitConfig): number =>
-  Math.floor(image[0] / patch[0]) * Math.floor(image[1] / patch[1])
-
 /** The layer norm `name`, over the last axis of x. */
 export const norm = (w: Weights, name: string, x: Tensor, c: VitConfig, at: Positions): Tensor =>
   w.module(name, x, at, (x) =>
@@ -102,21 +93,9 @@ export const block = (w: Weights, x: Tensor, c: VitConfig, layer: VitLayer, at: 
   return h.add(w.dropout(w.linear('output.dense', inner), c.dropout.hidden))
 }
 
-/** The patches of images, row by row, as tokens. pixels: [batch, channels, height, width] -> [batch, patches, width]. */
-export const embedPatches = (w: Weights, pixels: Tensor, c: VitConfig): Tensor => {
-  const [batch, channels, ...size] = pixels.shape
-  if (channels !== c.channels || size[0] !== c.image[0] || size[1] !== c.image[1])
-    throw new WeftError(
-      'WrongImageSize',
-      `images [${pixels.shape}]: this model takes ${c.channels} channels of ${c.image[0]} x ${c.image[1]} pixels`,
-      { hint: 'Resize them; preprocessor_config.json says how.' },
-    )
-  return w.conv('patch_embeddings.projection', pixels, { stride: c.patch }).reshape([batch, c.width, -1]).t()
-}
-
 /** What enters the first block: [batch, patches + 1, width]. `embeddings` may stand for the patches. */
 export const embed = (w: Weights, { pixels, embeddings }: ModelInputs, c: VitConfig): Tensor => {
-  const tokens = embeddings ?? embedPatches(w, pixels!, c)
+  const tokens = embeddings ?? patchTokens(w, 'patch_embeddings.projection', pixels!, c)
   const first = w.tensor('cls_token').expand([tokens.shape[0], 1, c.width])
   return w.dropout(concat([first, tokens], 1).add(w.tensor('position_embeddings')), c.dropout.hidden)
 }
@@ -142,17 +121,10 @@ const embeddingSpecs = (c: VitConfig): WeightSpec[] => {
     kind: 'parameter',
     axes: [undefined, undefined, residual],
   })
-  const projection = `${name}.patch_embeddings.projection`
   return [
     tokens('cls_token', 1),
     tokens('position_embeddings', patches(c) + 1),
-    {
-      name: `${projection}.weight`,
-      shape: [c.width, c.channels, ...c.patch],
-      kind: 'conv',
-      axes: [residual, undefined, undefined, undefined],
-    },
-    { name: `${projection}.bias`, shape: [c.width], kind: 'bias', axes: [residual] },
+    ...patchSpecs(`${name}.patch_embeddings.projection`, c),
   ]
 }
 

@@ -35,10 +35,8 @@ export interface DataOptions extends Pick<BatchesOptions, 'packing' | 'multiple'
 export const isDataset = (data: Data): data is Dataset => 'pick' in data && 'size' in data
 
 /** How many positions the model has for the tokens of a row. */
-export const positionLimit = ({ architecture, checkpoint: { config } }: Model): number => {
-  const limit = config.max_position_embeddings ?? config.n_positions
-  return typeof limit === 'number' ? limit - (architecture.virtual?.positions ?? 0) : Infinity
-}
+export const positionLimit = ({ architecture, config }: Model): number =>
+  (architecture.positions?.(config) ?? Infinity) - (architecture.virtual?.positions ?? 0)
 
 const opened = new WeakMap<Model['checkpoint'], Promise<Tokenizer>>()
 

@@ -9,7 +9,7 @@ import {
   type Task,
   type Trace,
 } from '../models/index.js'
-import { concat, crossEntropy, full, type Tensor, type Value, where } from '../tensor/index.js'
+import { concat, crossEntropy, full, range, type Tensor, type Value, where } from '../tensor/index.js'
 import { UsageError, WeftError } from '../errors.js'
 import { sumOfRows } from './rows.js'
 
@@ -72,12 +72,49 @@ export const causalLoss: TaskLoss = ({ logits, first }, batch, trace) => {
 export const tokenLoss: TaskLoss = ({ logits }, batch, trace) =>
   meanCrossEntropy(logits, required(batch, 'labels'), trace)
 
-/** logits: [batch, classes], labels: [batch]. Also records `accuracy`. */
-export const classLoss: TaskLoss = ({ logits }, batch) => {
-  const labels = required(batch, 'labels')
+/** Share of right classes beside the loss. logits: [..., classes], labels: [...], -100 where ignored. */
+const classesLoss = (logits: Tensor, labels: Tensor): Loss => {
   const { loss, weight } = meanCrossEntropy(logits, labels)
   const right = logits.argMax(-1).equal(labels.cast('int32')).cast(logits.dtype).sum()
   return { loss, weight, metrics: { accuracy: right.div(weight.maximum(1)) } }
+}
+
+/** logits: [batch, classes], labels: [batch]. Also records `accuracy`. */
+export const classLoss: TaskLoss = ({ logits }, batch) => classesLoss(logits, required(batch, 'labels'))
+
+/** logits: [batch, time, classes], labels: [batch, time]. Also records `accuracy`. */
+export const tokenClassLoss: TaskLoss = ({ logits }, batch) => classesLoss(logits, required(batch, 'labels'))
+
+/**
+ * The mean of two cross-entropies over the tokens, of where an answer begins and where it ends. logits: [batch, time, 2],
+ * labels: [batch, 2] positions; one beyond the tokens is ignored. Also records `accuracy`, of both ends alike.
+ */
+export const answerLoss: TaskLoss = ({ logits }, batch) => {
+  const time = logits.shape[1]
+  const labels = required(batch, 'labels')
+  const inside = where(labels.less(time), labels, ignored)
+  const ends = [0, 1].map((end) => {
+    const column = (t: Tensor): Tensor => t.slice(-1, end, end + 1).squeeze(-1)
+    return classesLoss(column(logits), column(inside)) as Required<Loss>
+  })
+  const mean = (of: (end: Required<Loss>) => Tensor): Tensor => of(ends[0]).add(of(ends[1])).div(2)
+  return {
+    loss: mean(({ loss }) => loss),
+    weight: mean(({ weight }) => weight),
+    metrics: { accuracy: mean(({ metrics }) => metrics.accuracy) },
+  }
+}
+
+/**
+ * The contrastive loss of images and texts (Radford et al. 2021, arXiv 2103.00020): each image's own text among all texts of
+ * the batch, and each text's own image. logits: [batch, batch], images along the rows. Also records `accuracy`, the share of
+ * images whose own text is likeliest.
+ */
+export const contrastiveLoss: TaskLoss = ({ logits }) => {
+  const own = range(0, logits.shape[0])
+  const texts = classesLoss(logits, own)
+  const images = classesLoss(logits.t(), own)
+  return { ...texts, loss: texts.loss.add(images.loss).div(2) }
 }
 
 /** A body without a head has nothing to learn from. */
@@ -94,6 +131,9 @@ const taskLosses: Readonly<Record<Task, TaskLoss>> = {
   masked: tokenLoss,
   sequence: tokenLoss,
   classify: classLoss,
+  tokens: tokenClassLoss,
+  answer: answerLoss,
+  contrastive: contrastiveLoss,
   image: classLoss,
 }
 

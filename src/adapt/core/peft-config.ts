@@ -13,6 +13,8 @@ const taskTypes: Readonly<Partial<Record<Task, string>>> = {
   causal: 'CAUSAL_LM',
   sequence: 'SEQ_2_SEQ_LM',
   classify: 'SEQ_CLS',
+  tokens: 'TOKEN_CLS',
+  answer: 'QUESTION_ANS',
 }
 
 /** The last part of each name where that says no more than the names do, else the names. */

@@ -1,0 +1,3 @@
+import { testGolden } from '../../test/model-golden.js'
+
+testGolden('gpt-neox')
