@@ -1,31 +1,41 @@
 import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { chdir, cwd } from 'node:process'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { commandsOf } from '../../test/blocks.js'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { weft } from '../../test/weft.js'
 import { methods } from '../adapt/index.js'
+import { methodPages } from './method-page.js'
 
+const home = cwd()
+const pages = await methodPages()
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
-const at = (name: string): string => join(scratch.path, name)
 beforeAll(async () => {
   scratch = await scratchFolder()
-  await writeTinyLlama(at('base'))
-  await writeFile(at('data.jsonl'), sentences.map((text) => JSON.stringify({ text })).join('\n'))
+  chdir(scratch.path)
+  await writeTinyLlama(join('models', 'base'))
+  await writeFile('train.jsonl', sentences.map((text) => JSON.stringify({ text })).join('\n'))
 })
-afterAll(() => scratch.remove())
+afterAll(async () => {
+  chdir(home)
+  await scratch.remove()
+})
 
 it.each(methods.map(({ paper, peftType, folds }) => [paper.id, peftType, folds] as const))(
-  'weft adapt %s trains with its defaults, and what it saves folds where the method does',
+  'the page of %s runs: it trains with its defaults, and what it saves folds where the method does',
   async (id, peftType, folds) => {
-    const [base, out] = [at('base'), at(id)]
-    const training = ['--data', at('data.jsonl'), '--out', out, '--steps', '2']
-    const { code, err } = await weft('adapt', id, base, ...training)
+    const { text } = pages.find(({ names: [name] }) => name === id)!
+    const [adapt, use] = commandsOf(text)
+    const { code, err } = await weft(...adapt, '--steps', '2')
     expect(err).not.toMatch(/Error/)
     expect(code).toBe(0)
-    const config = JSON.parse(readFileSync(join(out, 'adapter_config.json'), 'utf8')) as object
+    const config = JSON.parse(readFileSync(join('adapters', id, 'adapter_config.json'), 'utf8')) as object
     expect(config).toMatchObject({ peft_type: peftType })
-    const folding = await weft('fold', base, out, '--out', at(`${id}-folded`))
-    expect(folding.code, folding.err).toBe(folds ? 0 : 2)
+    const used = await weft(...use, ...(folds ? [] : ['--max-tokens', '2']))
+    expect(used.code, used.err).toBe(0)
+    const folding = ['fold', 'models/base', join('adapters', id), '--out', join('models', `${id}-folded`)]
+    if (!folds) expect((await weft(...folding)).code).toBe(2)
   },
 )

@@ -54,14 +54,28 @@ const nearestIn = (key: string, known: object): string => {
   return names.length ? `Nearest: ${nearest(key, names, 2).join(', ')}.` : 'It has none.'
 }
 
-const parameterLines = (name: string): string[] => {
-  const shape = Object.entries(parametersOf(name))
-  const width = maxOf(shape.map(([key]) => key.length))
+/** A parameter of a method: its key, what it says, and its default, if it has one. */
+export interface ParameterRow {
+  readonly key: string
+  readonly description: string
+  readonly fallback: unknown
+}
+
+/** Parameters of the method of this name, in their order. */
+export const parameterRows = (name: string): ParameterRow[] => {
   const standards: Readonly<Record<string, unknown>> = tensorMethodNamed(name)?.unlessGiven ?? {}
-  return shape.map(([key, schema]) => {
-    const fallback = standards[key] ?? unwrap(schema).fallback
+  return Object.entries(parametersOf(name)).map(([key, schema]) => ({
+    key,
+    description: schema.description ?? unwrap(schema).inner.description ?? '',
+    fallback: standards[key] ?? unwrap(schema).fallback,
+  }))
+}
+
+const parameterLines = (name: string): string[] => {
+  const rows = parameterRows(name)
+  const width = maxOf(rows.map(({ key }) => key.length))
+  return rows.map(({ key, description, fallback }) => {
     const standard = fallback === undefined ? '' : ` (${JSON.stringify(fallback)})`
-    const description = schema.description ?? unwrap(schema).inner.description ?? ''
     return `  -p ${key.padEnd(width)}  ${description}${standard}`
   })
 }
@@ -77,6 +91,6 @@ export const aboutMethod = (name: unknown): string => {
   if (typeof name !== 'string') return listLines().join('\n')
   const lines = parameterLines(name)
   const title = lines.length ? `Parameters of ${name}:` : `${name} has no parameters.`
-  const summary = procedureNamed(name)?.summary
+  const summary = procedureNamed(name)?.summary ?? tensorMethodNamed(name)?.summary
   return [...(summary === undefined ? [] : [`${name}: ${summary}`, '']), title, ...lines].join('\n')
 }

@@ -1,5 +1,6 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
 import { adapt } from './adapt.js'
+import { docs } from './docs.js'
 import { evaluation } from './eval.js'
 import { extract } from './extract.js'
 import { fold } from './fold.js'
@@ -17,6 +18,7 @@ import type { Verb } from './verb.js'
 
 export const verbs: readonly Verb[] = [
   start,
+  docs,
   inspect,
   pull,
   merge,

@@ -14,6 +14,16 @@ export interface Claim {
   readonly condition?: string
 }
 
+/** Advice on a method, in a sentence or two each. */
+export interface Guide {
+  /** Situations in which to choose it. */
+  readonly choose: string
+  /** Situations in which not to, and what to take there. */
+  readonly avoid: string
+  /** Price in trained numbers, time, memory and inference. */
+  readonly costs: string
+}
+
 /** Card of a paper: what it says, in Weft's words. */
 export interface Paper {
   readonly id: string
@@ -28,6 +38,8 @@ export interface Paper {
   readonly family: string
   /** The method in our own words, one paragraph. */
   readonly summary: string
+  /** Advice on its method. Absent for a paper whose method Weft has not. */
+  readonly guide?: Guide
   readonly claims: readonly Claim[]
   /** A method that others are compared with. */
   readonly baseline?: boolean

@@ -1,5 +1,5 @@
 /** @file The vocabulary of experiments: a paper's card, measurements as samples, claims about them, plots of them. */
-export type { Claim, Paper } from './card.js'
+export type { Claim, Guide, Paper } from './card.js'
 export { bars, curve, type DrawnPlot, pareto, type Plot, type PlotSeries } from './plot.js'
 export {
   type MeasureContext,

@@ -9,6 +9,14 @@ export const card: Paper = {
   arxiv: '2303.10512',
   code: 'https://github.com/QingruZhang/AdaLoRA',
   family: 'adapt',
+  guide: {
+    choose:
+      'When the rank that a budget allows differs between modules and nobody knows where it belongs: training finds out.',
+    avoid:
+      'For short runs (the schedule of pruning needs steps to look around), and where a fixed rank already does: lora is simpler and faster.',
+    costs:
+      'r (in + out + 1) numbers a module at the first rank, half of the rank and more pruned on the way; importance scores cost a pass over the gradients each step.',
+  },
   summary:
     'Low-rank updates need not have the same rank everywhere. Each is kept in the form of a singular value decomposition, and ' +
     'during training the directions that matter least, wherever they are, lose their singular value, by a score made of how ' +

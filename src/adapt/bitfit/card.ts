@@ -9,6 +9,12 @@ export const card: Paper = {
   arxiv: '2106.10199',
   code: 'https://github.com/benzakenelad/BitFit',
   family: 'adapt',
+  guide: {
+    choose: 'For small data on encoders that have biases (BERT), and as the cheapest baseline.',
+    avoid:
+      'On models without biases (Llama and its kin), where they must be added and few formats have a place for them.',
+    costs: 'The biases: about a thousandth of a model. It folds where the architecture has biases.',
+  },
   summary:
     'Only the biases of a transformer are trained: those of its linear modules and of its layer norms. With little or ' +
     'middling data this does as well as fine-tuning everything, which suggests that fine-tuning brings out what a model ' +

@@ -9,6 +9,13 @@ export const card: Paper = {
   arxiv: '2106.04647',
   code: 'https://github.com/rabeehk/compacter',
   family: 'adapt',
+  guide: {
+    choose: 'For very small adapters with a non-linearity: tens of kilobytes a task.',
+    avoid:
+      'When the result must fold, or when a step must be fast: Kronecker products are assembled in each.',
+    costs:
+      'About d + m numbers an adapter where others have d m, and n cubed shared numbers (n: `divisions`).',
+  },
   summary:
     'A bottleneck adapter whose two matrices are sums of Kronecker products: small square factors shared by all layers, ' +
     'multiplied with rank-one factors of each layer. The parameters of a layer then grow with the sum of its width and ' +

@@ -9,6 +9,12 @@ export const card: Paper = {
   arxiv: '2111.00160',
   code: 'https://github.com/VITA-Group/DSEE',
   family: 'adapt',
+  guide: {
+    choose:
+      'When the deployed model must be smaller too: the base is pruned, in entries or in heads and hidden units, while a small update trains.',
+    avoid: 'When the base must stay dense and exact.',
+    costs: 'lora and a few free entries a module; masks are found by decomposing the weights once.',
+  },
   summary:
     'Two kinds of sparsity in one workflow. The update of a weight is a low-rank product plus a few free entries, whose places come from decomposing the weight; the weight itself is pruned by a mask, entry by entry or by whole heads and hidden units. The task file is tiny and the deployed model is cheaper to run.',
   claims: [

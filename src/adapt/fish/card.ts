@@ -9,6 +9,12 @@ export const card: Paper = {
   arxiv: '2111.09839',
   code: 'https://github.com/varunnair18/FISH',
   family: 'adapt',
+  guide: {
+    choose:
+      'As a sparse baseline, or when the same few entries must be sent between workers again and again.',
+    avoid: 'When no data can be looked at before training.',
+    costs: '`density` of all adapted entries; before training one gradient for each calibration row.',
+  },
   summary:
     'A small share of the weights trains, chosen once before training by how much the outputs depend on them: the diagonal of ' +
     'the Fisher information, estimated as squared gradients on a few samples. Updates are then sparse, cheap to store and to ' +

@@ -8,6 +8,11 @@ export const card: Paper = {
   arxiv: '2205.05638',
   code: 'https://github.com/r-three/t-few',
   family: 'adapt',
+  guide: {
+    choose: 'For few examples and many tasks: some thousand numbers a model, and one batch may mix tasks.',
+    avoid: 'When there is much data: three vectors a block cannot learn what a matrix can.',
+    costs: 'One number for each key, value and hidden unit of a block. It folds into the weights.',
+  },
   summary:
     'Three vectors a block are trained, which scale the keys, the values and the hidden units of the feed-forward part; ' +
     'everything else stays frozen. They start at one, so that training starts from the pretrained model, and they fold into ' +

@@ -10,6 +10,13 @@ export const card: Paper = {
   arxiv: '2410.11772',
   code: 'https://github.com/Kaiseem/IST',
   family: 'adapt',
+  guide: {
+    choose:
+      'When training memory is short: around any adapter, it updates a few layers a step and keeps nothing for the others.',
+    avoid:
+      "On models of few layers, and where the adapter's own training schedule must see every step (adalora).",
+    costs: "The inner adapter's file; less memory in training, some more forward passes to score layers.",
+  },
   summary:
     'A wrapper around any adapter that sits in layers. At each step only a quarter of the layers is updated, drawn by an importance score; now and then a few random choices are compared by their loss, and the scores move as in policy-gradient learning. Gradients and activations of the other layers need not be kept, and the adapter file does not change.',
   claims: [

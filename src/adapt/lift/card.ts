@@ -10,6 +10,14 @@ export const card: Paper = {
   arxiv: '2506.00772',
   code: 'https://github.com/zihanghliu/LIFT',
   family: 'adapt',
+  guide: {
+    choose:
+      'For reasoning on small data: it trains few entries of high rank, and forgets little of the source.',
+    avoid:
+      'When the number of trained entries must be tiny: its budget is usually as many as lora of a high rank has.',
+    costs:
+      '`density` of each matrix, with moments for these alone; choosing the entries takes a low-rank approximation of each matrix at each refresh. It folds exactly.',
+  },
   summary:
     'Each weight matrix is first replaced, in thought, by its best low-rank approximation; the entries that are then largest in magnitude are the ones worth training. About one entry in twenty is updated, with optimiser state for these alone, and the choice is refreshed now and then. The update is sparse but of high rank, learns reasoning from small data and forgets little of the source.',
   claims: [

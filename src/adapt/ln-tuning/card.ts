@@ -7,6 +7,11 @@ export const card: Paper = {
   date: '2023-12-18',
   arxiv: '2312.11420',
   family: 'adapt',
+  guide: {
+    choose: 'As a cheap baseline, and to make a language model take in another kind of input.',
+    avoid: 'When the task needs new knowledge: scales can only weigh what is there.',
+    costs: 'Two numbers for each unit of the stream and norm. It folds into the weights.',
+  },
   summary:
     'Only the scales (and shifts) of the layer norms are trained, every other weight is frozen. The norms of a language ' +
     'model suffice to make it take in another modality, at a small part of the memory that low-rank updates need.',

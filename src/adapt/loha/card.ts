@@ -9,6 +9,13 @@ export const card: Paper = {
   arxiv: '2108.06098',
   code: 'https://github.com/South-hw/FedPara_ICLR22',
   family: 'adapt',
+  guide: {
+    choose:
+      "When a low rank is too little and the budget is lora's: the product of two updates of rank r can have rank r squared.",
+    avoid: 'Where other tools must load the adapter: fewer know it than know lora.',
+    costs:
+      '2 r (in + out) numbers a module, and in training the full update of a weight is made each step. It folds into the weights.',
+  },
   summary:
     'Two low-rank products are multiplied element by element: of ranks r each, the result can have rank r squared, for ' +
     'twice the numbers of one. Made for federated learning, where fewer numbers travel; as an update beside a frozen ' +

@@ -8,6 +8,12 @@ export const card: Paper = {
   authors: 5,
   arxiv: '2212.10650',
   family: 'adapt',
+  guide: {
+    choose: 'When the file must be as small as can be and the rank should still be high.',
+    avoid: 'When widths are primes or nearly: the factors then come out lopsided.',
+    costs:
+      'The sizes of two small matrices whose Kronecker product is the update; the update is made whole each step. It folds into the weights.',
+  },
   summary:
     'The update of a weight is the Kronecker product of two small matrices, which can have full rank at a budget where a ' +
     'low-rank product cannot, and which folds into the weight. LoKr, its form in LyCORIS, makes the larger of the two (or ' +

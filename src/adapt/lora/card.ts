@@ -9,6 +9,14 @@ export const card: Paper = {
   arxiv: '2106.09685',
   code: 'https://github.com/microsoft/LoRA',
   family: 'adapt',
+  guide: {
+    choose:
+      'Take it first. It works at every linear module, folds into the weights, and every server and library of the field loads the result.',
+    avoid:
+      'When the task needs more than a low rank gives (much new knowledge, long training on much data), or when so many adapters are kept that their size matters: look at lift, s2ft or mos.',
+    costs:
+      'r (in + out) trained numbers a module, with optimiser state for these alone. Folded, inference costs nothing more; beside its base it costs two thin products a module.',
+  },
   summary:
     'A pretrained weight W is frozen, and a product of two thin matrices is trained beside it: y = W x + (alpha / r) B A x. ' +
     'B starts at zero, so that training starts from the pretrained model; after training the product is added to W, and ' +

@@ -9,6 +9,12 @@ export const card: Paper = {
   arxiv: '2211.03831',
   code: 'https://github.com/microsoft/mttl',
   family: 'adapt',
+  guide: {
+    choose:
+      'For many related tasks, when new ones come with so few examples that only a row of routing should train (`--tune routing`).',
+    avoid: 'For a single task, and on modules whose widths `splits` does not divide.',
+    costs: 'The skills of poly; a new task costs a few hundred numbers.',
+  },
   summary:
     'An inventory of low-rank skills is trained together with a table that says, for each task and for each slice of the input width, how the skills are mixed. A new task may tune all of it, only its row of the table (a few hundred numbers), or start from the average of the skills, which is a plain LoRA. Slicing the width lets tasks share in one place and part in another.',
   claims: [

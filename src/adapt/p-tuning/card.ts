@@ -9,6 +9,11 @@ export const card: Paper = {
   arxiv: '2103.10385',
   code: 'https://github.com/THUDM/P-tuning',
   family: 'adapt',
+  guide: {
+    choose: 'For questions that a prompt of words almost solves: it finds a better prompt.',
+    avoid: 'For generation at length, and on small models.',
+    costs: 'A small network in training, which is thrown away; then tokens x width numbers.',
+  },
   summary:
     'Prompts of words are brittle: one word more or less changes the result. Embeddings that stand among the words of the ' +
     'input are trained instead. A small network makes them of embeddings of its own, so that neighbouring ones are tied and ' +

@@ -9,6 +9,12 @@ export const card: Paper = {
   arxiv: '2110.04366',
   code: 'https://github.com/jxhe/unify-parameter-efficient-tuning',
   family: 'adapt',
+  guide: {
+    choose:
+      'When a bottleneck adapter is wanted: beside the feed-forward part it was found better than behind it.',
+    avoid: 'When the result must fold into plain weights.',
+    costs: '2 d m numbers a block, at width d and bottleneck m. It stays beside its base.',
+  },
   summary:
     'Adapters, prefix tuning and LoRA are written as one thing: a change added to a hidden state, which differs in its ' +
     'form, in where it stands and in how it is joined. Taking the best of each gives an adapter that reads the input of the ' +

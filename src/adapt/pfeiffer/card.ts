@@ -9,6 +9,12 @@ export const card: Paper = {
   arxiv: '2005.00247',
   code: 'https://github.com/adapter-hub/adapters',
   family: 'adapt',
+  guide: {
+    choose: "For houlsby's task at half its cost.",
+    avoid: 'When the result must fold into plain weights.',
+    costs:
+      '2 d m numbers a block, at width d and bottleneck m. It stays beside its base: two thin products a block at inference.',
+  },
   summary:
     'Adapters of several tasks are trained apart and then combined by attention over their outputs, which leaves each as it ' +
     'was. The adapter that its search over architectures settled on has one bottleneck a block, behind the feed-forward ' +

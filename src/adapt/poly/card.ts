@@ -9,6 +9,11 @@ export const card: Paper = {
   arxiv: '2202.13914',
   code: 'https://github.com/microsoft/mttl',
   family: 'adapt',
+  guide: {
+    choose: 'For many related tasks at once, above all when new tasks with few examples come later.',
+    avoid: 'For a single task: there is nothing to share.',
+    costs: 'One lora a skill (`skills`), and a row of routing a task. For a given task it folds.',
+  },
   summary:
     'Many tasks share an inventory of skills, each a low-rank update of every adapted module. Which skills a task uses is ' +
     'learnt with them: a row of the routing matrix a task, sampled in training and normalised to weights by which the ' +

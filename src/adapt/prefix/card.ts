@@ -9,6 +9,11 @@ export const card: Paper = {
   arxiv: '2101.00190',
   code: 'https://github.com/XiangLisaLi/PrefixTuning',
   family: 'adapt',
+  guide: {
+    choose: 'For generation with many tasks in one batch, where the model itself must not be touched.',
+    avoid: 'When positions are scarce or training is unstable without `projection`: lora is easier to train.',
+    costs: '2 x tokens x width numbers a layer; every attention reads so many more keys and values.',
+  },
   summary:
     'Every attention module of a frozen model is given a few more keys and values, which all tokens can attend to as if words ' +
     'stood before them. They are trained, at first through a small network that is thrown away afterwards, since training them ' +

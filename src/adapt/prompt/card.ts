@@ -9,6 +9,11 @@ export const card: Paper = {
   arxiv: '2104.08691',
   code: 'https://github.com/google-research/prompt-tuning',
   family: 'adapt',
+  guide: {
+    choose: 'For large models and many tasks in one batch: a task is a few rows.',
+    avoid: 'On small models: there it stays behind every other method.',
+    costs: 'tokens x width numbers. The sequence is longer by the virtual tokens, in training and inference.',
+  },
   summary:
     'A few embeddings that stand for no word are put before the input, and nothing else is trained. Started from embeddings ' +
     'of real words they learn better than from random numbers. On small models they fall short of other ways; the larger the ' +

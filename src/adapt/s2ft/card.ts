@@ -9,6 +9,14 @@ export const card: Paper = {
   arxiv: '2412.06289',
   code: 'https://github.com/Infini-AI-Lab/S2FT',
   family: 'adapt',
+  guide: {
+    choose:
+      "When memory and time of a step matter and full fine-tuning's quality is wanted: gradients are small dense slices.",
+    avoid:
+      'Where modules have no heads or channels that others share (look at the error, which names those that have).',
+    costs:
+      '`ratio` of the units of the chosen matrices, with optimiser state for these alone. It folds exactly.',
+  },
   summary:
     'Only a handful of attention heads and feed-forward channels of each block are trained. Coupled matrices are permuted together so that the chosen rows lie side by side, and training touches one dense slice: sparse fine-tuning with dense kernels. What is learned is a small set of rows with their indices, which can be swapped, added or served beside others.',
   claims: [

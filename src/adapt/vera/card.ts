@@ -8,6 +8,13 @@ export const card: Paper = {
   authors: 3,
   arxiv: '2310.11454',
   family: 'adapt',
+  guide: {
+    choose:
+      'When thousands of adapters must be stored or sent: the random matrices are made anew from a seed.',
+    avoid:
+      "When training time is what matters: the shared matrices are multiplied at full rank, so a step costs more than lora's at the same number of trained numbers.",
+    costs: 'r + out trained numbers a module. It folds into the weights.',
+  },
   summary:
     'A low-rank update whose two matrices are random, frozen and the same at every module; what is trained are two vectors ' +
     'a module that scale the rank and the outputs. Far fewer numbers than LoRA need to be trained and stored for a task, ' +

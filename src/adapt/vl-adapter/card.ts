@@ -9,6 +9,12 @@ export const card: Paper = {
   arxiv: '2112.06825',
   code: 'https://github.com/ylsung/VL_adapter',
   family: 'adapt',
+  guide: {
+    choose:
+      'To teach a frozen text encoder-decoder several image tasks at once, on features that a frozen image model made.',
+    avoid: 'For text alone (take houlsby or lora), and for models without an encoder.',
+    costs: "One adapter for all tasks and a projection of the image's features.",
+  },
   summary:
     'Frozen image features are projected into a frozen text encoder-decoder, and one small adapter, shared by all tasks, ' +
     'learns question answering, reasoning over pairs of images and captioning at once. A word in front of the input tells ' +

@@ -49,6 +49,8 @@ export type ParametersOf<M extends Shape, G extends Shape> = {
 export interface MergeDefinition<M extends Shape, G extends Shape, S> {
   /** Name in recipes. */
   readonly name: string
+  /** Result in a line: 'the weighted average of the models'. */
+  readonly summary?: string
   /**
    * URL of the module that exports the method, `import.meta.url` where it is declared, from which other threads load it.
    * Without it a merge computes on the calling thread alone.
@@ -80,6 +82,7 @@ export interface MergeDefinition<M extends Shape, G extends Shape, S> {
 /** A method as the merger sees it: its types erased. */
 export interface MergeMethod {
   readonly name: string
+  readonly summary?: string
   readonly base: 'required' | 'optional' | 'none'
   readonly counts: readonly [number, number]
   readonly perModel: Shape

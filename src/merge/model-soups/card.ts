@@ -10,6 +10,14 @@ export const card: Paper = {
   arxiv: '2203.05482',
   code: 'https://github.com/mlfoundations/model-soups',
   family: 'merge',
+  guide: {
+    choose:
+      'When several fine-tunings of one base and one task are at hand: greedy soup is hardly ever worse than the best of them.',
+    avoid:
+      'For models from different starts (their weights do not lie in one valley): pleas. For different tasks: breadcrumbs or ties.',
+    costs:
+      'One evaluation a model for greedy soup, none for uniform; learned soup trains the coefficients. The result costs one model.',
+  },
   summary:
     'The checkpoints of a hyperparameter sweep from one pretrained start are averaged instead of keeping only the best of them. The greedy soup goes through them in order of validation score and admits a checkpoint only where the average gets better; the learned soup fits mixing coefficients. The result costs what one model costs and is usually more accurate, also under distribution shift.',
   claims: [

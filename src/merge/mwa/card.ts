@@ -8,6 +8,11 @@ export const card: Paper = {
   authors: 2,
   arxiv: '2504.18580',
   family: 'merge',
+  guide: {
+    choose: 'To mend the last checkpoint of one adapter run from its log alone: no data, no new run.',
+    avoid: 'When a validation set is at hand: greedy-soup measures instead of guessing.',
+    costs: 'Reading the checkpoints once.',
+  },
   summary:
     'The saved checkpoints of one adapter training are averaged with weights taken from the training log: the lower the loss, or the later the step, the heavier, with an exponent that sets how sharply. It needs neither another run nor a validation pass and repairs a last checkpoint that came out noisy.',
   claims: [

@@ -86,6 +86,7 @@ const threshold = async (tensor: AlignedTensor): Promise<number> => {
 /** Takes the other model's number where its importance reaches the threshold of its tensor, else the base's. */
 export const arceeFusion: MergeMethod = merge({
   name: 'arcee_fusion',
+  summary: 'of the change from the base the numbers that matter most, by their magnitude and divergence',
   module: import.meta.url,
   base: 'required',
   counts: [1, 1],

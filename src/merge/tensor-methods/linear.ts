@@ -11,6 +11,7 @@ const { fround } = Math
  */
 export const linear: MergeMethod = merge({
   name: 'linear',
+  summary: 'the weighted average of the models',
   module: import.meta.url,
   base: 'none',
   perModel: { weight: z.number().describe("each model's weight") },
@@ -31,6 +32,7 @@ export const linear: MergeMethod = merge({
  */
 export const nearswap: MergeMethod = merge({
   name: 'nearswap',
+  summary: 'the first model, moved towards the second where the two are near each other',
   module: import.meta.url,
   base: 'required',
   counts: [1, 1],
@@ -47,6 +49,7 @@ export const nearswap: MergeMethod = merge({
 /** The one model's tensors as they are, times `scale`: what stacks layers of several models. */
 export const passthrough: MergeMethod = merge({
   name: 'passthrough',
+  summary: "one model's tensors as they are, for slices of several models one behind the other",
   module: import.meta.url,
   base: 'none',
   counts: [1, 1],

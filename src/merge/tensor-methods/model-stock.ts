@@ -27,6 +27,7 @@ const rowGram = (offsets: readonly Float32Array[], start: number, end: number): 
 /** Moves the base towards the models' average by the ratio of each tensor, or of each row with `filter_wise`. */
 export const modelStock: MergeMethod = merge({
   name: 'model_stock',
+  summary: "the models' average drawn to the base, by the angle between the models' changes",
   module: import.meta.url,
   base: 'required',
   counts: [2, Infinity],

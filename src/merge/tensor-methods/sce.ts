@@ -71,6 +71,7 @@ const energies = async (tensor: AlignedTensor, selection: Selection): Promise<Fl
 /** Wan et al., "FuseChat: Knowledge Fusion of Chat Models", 2024: select, calculate, erase. */
 export const sce: MergeMethod = merge({
   name: 'sce',
+  summary: 'the changes in which models vary most, weighed by their energy, where their signs agree',
   module: import.meta.url,
   base: 'required',
   example: { select_topk: 0.5 },

@@ -16,6 +16,7 @@ const arc = (cosine: number, t: number, parallel: boolean): [number, number] => 
 /** Whole tensors are turned from the base (t = 0) to the other model (t = 1) along the arc between their directions. */
 export const slerp: MergeMethod = merge({
   name: 'slerp',
+  summary: 'a point on the arc between two models',
   module: import.meta.url,
   base: 'required',
   counts: [1, 1],
@@ -88,6 +89,7 @@ interface Lines {
  */
 export const nuslerp: MergeMethod = merge({
   name: 'nuslerp',
+  summary: 'a point on the arc between two models, or between their changes, with a weight for each',
   module: import.meta.url,
   base: 'optional',
   counts: [2, 2],
@@ -147,6 +149,7 @@ const barycentre = (gram: Gram, w: readonly number[], eps: number, name: string)
 /** The weighted mean of directions, in the tangent space at their Euclidean mean, with the weighted mean of lengths. */
 export const multislerp: MergeMethod = merge({
   name: 'multislerp',
+  summary: 'a weighted point on the sphere among any number of models',
   module: import.meta.url,
   base: 'optional',
   perModel: { weight: z.number().describe("each model's weight") },
@@ -207,6 +210,7 @@ const karcherMean = (gram: Gram, steps: number, tol: number): number[] => {
 /** The Riemannian mean of the models' directions with the mean of their lengths: it minimises the squared angles. */
 export const karcher: MergeMethod = merge({
   name: 'karcher',
+  summary: 'the point on the sphere whose squared distances to all models are least in sum',
   module: import.meta.url,
   base: 'none',
   global: {

@@ -9,6 +9,7 @@ const { fround } = Math
 
 interface Variant {
   readonly name: string
+  readonly summary: string
   readonly sparsifier?: Sparsifier
   /** Elements whose sign is not that of the weighted sum are left out. */
   readonly election?: boolean
@@ -136,21 +137,19 @@ const mix = (
 const density = z.number().min(0).max(1).default(1).describe('share of the elements that is kept')
 
 const variant = ({
-  name,
   sparsifier,
   election = false,
   normalize = false,
   rescale = false,
   perModel = {},
   global = {},
-  unlessGiven = {},
+  ...about
 }: Variant): MergeMethod =>
   merge({
-    name,
+    ...about,
     module: import.meta.url,
     base: 'required',
     rows: sparsifier === byRank || 'row_wise' in global,
-    unlessGiven,
     random: sparsifier === atRandom || sparsifier === byRank,
     example: sparsifier ? { weight: 0.5, density: 0.5 } : { weight: 0.5 },
     perModel: {
@@ -214,19 +213,30 @@ const epsilon = z
 const byPaper = { paper_masks: true, density: 0.15, gamma: 0.006 }
 
 /** Ilharco et al., "Editing Models with Task Arithmetic", 2022. */
-export const taskArithmetic: MergeMethod = variant({ name: 'task_arithmetic' })
+export const taskArithmetic: MergeMethod = variant({
+  name: 'task_arithmetic',
+  summary: "the base plus the weighted sum of the models' changes",
+})
 /** Trim by magnitude, elect signs, average what agrees: Yadav et al., "TIES-Merging", 2023. */
 export const ties: MergeMethod = variant({
   name: 'ties',
+  summary:
+    "of each model's change the largest numbers; a sign is elected for each place, and those that agree are averaged",
   sparsifier: byMagnitude,
   election: true,
   normalize: true,
 })
 /** Drop at random and rescale: Yu et al., "Language Models are Super Mario", 2023. */
-export const dareLinear: MergeMethod = variant({ name: 'dare_linear', sparsifier: atRandom, rescale: true })
+export const dareLinear: MergeMethod = variant({
+  name: 'dare_linear',
+  summary: "of each model's change a random share, scaled up, in a weighted sum",
+  sparsifier: atRandom,
+  rescale: true,
+})
 /** DARE's dropping with TIES' election. */
 export const dareTies: MergeMethod = variant({
   name: 'dare_ties',
+  summary: "of each model's change a random share, scaled up, where the elected sign is theirs",
   sparsifier: atRandom,
   election: true,
   rescale: true,
@@ -237,6 +247,7 @@ export const dareTies: MergeMethod = variant({
  */
 export const breadcrumbs: MergeMethod = variant({
   name: 'breadcrumbs',
+  summary: "of each model's change neither the smallest nor the very largest numbers, in a weighted sum",
   sparsifier: byMagnitude,
   perModel: { gamma },
   global: masks,
@@ -245,6 +256,8 @@ export const breadcrumbs: MergeMethod = variant({
 /** Breadcrumbs' masks with TIES' election. */
 export const breadcrumbsTies: MergeMethod = variant({
   name: 'breadcrumbs_ties',
+  summary:
+    "of each model's change neither the smallest nor the very largest numbers, where the elected sign is theirs",
   sparsifier: byMagnitude,
   election: true,
   perModel: { gamma },
@@ -254,6 +267,8 @@ export const breadcrumbsTies: MergeMethod = variant({
 /** Drop at random, the small more often: Deep et al., "DELLA-Merging", 2024. */
 export const della: MergeMethod = variant({
   name: 'della',
+  summary:
+    "of each model's change a random share, large numbers with more chance, where the elected sign is theirs",
   sparsifier: byRank,
   election: true,
   normalize: true,
@@ -263,6 +278,7 @@ export const della: MergeMethod = variant({
 /** DELLA's dropping without an election. */
 export const dellaLinear: MergeMethod = variant({
   name: 'della_linear',
+  summary: "of each model's change a random share, large numbers with more chance, in a weighted sum",
   sparsifier: byRank,
   rescale: true,
   perModel: { epsilon },
