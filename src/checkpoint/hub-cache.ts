@@ -23,14 +23,14 @@ export const parseHubId = (id: string): { id: string; revision?: string } | unde
   return { id: match[1], revision: match[2] }
 }
 
-/** What a repository of the hub holds. */
+/** Kind of a repository of the hub. */
 export type RepositoryKind = 'model' | 'dataset'
 
 /** The folder of one repository in the cache, which holds `blobs`, `refs` and `snapshots`. */
 export const repositoryFolder = (kind: RepositoryKind, id: string, cache: string): string =>
   join(cache, `${kind}s--${id.replaceAll('/', '--')}`)
 
-/** Where and what to look for in the cache. */
+/** Place of the cache, and the kind of repository to look for. */
 export interface CacheOptions {
   /** Branch, tag or commit. Default main. */
   readonly revision?: string

@@ -6,7 +6,7 @@ import { type Dataset, datasetOf, type RecordReader, type RecordSource, type Ski
 import type { Layout } from './parquet-pages.js'
 import { isMalformed, type ReadRow, type Row } from './row.js'
 
-/** What of a Parquet file is read, and how. */
+/** Options of reading a Parquet file. */
 export interface ParquetOptions extends SkipOptions {
   /** Columns that are read, where they are there. Default all. */
   columns?: Iterable<string>

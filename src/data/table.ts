@@ -5,7 +5,7 @@ import { jsonlRows } from './jsonl.js'
 import { parquetRows } from './parquet.js'
 import type { ReadRow } from './row.js'
 
-/** What of files of rows is read, and how. */
+/** Options of reading files of rows. */
 export interface TableOptions extends SkipOptions {
   /** Columns that are read of formats that can leave others alone. Default all. */
   columns?: Iterable<string>

@@ -37,7 +37,7 @@ const hubFiles = async (where: string, options: CacheOptions): Promise<string[] 
   return part.length > 0 ? part : files
 }
 
-/** What data are: a folder of images, or files of rows. */
+/** Place of data: a folder of images, or files of rows. */
 export type DataPlace =
   | { readonly kind: 'images'; readonly folder: string }
   | { readonly kind: 'rows'; readonly files: readonly string[] }
@@ -48,7 +48,7 @@ const missing = (where: string, id: boolean): CheckpointError =>
   })
 
 /**
- * What `where` names: a file, a folder with files of rows or else with images, a pattern (`data/*.parquet`), or a dataset
+ * Place that `where` names: a file, a folder with files of rows or else with images, a pattern (`data/*.parquet`), or a dataset
  * of the hub in the cache (`org/name`, `org/name:test`; of a dataset with parts the one named train). Nothing is opened.
  * Throws CheckpointError when there is no such thing.
  */

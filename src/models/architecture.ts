@@ -96,7 +96,7 @@ export interface ModelOutputs {
    * norm. Of two towers those of the texts, then those of the images.
    */
   readonly hidden: readonly Tensor[]
-  /** Of two towers what stands for each text and each image, of length 1: [batch, width]. */
+  /** Embeddings of two towers, one of each text and each image, of length 1: [batch, width]. */
   readonly embeddings?: Readonly<Record<'text' | 'image', Tensor>>
 }
 

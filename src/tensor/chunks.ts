@@ -14,7 +14,7 @@ import { nodeCount, type Tensor } from './tensor.js'
 
 /** How rows are divided. */
 export interface ChunkOptions {
-  /** Which rows count: [batch, time] bool. The others are not computed. */
+  /** Rows that count: [batch, time] bool. The others are not computed. */
   readonly counted: Tensor
   /** Rows of a chunk, over the whole batch. */
   readonly chunk: number

@@ -5,16 +5,16 @@
 import { headOf, type Trace } from '../models/index.js'
 import { type ChunkOptions, mapRows, sumRows, type Tensor, where } from '../tensor/index.js'
 
-/** What a loss makes of some rows. logits: [batch, n, vocabulary], and what else was given of the rows: [batch, n, ...] each. */
+/** Loss of some rows. logits: [batch, n, vocabulary], and what else was given of the rows: [batch, n, ...] each. */
 export type OfRows<R> = (logits: Tensor, ...given: Tensor[]) => R
 
 /** The rows that a loss is made of. */
 export interface Rows {
   /** [batch, time, vocabulary]; where a head made them (`headOf`), nobody need ever hold all of them. */
   readonly logits: Tensor
-  /** What belongs to the rows beside, labels for one: [batch, time, ...] each. */
+  /** Companions of the rows, labels for one: [batch, time, ...] each. */
   readonly given: readonly Tensor[]
-  /** Which rows count: [batch, time] bool. */
+  /** Rows that count: [batch, time] bool. */
   readonly counted: Tensor
   /** Rows of a chunk. Default 256, or fewer where so many would have more than 16 million logits; all, where all have few. */
   readonly chunk?: number

@@ -8,7 +8,7 @@ export interface UnitAxis {
   readonly axis: 'in' | 'out'
   /** Axis group: modules that share it are cut and permuted together. */
   readonly group: string
-  /** Where the units lie: one run, or one for each part of a fused weight. */
+  /** Runs in which the units lie: one, or one for each part of a fused weight. */
   readonly runs: readonly UnitRun[]
   /** How many units there are. */
   readonly count: number

@@ -315,7 +315,7 @@ export interface AdapterMethod<O> {
   /** True where it does nothing but change outputs of linear modules, each by itself: what a wrapper may train or damp layer by layer. */
   readonly additive: boolean
   /**
-   * For a wrapper, the same around another method: its options are that method's and the wrapper's. Throws UsageError for
+   * Wrapper around another method: its options are that method's and the wrapper's. Throws UsageError for
    * a method that it cannot wrap. Absent for all others.
    */
   readonly around?: (method: AdapterMethod<never>) => AdapterMethod<never>
