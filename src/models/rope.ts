@@ -268,14 +268,13 @@ const turns = (rope: Rope, size: number, { ids, limit = rope.maximum }: Position
   const far = table(frequencies, Math.ceil(limit / coarse), coarse, rope.amplitude)
   const near = table(frequencies, coarse, 1, 1)
   const { cos, sin } = composed(at(far, ids.div(coarse)), at(near, ids.mod(coarse)))
-  const whole = (half: Tensor): Tensor => concat([half, half], -1).unsqueeze(1)
-  return { cos: whole(cos), sin: whole(sin) }
+  return { cos: cos.unsqueeze(1), sin: sin.unsqueeze(1) }
 }
 
 const known = new WeakMap<Positions, Map<Rope, Map<number, Turn>>>()
 
 /**
- * Cosines and sines of `size` numbers at the positions of `at`: [batch or 1, 1, time, size] each. Layers that see the same
+ * Cosines and sines of the pairs of `size` numbers at the positions of `at`: [batch or 1, 1, time, size / 2] each. Layers that see the same
  * positions share them.
  */
 export const rotation = (rope: Rope, size: number, at: Positions): Turn => {

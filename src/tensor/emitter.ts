@@ -75,6 +75,16 @@ const largeConstant = 2 ** 20
 const isSwap = ({ node }: Tensor): boolean =>
   node.op === 'transpose' && swapsLast((node as Node<'transpose'>).attributes.permutation)
 
+/** Whether a node gives the numbers of its input in their order: in another shape, or with axes of length 1 moved. */
+export const isView = ({ op, attributes, inputs: [t] }: Node): boolean => {
+  if (op === 'reshape') return true
+  if (op !== 'transpose') return false
+  const moved = (attributes as Node<'transpose'>['attributes']).permutation.filter(
+    (axis) => t.shape[axis] !== 1,
+  )
+  return moved.every((axis, i) => i === 0 || axis > moved[i - 1])
+}
+
 export const bytesOf = (v: Value): Uint8Array =>
   new Uint8Array(v.data.buffer, v.data.byteOffset, v.data.byteLength)
 
@@ -250,6 +260,7 @@ export class Emitter {
     if (node.op === 'fused' && !this.hasKernel(node as Node<'fused'>))
       return (node.attributes as FusedAttributes).body
     if (node.op === 'matmul') return this.operands(node).map(({ t }) => t)
+    if (isView(node)) return [this.viewed(node.inputs[0])]
     return node.op === 'transpose' ? [this.permuted(node as Node<'transpose'>).t] : node.inputs
   }
 
@@ -264,6 +275,11 @@ export class Emitter {
         ? { t: t.node.inputs[0], swapped: true }
         : { t, swapped: false },
     )
+  }
+
+  /** What the numbers of `t` are taken from where it only shows them in another shape. */
+  viewed(t: Tensor): Tensor {
+    return isView(t.node) && !this.has(t) ? this.viewed(t.node.inputs[0]) : t
   }
 
   /** A transposition of transpositions as one: what it is read from, and in which order of its axes. */

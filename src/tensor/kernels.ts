@@ -28,6 +28,7 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   LayerNormalization: { domain: '', devices: everywhere },
   // On WebGPU its second output, which the gradient needs, is never written.
   SimplifiedLayerNormalization: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
+  RotaryEmbedding: { domain: 'com.microsoft', devices: ['cpu'] },
   BatchNormalization: { domain: '', devices: everywhere },
   MatMulInteger: { domain: '', devices: ['cpu', 'wasm'], dtypes: ['uint8'], packs: true, signed: true },
   MatMulNBits: { domain: 'com.microsoft', devices: everywhere, packs: true },

@@ -1,11 +1,20 @@
 /** @file Lowers a graph to ONNX: one rule a primitive, each a node or a few. */
 import { type Device, heldAs } from './device.js'
 import { isFloat } from './dtype.js'
-import { bytesOf, Emitter, type Inputs, type Rule, type Rules, type Target, type Trait } from './emitter.js'
+import {
+  bytesOf,
+  Emitter,
+  isView,
+  type Inputs,
+  type Rule,
+  type Rules,
+  type Target,
+  type Trait,
+} from './emitter.js'
 import { kernels } from './kernels.js'
 import { encodeGraph, type OnnxAttribute, type OnnxGraph, type OnnxTensor } from './onnx.js'
-import type { Attributes, Primitive, Subgraph } from './primitives.js'
-import { type Shape, ShapeError } from './shape.js'
+import type { Attributes, Node, Primitive, Subgraph } from './primitives.js'
+import { sameShape, type Shape, ShapeError } from './shape.js'
 import type { Tensor } from './tensor.js'
 import type { MemorySource, Source } from './source.js'
 import { castValue, value } from './value.js'
@@ -183,6 +192,10 @@ const matmul: Rule<'matmul'> = (e, inputs, node) => {
     : e.op('MatMul', inputs)
 }
 
+/** Numbers in another shape: one node however many views lie behind one another, and none where the shape is the same. */
+const view: Rule<'reshape' | 'transpose'> = (e, [x], { inputs: [t], outputs: [{ shape }] }) =>
+  sameShape(e.viewed(t).shape, shape) ? x : e.op('Reshape', [x, e.ints(shape)], { allowzero: 1 })
+
 /** One rule a primitive: the ONNX nodes that compute it. */
 const rules: Rules = {
   input: (e, _, { outputs: [t] }) => e.input(t),
@@ -245,8 +258,10 @@ const rules: Rules = {
     })
     return [values, e.cast(indices, 'int32')]
   },
-  reshape: (e, [x], { attributes: { shape } }) => e.op('Reshape', [x, e.ints(shape)], { allowzero: 1 }),
-  transpose: (e, [x], node) => {
+  reshape: (e, inputs, node) => view(e, inputs, node),
+  transpose: (e, inputs, node) => {
+    if (isView(node as Node)) return view(e, inputs, node)
+    const [x] = inputs
     const { permutation } = e.permuted(node)
     return permutation.every((axis, i) => axis === i) ? x : e.op('Transpose', [x], { perm: permutation })
   },

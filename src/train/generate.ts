@@ -8,7 +8,7 @@ import { byShape } from './by-shape.js'
 import { positionLimit, tokenizerOf } from './data.js'
 import { forward } from './loss.js'
 import { StopTexts } from './stops.js'
-import { checkSampling, logProbabilities, ranked, sample, type SamplingOptions } from './sample.js'
+import { checkSampling, logSumExp, ranked, sample, type SamplingOptions } from './sample.js'
 
 /** Settings of the generation of tokens. */
 export interface TokenOptions extends SamplingOptions, Pick<CompileOptions, 'device'> {
@@ -153,9 +153,10 @@ export async function* generateTokens(
     const numbers = (await logits.read()) as Float32Array
     const id = sample(numbers, options, stream)
     if (ends.has(id)) return
-    const logs = logProbabilities(numbers)
-    const alternatives = options.alternatives ? ranked(logs, options.alternatives) : []
-    const entry = (token: number) => ({ id: token, logProbability: logs[token] })
+    const offset = logSumExp(numbers)
+    const wanted = options.alternatives
+    const alternatives = wanted ? ranked(new Float64Array(numbers), wanted) : []
+    const entry = (token: number) => ({ id: token, logProbability: numbers[token] - offset })
     yield { ...entry(id), alternatives: alternatives.map(entry) }
     previous = id
   }

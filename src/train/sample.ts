@@ -30,13 +30,27 @@ export const argMax = (numbers: ArrayLike<number>): number => {
   return best
 }
 
-/** log softmax(logits), in float64. */
-export const logProbabilities = (logits: ArrayLike<number>): Float64Array => {
+/** ln of the sum of exp(logits), which a logit's log-probability is under it by. In float64. */
+export const logSumExp = (logits: ArrayLike<number>): number => {
   const top = logits[argMax(logits)]
   let sum = 0
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - top)
-  const offset = top + Math.log(sum)
-  return Float64Array.from(logits, (x) => x - offset)
+  return top + Math.log(sum)
+}
+
+// Loops rather than Float64Array.from with a function, which takes several times as long.
+const divided = (logits: ArrayLike<number>, by: number): Float64Array => {
+  const out = new Float64Array(logits.length)
+  for (let i = 0; i < logits.length; i++) out[i] = logits[i] / by
+  return out
+}
+
+/** log softmax(logits), in float64. */
+export const logProbabilities = (logits: ArrayLike<number>): Float64Array => {
+  const offset = logSumExp(logits)
+  const logs = new Float64Array(logits.length)
+  for (let i = 0; i < logits.length; i++) logs[i] = logits[i] - offset
+  return logs
 }
 
 /** The `count` greatest, greatest first; equal ones by their number. */
@@ -79,7 +93,7 @@ const nucleus = (logs: Float64Array, topK: number | undefined, topP: number): nu
 export const sample = (logits: ArrayLike<number>, options: SamplingOptions, stream: Stream): number => {
   const { temperature = 0, topK, topP = 1 } = options
   if (temperature === 0) return argMax(logits)
-  const logs = logProbabilities(Float64Array.from(logits, (x) => x / temperature))
+  const logs = logProbabilities(divided(logits, temperature))
   const whole = topK === undefined && topP === 1
   const tokens = whole ? Array.from(logs, (_, i) => i) : nucleus(logs, topK, topP)
   let left = stream.uniform() * massOf(logs, tokens)

@@ -136,6 +136,12 @@ export const layers: readonly Operation[] = [
       f: rotary,
     }
   }),
+  layer('rotary, a number a pair', (d) => {
+    const [heads, time, half] = [d.int(1, 2), d.int(1, 3), d.int(1, 2)]
+    const batch = d.rows(heads * time * 2 * half)
+    const table = [d.int(0, 1) ? batch : 1, 1, time, half]
+    return { inputs: [d.values([batch, heads, time, 2 * half]), d.values(table), d.values(table)], f: rotary }
+  }),
   ...(['mean', 'sum', 'none'] as const).map((reduction) =>
     layer(`crossEntropy, ${reduction}`, (d) => {
       const classes = d.int(2, 5)

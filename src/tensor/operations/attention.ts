@@ -1,6 +1,9 @@
 /** @file Scaled dot-product attention, and rotary position embedding. */
-import { concat, scalar, where } from '../create.js'
-import { ShapeError, show } from '../shape.js'
+import { fused } from '../control.js'
+import { concat, range, scalar, where } from '../create.js'
+import { unbroadcast } from '../gradients.js'
+import type { CustomGradient } from '../primitives.js'
+import { sameShape, type Shape, ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { logSumExp, softmax } from './activation.js'
 
@@ -72,11 +75,57 @@ export const attention = (
   return { output, probabilities, logSumExp: logSumExp(scores, -1) }
 }
 
+/** `make`, whose results for the same tensor are one: layers share them, since nothing merges equal nodes. */
+const shared = (make: (t: Tensor) => Tensor): ((t: Tensor) => Tensor) => {
+  const made = new WeakMap<Tensor, Tensor>()
+  return (t) => {
+    const result = made.get(t) ?? make(t)
+    made.set(t, result)
+    return result
+  }
+}
+
+const negated = shared((t) => t.neg())
+
+/** Cosines or sines [texts, 1, time, pairs] as a table: [texts * time, pairs]. */
+const rotaryTable = shared((t) => t.reshape([t.shape[0] * t.shape[2], t.shape[3]]))
+
+/** Row of each token in the table of `t`, [texts, 1, time, pairs]: [texts, time]. */
+const rotaryRows = shared(({ shape: [texts, , time] }) =>
+  range(0, texts * time, 'int64').reshape([texts, time]),
+)
+
 /**
  * Rotary position embedding (Su et al. 2021), the halves of the last axis forming the pairs, as Hugging Face lays it
- * out. x: [batch, heads, time, size]; cos, sin: broadcastable to [batch, 1, time, size].
+ * out. x: [batch, heads, time, size]; cos, sin: a number a pair, [batch or 1, 1, time, size / 2] both, or broadcastable
+ * to [batch, 1, time, size].
  */
 export const rotary = (x: Tensor, cos: Tensor, sin: Tensor): Tensor => {
   const [first, second] = x.split(2, -1)
-  return x.mul(cos).add(concat([second.neg(), first], -1).mul(sin))
+  if (!isPerPair(cos, x) || !sameShape(cos.shape, sin.shape))
+    return x.mul(cos).add(concat([second.neg(), first], -1).mul(sin))
+  const body = concat([first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin))], -1)
+  const rows = rotaryRows(cos).expand([x.shape[0], x.shape[2]])
+  return fused('RotaryEmbedding', [x, rows, rotaryTable(cos), rotaryTable(sin)], [body], {
+    gradient: rotaryGradient(cos.shape),
+  })[0]
 }
+
+const isPerPair = ({ shape }: Tensor, { shape: [batch, , time, size] }: Tensor): boolean =>
+  [batch, 1].some((texts) => sameShape(shape, [texts, 1, time, size / 2]))
+
+/** The turn back; and where cosines and sines are differentiated themselves, what each pair adds to them. */
+const rotaryGradient =
+  (shape: Shape): CustomGradient =>
+  ([given], [x, , cosines, sines]) => {
+    const g = given!
+    const [first, second] = x.split(2, -1)
+    const [gFirst, gSecond] = g.split(2, -1)
+    const summed = (t: Tensor): Tensor => unbroadcast(t, shape).reshape(cosines.shape)
+    return [
+      rotary(g, cosines.reshape(shape), negated(sines).reshape(shape)),
+      undefined,
+      summed(first.mul(gFirst).add(second.mul(gSecond))),
+      summed(first.mul(gSecond).sub(second.mul(gFirst))),
+    ]
+  }
