@@ -28,9 +28,9 @@ const config = {
   tie_word_embeddings: true,
 }
 
-const rounds = 5
+const rounds = 3
 const promptTokens = 16
-const newTokens = 48
+const newTokens = 32
 const longPrompt = 512
 
 const draw = (count: number): number[] => {

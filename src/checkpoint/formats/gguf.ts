@@ -3,6 +3,7 @@
  * bytes. Version 3, little-endian (ggml/docs/gguf.md).
  */
 import { UsageError } from '../../errors.js'
+import { append } from '../../tensor/numbers.js'
 import { sizeOf } from '../../tensor/shape.js'
 import { TemporaryFile } from '../atomic.js'
 
@@ -87,18 +88,14 @@ const headerOf = (
   tensors: readonly GgufTensor[],
 ): Uint8Array => {
   const entries = Object.entries(settings)
-  const parts = [
-    new TextEncoder().encode('GGUF'),
-    integer(version),
-    long(tensors.length),
-    long(entries.length),
-  ]
-  for (const [key, value] of entries) parts.push(...text(key), ...valueBytes(value))
+  const magic = new TextEncoder().encode('GGUF')
+  const parts = [magic, integer(version), long(tensors.length), long(entries.length)]
+  for (const [key, value] of entries) append(parts, [...text(key), ...valueBytes(value)])
   let offset = 0
   for (const tensor of tensors) {
     const axes = [...tensor.shape].reverse()
-    parts.push(...text(tensor.name), integer(axes.length), ...axes.map(long))
-    parts.push(integer(float32Type), long(offset))
+    append(parts, [...text(tensor.name), integer(axes.length), ...axes.map(long)])
+    append(parts, [integer(float32Type), long(offset)])
     offset += aligned(bytesOf(tensor))
   }
   return joined(parts)
