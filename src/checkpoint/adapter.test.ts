@@ -1,6 +1,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { CheckpointError, UsageError } from '../errors.js'
@@ -87,5 +88,15 @@ it('what is no adapter, or a broken one, is one CheckpointError', async () => {
   rmSync(join(folder, 'adapter_model.safetensors'))
   await expect(readAdapter(folder)).rejects.toThrow(/adapter_model\.safetensors: no such file/)
   mkdirSync(join(folder, 'adapter_model.bin'))
-  await expect(readAdapter(folder)).rejects.toThrow(/pickle/)
+  await expect(readAdapter(folder)).rejects.toThrow(/not a regular file/)
+})
+
+it('an adapter that PEFT saved at first opens: a state dict of PyTorch', async () => {
+  cpSync(goldenFolder('peft', 'lora'), folder, { recursive: true })
+  rmSync(join(folder, 'adapter_model.safetensors'))
+  const dict = fileURLToPath(new URL('../../test/pytorch/zip.bin', import.meta.url))
+  cpSync(dict, join(folder, 'adapter_model.bin'))
+  const { tensors } = await readAdapter(folder)
+  await using adapter = tensors
+  expect(adapter.info('transposed')).toMatchObject({ dtype: 'F32', shape: [6, 4] })
 })

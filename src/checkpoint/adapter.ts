@@ -13,6 +13,8 @@ import { exists } from './paths.js'
 
 const configFile = 'adapter_config.json'
 const weightsFile = 'adapter_model.safetensors'
+/** What PEFT wrote at first: a state dict of PyTorch's. */
+const olderFile = 'adapter_model.bin'
 
 /** An open adapter. */
 export interface Adapter {
@@ -56,15 +58,9 @@ export const readAdapter = async (folder: string, name = 'default'): Promise<Ada
       'InvalidAdapter',
       `${path}/${configFile}: peft_type is missing, so the method is unknown.`,
     )
-  if (!(await exists(join(path, weightsFile))) && (await exists(join(path, 'adapter_model.bin'))))
-    throw new CheckpointError(
-      'NoWeights',
-      `${path}: adapter_model.bin is a pickle, which can run code when it is read.`,
-      {
-        hint: `Convert it to ${weightsFile} first.`,
-      },
-    )
-  return { folder: path, config: { ...config, peft_type: type }, tensors: await openFile(files, weightsFile) }
+  const isOlder = !(await exists(join(path, weightsFile))) && (await exists(join(path, olderFile)))
+  const tensors = await openFile(files, isOlder ? olderFile : weightsFile)
+  return { folder: path, config: { ...config, peft_type: type }, tensors }
 }
 
 /** Options of `writeAdapter`. */

@@ -172,8 +172,12 @@ describe('a broken folder is one CheckpointError:', () => {
     'a missing shard': [without(third), 'MissingFile', new RegExp(third)],
     'a missing config': [without('config.json'), 'NoConfig', /config\.json/],
     'a missing index': [without(indexFile), 'NoWeights', new RegExp(`${first}.*index\\.json`, 's')],
-    'no weights at all': [{ 'config.json': json({}) }, 'NoWeights', /neither/],
-    'weights in a pickle': [{ 'config.json': json({}), 'pytorch_model.bin': json(0) }, 'NoWeights', /pickle/],
+    'no weights at all': [{ 'config.json': json({}) }, 'NoWeights', /none of model\.safetensors/],
+    'weights in a pickle that is no state dict': [
+      { 'config.json': json({}), 'pytorch_model.bin': json(0) },
+      'ForeignPickle',
+      /opcode POP \(0x30\) at byte 0/,
+    ],
     'an adapter folder': [{ 'adapter_config.json': json({}) }, 'NoWeights', /adapter/],
     'an index that is no JSON': [
       { ...llama, [indexFile]: json({}).subarray(1) },

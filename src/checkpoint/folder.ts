@@ -1,9 +1,16 @@
 /** @file A Hugging Face folder, from files anywhere: which files hold the weights, and which tensor is in which. */
 import { CheckpointError } from '../errors.js'
 import { Checkpoint, type CheckpointParts, type RandomAccess } from './checkpoint.js'
+import { isPytorchFile, readPytorch } from './formats/pytorch.js'
 import { readWeightMap, tensorsByIndex } from './index-file.js'
 import { decodeText, type JsonObject, parseJsonObject } from './json.js'
-import { headerLength, parseHeader, type SafetensorsHeader } from './safetensors.js'
+import {
+  headerLength,
+  parseHeader,
+  type SafetensorsHeader,
+  tensorBytes,
+  type TensorInfo,
+} from './safetensors.js'
 
 /** The files of a folder, on disk or in memory. */
 export interface Files {
@@ -14,8 +21,6 @@ export interface Files {
   /** Opens one. Throws CheckpointError when it is absent or leads out of the folder. */
   open(file: string): Promise<RandomAccess>
 }
-
-const indexName = (stem: string): string => `${stem}.safetensors.index.json`
 
 /** No JSON side file of a checkpoint comes near this; beyond it, the file is not what its name says. */
 const maximumJson = 200_000_000
@@ -51,12 +56,35 @@ interface Shards {
   metadata: Record<string, string>
 }
 
+/** The tensors of a PyTorch file. One whose numbers are not in order is a file of its own, which gathers them. */
+const pytorchTensors = async (
+  file: RandomAccess,
+  { name: fileName, shown }: { name: string; shown: string },
+  shards: Shards,
+): Promise<Map<string, TensorInfo>> => {
+  const infos = new Map<string, TensorInfo>()
+  for (const { file: gathered, ...tensor } of await readPytorch(file, shown)) {
+    const own = `${fileName}#${tensor.name}`
+    if (gathered) shards.files.set(own, gathered)
+    // A session maps numbers where they lie at multiples of their size alone.
+    const mapped = !gathered && tensor.offset % tensorBytes(tensor.dtype, []) === 0
+    const place = gathered ? { file: own } : { file: fileName, ...(mapped && { path: file.path }) }
+    infos.set(tensor.name, { ...tensor, ...place })
+  }
+  return infos
+}
+
 /** Opens the weight files one by one into `shards`. */
 const openShards = async (source: Files, names: readonly string[], shards: Shards): Promise<void> => {
   for (const name of names) {
     const file = await source.open(name)
     shards.files.set(name, file)
-    const { tensors, metadata } = await readHeader(file, `${source.folder}/${name}`)
+    const shown = `${source.folder}/${name}`
+    if (isPytorchFile(name)) {
+      shards.headers.set(name, { tensors: await pytorchTensors(file, { name, shown }, shards), metadata: {} })
+      continue
+    }
+    const { tensors, metadata } = await readHeader(file, shown)
     const placed = [...tensors].map(
       ([tensor, info]) => [tensor, { ...info, file: name, path: file.path }] as const,
     )
@@ -65,22 +93,25 @@ const openShards = async (source: Files, names: readonly string[], shards: Shard
   }
 }
 
-const noWeights = (folder: string, stem: string, present: readonly string[]): CheckpointError => {
-  const pickle = present.find((file) => /\.(bin|pt|pth|ckpt)$/.test(file))
-  const shard = present.find((file) => file.endsWith('.safetensors'))
+/** The names under which a folder's weights lie, likeliest first: one file, or the index of several. */
+const weightFiles = [
+  { single: 'model.safetensors', index: 'model.safetensors.index.json', ending: '.safetensors' },
+  { single: 'pytorch_model.bin', index: 'pytorch_model.bin.index.json', ending: '.bin' },
+] as const
+
+const indexOf = (shard: string): string =>
+  (weightFiles.find(({ ending }) => shard.endsWith(ending)) ?? weightFiles[1]).index
+
+const noWeights = (folder: string, present: readonly string[]): CheckpointError => {
+  const shard = present.find((file) => /\.(safetensors|bin|pt|pth|ckpt)$/.test(file))
   const hint = present.includes('adapter_config.json')
     ? 'It is an adapter folder: open its base model, and give the folder as the adapter.'
-    : shard
-      ? `It holds ${shard}, but no ${indexName(stem)} says what belongs together.`
-      : pickle
-        ? `It holds ${pickle}, a pickle, which can run code when it is read: convert it to safetensors first.`
-        : undefined
-  return new CheckpointError('NoWeights', `${folder}: neither ${stem}.safetensors nor ${indexName(stem)}.`, {
-    hint,
-  })
+    : shard && `It holds ${shard}, but no ${indexOf(shard)} says what belongs together.`
+  const wanted = weightFiles.flatMap(({ single, index }) => [single, index]).join(', ')
+  return new CheckpointError('NoWeights', `${folder}: none of ${wanted}.`, { hint })
 }
 
-/** The checkpoint in one safetensors file of `source`, its configuration empty. */
+/** The checkpoint in one file of `source`, of safetensors or PyTorch's, its configuration empty. */
 export const openFile = (source: Files, file: string): Promise<Checkpoint> =>
   closingOnError(async (shards) => {
     await openShards(source, [file], shards)
@@ -102,15 +133,15 @@ const openWeights = async (
   shards: Shards,
   { strict = false }: FolderOptions,
 ): Promise<Pick<CheckpointParts, 'tensors' | 'warnings'>> => {
-  const [stem, index] = ['model', 'model.safetensors.index.json']
-  const single = `${stem}.safetensors`
+  const files = weightFiles.find(({ single, index }) => present.includes(single) || present.includes(index))
+  if (!files) throw noWeights(source.folder, present)
+  const { single, index, ending } = files
   if (present.includes(single)) {
     await openShards(source, [single], shards)
     return { tensors: shards.headers.get(single)!.tensors }
   }
-  if (!present.includes(index)) throw noWeights(source.folder, stem, present)
   const shown = `${source.folder}/${index}`
-  const map = readWeightMap(await readJson(source, index), shown)
+  const map = readWeightMap(await readJson(source, index), shown, ending)
   await openShards(source, [...new Set(map.values())].sort(), shards)
   return tensorsByIndex(map, shards.headers, { shown, strict })
 }

@@ -1,19 +1,23 @@
-/** @file model.safetensors.index.json: which shard holds which tensor, and where that and the shards disagree. */
+/** @file The index of a sharded checkpoint: which shard holds which tensor, and where that and the shards disagree. */
 import { CheckpointError } from '../errors.js'
 import { isJsonObject, type JsonObject } from './json.js'
 import type { SafetensorsHeader, TensorInfo } from './safetensors.js'
 
 /** A shard is named by its bare file name; anything else could lead out of the folder. */
-const checkShardName = (file: string, tensor: string, shown: string): void => {
-  if (!/^[^/\\:\0]+\.safetensors$/.test(file))
+const checkShardName = (file: string, tensor: string, shown: string, ending: string): void => {
+  if (!/^[^/\\:\0]+$/.test(file) || !file.endsWith(ending) || file === ending)
     throw new CheckpointError(
       'PathLeavesFolder',
-      `${shown}: tensor ${JSON.stringify(tensor)} is said to be in ${JSON.stringify(file)}, which is not the name of a safetensors file in this folder.`,
+      `${shown}: tensor ${JSON.stringify(tensor)} is said to be in ${JSON.stringify(file)}, which is not the name of a ${ending} file in this folder.`,
     )
 }
 
-/** The shard of each tensor, as the index `json` says. shown: its path in messages. Throws CheckpointError when it is none. */
-export const readWeightMap = ({ weight_map: map }: JsonObject, shown: string): Map<string, string> => {
+/** The shard of each tensor, as the index `json` says. shown: its path in messages; ending: that of the shards' names. Throws CheckpointError when it is none. */
+export const readWeightMap = (
+  { weight_map: map }: JsonObject,
+  shown: string,
+  ending = '.safetensors',
+): Map<string, string> => {
   if (!isJsonObject(map))
     throw new CheckpointError('InvalidIndex', `${shown}: weight_map is missing or no object.`)
   return new Map(
@@ -23,7 +27,7 @@ export const readWeightMap = ({ weight_map: map }: JsonObject, shown: string): M
           'InvalidIndex',
           `${shown}: tensor ${JSON.stringify(tensor)} has no file name.`,
         )
-      checkShardName(file, tensor, shown)
+      checkShardName(file, tensor, shown, ending)
       return [tensor, file]
     }),
   )

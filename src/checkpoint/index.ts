@@ -12,7 +12,7 @@ export {
   parseHubId,
   type RepositoryKind,
 } from './hub-cache.js'
-export { type CheckpointForm, reformat } from './reformat.js'
+export { type CheckpointForm, convertCheckpoint, reformat } from './reformat.js'
 export { open, type OpenOptions, resolveModel } from './open.js'
 export {
   type Bytes,

@@ -56,7 +56,7 @@ export interface PullOptions {
   /** The cache's folder; by default HF_HUB_CACHE, HF_HOME/hub, .... */
   readonly cache?: string
   /**
-   * Choice among the files. Default, of a model: weights in safetensors, configuration, tokenizer, README and licence; of
+   * Choice among the files. Default, of a model: weights in safetensors (in PyTorch's form where there are no others), configuration, tokenizer, README and licence; of
    * a dataset: Parquet, CSV, TSV, JSONL, PNG and JPEG files and README.
    */
   readonly files?: (file: string) => boolean
@@ -81,6 +81,9 @@ const isSecondCopy = (file: string): boolean =>
 /** Top-level files of a Transformers model or a PEFT adapter, without second copies of the weights. */
 export const isModelFile = (file: string): boolean =>
   /^[^/]+\.(safetensors|json|txt|model|jinja|md)$|^LICEN[CS]E[^/]*$/.test(file) && !isSecondCopy(file)
+
+/** Weights of a model or an adapter in PyTorch's form. */
+const isPytorchWeights = (file: string): boolean => /^(pytorch|adapter)_model(-\d+-of-\d+)?\.bin$/.test(file)
 
 /** Files of a dataset that can be read: tables and images. */
 export const isDatasetFile = (file: string): boolean =>
@@ -244,7 +247,10 @@ export const pull = async (model: string, options: PullOptions = {}): Promise<st
   const { commit, files } = await list(hub, kind, id, revision)
   const folder = repositoryFolder(kind, id, cache)
   const snapshot = join(folder, 'snapshots', commit)
-  const wanted = files.filter(({ name }) => (options.files ?? isWanted[kind])(name))
+  const usual = files.filter(({ name }) => (options.files ?? isWanted[kind])(name))
+  // A model that has never been converted has PyTorch's files alone.
+  const older = kind === 'model' && !options.files && !usual.some(({ name }) => name.endsWith('.safetensors'))
+  const wanted = older ? [...usual, ...files.filter(({ name }) => isPytorchWeights(name))] : usual
   if (wanted.length === 0)
     throw new RemoteError('NoFiles', `${id}@${revision}: none of its ${files.length} files is one to fetch.`)
   const sizes = wanted.map(({ size }) => size ?? NaN)

@@ -1,13 +1,21 @@
 /** @file A checkpoint's folder written again in another form: dtype, size of shards, without its tokenizer. */
-import { readdir, rename, rm } from 'node:fs/promises'
+import { readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Progress } from '../progress.js'
 import { readAdapter } from './adapter.js'
 import type { Checkpoint } from './checkpoint.js'
-import { removeCompanions } from './companions.js'
+import { copyCompanions, removeCompanions } from './companions.js'
 import { convertValue, encode } from './convert.js'
 import { open } from './open.js'
 import { type SafetensorsDType, type TensorPlan } from './safetensors.js'
-import { type Bytes, CheckpointWriter, isWeights, type TensorData, writeSafetensors } from './write.js'
+import {
+  type Bytes,
+  CheckpointWriter,
+  type CheckpointWriterOptions,
+  isWeights,
+  type TensorData,
+  writeSafetensors,
+} from './write.js'
 
 /** Form of a written checkpoint. */
 export interface CheckpointForm {
@@ -46,18 +54,49 @@ const dataOf = async (
 ): Promise<Bytes> =>
   changes ? encode(convertValue(await checkpoint.read(name), dtype!)).data : blocks(checkpoint, name)
 
-const rewriteModel = async (
+/** How a checkpoint is written in another form. */
+interface Rewriting extends CheckpointForm, Pick<CheckpointWriterOptions, 'overwrite'> {
+  readonly onProgress?: (event: Progress) => void
+  readonly signal?: AbortSignal
+}
+
+const rewrite = async (
+  checkpoint: Checkpoint,
   folder: string,
-  { dtype, maxShardBytes = Infinity }: CheckpointForm,
+  { dtype, maxShardBytes = Infinity, overwrite, onProgress, signal }: Rewriting,
 ): Promise<void> => {
-  await using checkpoint = await open(folder)
   const plans = planned(checkpoint, dtype)
-  await using writer = await CheckpointWriter.create(folder, plans, { maxShardBytes, overwrite: true })
-  for (const plan of plans) await writer.write(plan.name, () => dataOf(checkpoint, plan, dtype))
+  await using writer = await CheckpointWriter.create(folder, plans, { maxShardBytes, overwrite })
+  for (const [done, plan] of plans.entries()) {
+    signal?.throwIfAborted()
+    onProgress?.({ status: 'progress', name: plan.name, done, total: plans.length, unit: 'tensors' })
+    await writer.write(plan.name, () => dataOf(checkpoint, plan, dtype))
+  }
   const { config } = checkpoint
   const named = ['dtype', 'torch_dtype'].filter((key) => dtype !== undefined && key in config)
   const said = Object.fromEntries(named.map((key) => [key, dtype!]))
-  await writer.finish(named.length ? { 'config.json': { ...config, ...said } } : {})
+  await writer.finish({ 'config.json': named.length ? { ...config, ...said } : config })
+}
+
+const rewriteModel = async (folder: string, form: CheckpointForm): Promise<void> => {
+  await using checkpoint = await open(folder)
+  await rewrite(checkpoint, folder, { ...form, overwrite: true })
+}
+
+/**
+ * Writes `checkpoint`, in whichever form it lies (PyTorch's, safetensors), to `folder` as a Hugging Face checkpoint in
+ * safetensors, with its tokenizer and other companions, a tensor in memory at a time. Throws UsageError where the folder holds
+ * weights already.
+ */
+export const convertCheckpoint = async (
+  checkpoint: Checkpoint,
+  folder: string,
+  options: Omit<Rewriting, 'overwrite'> = {},
+): Promise<void> => {
+  await rewrite(checkpoint, folder, options)
+  const onDisk = await stat(checkpoint.folder).catch(() => undefined)
+  if (onDisk?.isDirectory() && (options.copyTokenizer ?? true))
+    await copyCompanions(checkpoint.folder, folder)
 }
 
 const rewriteAdapter = async (

@@ -1,5 +1,6 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
 import { adapt } from './adapt.js'
+import { convert } from './convert.js'
 import { docs } from './docs.js'
 import { evaluation } from './eval.js'
 import { extract } from './extract.js'
@@ -21,6 +22,7 @@ export const verbs: readonly Verb[] = [
   docs,
   inspect,
   pull,
+  convert,
   merge,
   extract,
   train,

@@ -115,6 +115,8 @@ export interface CacheSpec {
   /** Number of heads that keys and values have. */
   readonly heads: number
   readonly size: number
+  /** Whether they are an encoder's: the same for every token of the decoder. Default: they are the decoder's own. */
+  readonly crossed?: boolean
 }
 
 /** A parameter of Transformers' own that holds the matrices of several modules. */
@@ -159,6 +161,8 @@ export interface Architecture<C = unknown> {
   withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Keys and values that cached generation keeps; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]
+  /** Id with which a decoder behind an encoder starts; absent where the prompt itself goes on. */
+  start?(c: C): number
   /** Every attention module, in the order in which they run. Default: those of `cache`. */
   attention?(c: C): readonly CacheSpec[]
   /** Parameters in which Transformers holds matrices of several modules, in its order. Default: none. */

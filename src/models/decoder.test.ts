@@ -3,8 +3,8 @@ import { goldenFolder } from '../../test/golden.js'
 import { distance, numbersOf } from '../../test/golden-case.js'
 import { type Checkpoint, open } from '../checkpoint/index.js'
 import { UsageError } from '../errors.js'
-import { compile, concat, full, valueOf } from '../tensor/index.js'
-import { answering, decoder, type llama, type Model, openModel } from './index.js'
+import { compile, concat, full, type Tensor, type Value, valueOf } from '../tensor/index.js'
+import { answering, decoder, type llama, type Model, openModel, type t5 } from './index.js'
 
 const opened: Checkpoint[] = []
 const modelOf = async (name: string, trainable = false): Promise<Model> => {
@@ -32,7 +32,18 @@ const uncached = async (model: Model, ids: readonly number[]): Promise<Float64Ar
 const sequence = (length: number, step: number): number[] =>
   Array.from({ length }, (_, i) => 4 + ((i * i * step + 7 * i + step) % 90))
 
-describe.each(['llama', 'llama3-rope', 'mistral', 'gemma2', 'mixtral', 'gpt2'])('%s', (name) => {
+const families = [
+  'llama',
+  'llama3-rope',
+  'mistral',
+  'gemma2',
+  'gemma3',
+  'mixtral',
+  'phi3',
+  'gpt2',
+  'gpt-neox',
+]
+describe.each(families)('%s', (name) => {
   test('cached logits equal uncached ones: two rows of unlike lengths, prompts in pieces, past a bucket', async () => {
     const model = await modelOf(name)
     const rows = [sequence(40, 3), sequence(33, 5)]
@@ -150,6 +161,89 @@ test('once prepared, nothing is traced again: any prompt and any step up to the 
     await cached.step([5])
   }
   expect(traces).toBe(before)
+})
+
+/** Logits of every token of a decoder behind an encoder, without a cache: [time, vocabulary]. */
+const decoded = async (
+  model: Model,
+  ids: readonly number[],
+  decoderIds: readonly number[],
+): Promise<Float64Array[]> => {
+  const row = (ids: readonly number[]): Value => valueOf(ids, [1, ids.length], 'int32')
+  const inputs = { ids: row(ids), decoderIds: row(decoderIds) }
+  const program = await compile(
+    (inputs) => model.architecture.forward(model.weights({}, {}), inputs, model.config).logits,
+    inputs,
+  )
+  const numbers = await numbersOf(await program.run(inputs))
+  const width = numbers.length / decoderIds.length
+  return decoderIds.map((_, i) => numbers.slice(i * width, (i + 1) * width))
+}
+
+test('behind an encoder, cached logits equal uncached ones: texts of unlike lengths, and others after them', async () => {
+  const model = await modelOf('t5')
+  const { start } = model.config as t5.T5Config
+  const target = sequence(6, 9)
+  const cached = decoder(model, { batch: 2, capacity: 8 })
+  for (const texts of [
+    [sequence(20, 3), sequence(7, 5)],
+    [sequence(3, 7), sequence(40, 2)],
+  ]) {
+    const expected = await Promise.all(texts.map((ids) => decoded(model, ids, [start, ...target])))
+    let logits = await cached.prefill(texts)
+    for (let at = 0; at <= target.length; at++) {
+      const numbers = await numbersOf(logits)
+      const width = numbers.length / 2
+      for (const row of [0, 1])
+        expect(
+          distance(numbers.slice(row * width, (row + 1) * width), expected[row][at]),
+          `row ${row} after ${at}`,
+        ).toBeLessThan(5e-5)
+      if (at < target.length) logits = await cached.step([target[at], target[at]])
+    }
+  }
+})
+
+/** The experts that each layer chooses for the tokens of one text. */
+const chosenExperts = async (model: Model, ids: readonly number[]): Promise<Set<number>[]> => {
+  const inputs = { ids: valueOf(ids, [1, ids.length], 'int32'), parameters: model.parameters }
+  const program = await compile(({ ids, parameters }) => {
+    const reports = new Map<string, Tensor>()
+    model.architecture.forward(model.weights(parameters, { reports }), { ids }, model.config)
+    return Object.fromEntries([...reports].filter(([name]) => name.endsWith('.router')))
+  }, inputs)
+  const shares = Object.values(await program.run(inputs))
+  return Promise.all(
+    shares.map(async (v) => new Set([...(await numbersOf(v))].flatMap((share, i) => (share > 0 ? [i] : [])))),
+  )
+}
+
+test('a mixture runs only the experts that were chosen: others may hold anything', async () => {
+  const opened = await modelOf('mixtral', true)
+  const { experts, layers } = opened.config as llama.LlamaConfig
+  const clean = await decoder(opened, { capacity: 16 }).prefill([[5]])
+  const chosen = await chosenExperts(opened, [5])
+  const spoilt = opened.with(
+    Object.fromEntries(
+      Object.entries(opened.parameters).map(([name, v]) => {
+        const [, layer, expert] = /layers\.(\d+)\..*experts\.(\d+)\./.exec(name) ?? []
+        const idle = expert !== undefined && !chosen[Number(layer)].has(Number(expert))
+        return [
+          name,
+          idle
+            ? valueOf(
+                (v.data as Float32Array).map(() => NaN),
+                v.shape,
+              )
+            : v,
+        ]
+      }),
+    ),
+  )
+  expect(chosen.map(({ size }) => size)).toEqual(layers.map(() => experts!.perToken))
+  // NaN times a weight of 0 would be NaN.
+  const logits = await decoder(spoilt, { capacity: 16 }).prefill([[5]])
+  expect(distance(await numbersOf(logits), await numbersOf(clean))).toBe(0)
 })
 
 test('a full cache, a wrong number of rows and an empty prompt are refused', async () => {

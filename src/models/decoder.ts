@@ -39,19 +39,24 @@ export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
 /** Generation that keeps keys and values. */
 export interface Decoder {
   readonly cache: KeyValueCache
-  /** Begins anew with a prompt (at least one token) for each row. Logits of the token after each: [batch, vocabulary]. */
+  /**
+   * Begins anew with a prompt (at least one token) for each row; an encoder reads it, where there is one, and its decoder
+   * starts. Logits of the token after each: [batch, vocabulary].
+   */
   prefill(rows: readonly ArrayLike<number>[]): Promise<Value>
   /** Appends tokens, rows: [batch][tokens of each]; the logits after the last of each (meaningless where a row has none). */
   extend(rows: readonly ArrayLike<number>[]): Promise<Value>
   /** Appends one token to each row. ids: [batch]. Logits of the token after each: [batch, vocabulary]. */
   step(ids: ArrayLike<number>): Promise<Value>
-  /** Compiles what any sequence up to the capacity may need, so that nothing compiles later. */
+  /** Compiles what any sequence up to the capacity may need, so that nothing compiles later; behind an encoder, once it has read. */
   prepare(): Promise<void>
 }
 
 /** The smallest power of two times `least` that holds `n`, but at most `most`. */
 const bucket = (n: number, least: number, most: number): number =>
   Math.min(most, least * 2 ** Math.max(0, Math.ceil(Math.log2(n / least))))
+
+const nothing = { positions: 0, cached: 0 }
 
 const leastTokens = 16
 const leastPast = 64
@@ -71,24 +76,44 @@ interface Inputs<T> {
   readonly parameters: Readonly<Record<string, T>>
   /** The methods' own inputs. */
   readonly inputs: Readonly<Record<string, T>>
+  /** What an encoder reads, where there is one: [batch, time] each. */
+  readonly source?: Readonly<Record<'ids' | 'mask', T>>
+  /** The encoder's keys and values, once it has read: [batch, heads, time, size], by module. */
+  readonly crossed: Past<T>
 }
 
 interface Outputs<T> {
   /** [batch, vocabulary] */
   readonly logits: T
   readonly fresh: Past<T>
+  /** The encoder's, where they were not given. */
+  readonly crossed: Past<T>
 }
 
-/** `w`, whose attention sees the keys and values of `past` before the new ones; these are left in `fresh`. */
+/** Names of the modules whose keys and values are kept: the decoder's own, and an encoder's. */
+interface Kept {
+  readonly own: ReadonlySet<string>
+  readonly crossed: ReadonlySet<string>
+}
+
+/**
+ * `w`, whose attention sees the keys and values of `past` before the new ones; these are left in `fresh`. An encoder's that
+ * are given stand for those that would be computed, so that nothing of the encoder is.
+ */
 const remembering = (
   w: Weights,
-  modules: ReadonlySet<string>,
-  past: Past<Tensor>,
+  modules: Kept,
+  { past, crossed }: Pick<Inputs<Tensor>, 'past' | 'crossed'>,
   fresh: Record<string, KeysAndValues<Tensor>>,
 ): Weights =>
   answering(w, {
     attend(name, parts, core) {
-      if (!modules.has(name)) return w.attend(name, parts, core)
+      if (modules.crossed.has(name)) {
+        const kept = Object.hasOwn(crossed, name) ? crossed[name] : parts
+        fresh[name] = { k: kept.k, v: kept.v }
+        return w.attend(name, { ...parts, ...fresh[name] }, core)
+      }
+      if (!modules.own.has(name)) return w.attend(name, parts, core)
       if (Object.hasOwn(fresh, name))
         throw new WeftError('ModuleRepeated', `attention of '${name}' runs twice in one pass`, {
           hint: 'Cached generation keeps one set of keys a module: generate without the cache.',
@@ -103,9 +128,9 @@ const remembering = (
 /** One pass over new tokens, as a graph. */
 const pass = (
   model: Model,
-  modules: ReadonlySet<string>,
+  modules: Kept,
   room: number,
-  { ids, start, count, past, parameters, inputs }: Inputs<Tensor>,
+  { ids, start, count, past, crossed, source, parameters, inputs }: Inputs<Tensor>,
 ): Outputs<Tensor> => {
   const [, time] = ids.shape
   const slots = Object.values(past)[0]?.k.shape[2] ?? 0
@@ -122,10 +147,18 @@ const pass = (
     limit: room,
   }
   const fresh: Record<string, KeysAndValues<Tensor>> = {}
-  const w = remembering(model.weights(parameters, { inputs }), modules, past, fresh)
+  const w = remembering(model.weights(parameters, { inputs }), modules, { past, crossed }, fresh)
   const logitsAt = given.sub(1).maximum(0)
-  const { logits } = model.architecture.forward(w, { ids, at, logitsAt }, model.config)
-  return { logits: logits.squeeze(1), fresh }
+  const read = source ? { ...source, decoderIds: ids } : { ids }
+  const { logits } = model.architecture.forward(w, { ...read, at, logitsAt }, model.config)
+  const among = (names: ReadonlySet<string>): Past<Tensor> =>
+    Object.fromEntries(Object.entries(fresh).filter(([name]) => names.has(name)))
+  const first = Object.keys(crossed).length === 0
+  return {
+    logits: logits.squeeze(1),
+    fresh: among(modules.own),
+    crossed: first ? among(modules.crossed) : {},
+  }
 }
 
 type DecoderProgram = Program<Inputs<Value>, Outputs<Value>>
@@ -141,30 +174,60 @@ class CachedDecoder implements Decoder {
   private readonly chunk: number
   /** Tokens that the model itself puts before each row. */
   private readonly virtual: number
+  /** The decoder's own keys and values. */
+  private readonly specs: readonly CacheSpec[]
+  private readonly modules: Kept
+  /** Id with which each row starts behind an encoder. */
+  private readonly first?: number
+  /** What the encoder reads, and what was kept of it. */
+  private source?: Readonly<Record<'ids' | 'mask', Value>>
+  private crossed: Past<Value> = {}
 
   constructor(
     private readonly model: Model,
-    private readonly specs: readonly CacheSpec[],
+    all: readonly CacheSpec[],
     private readonly options: DecoderOptions,
   ) {
     const { batch = 1, capacity, chunk = 256 } = options
     for (const [key, size] of Object.entries({ batch, capacity, chunk }))
       if (!(Number.isSafeInteger(size) && size > 0))
         throw new UsageError('InvalidOption', `decoder: ${key} is ${size}; expected a positive integer.`)
-    const { positions: taken, cached } = model.architecture.virtual ?? { positions: 0, cached: 0 }
+    const named = (crossed: boolean): ReadonlySet<string> =>
+      new Set(all.flatMap((spec) => (Boolean(spec.crossed) === crossed ? [spec.module] : [])))
+    this.modules = { own: named(false), crossed: named(true) }
+    this.specs = all.filter(({ module }) => this.modules.own.has(module))
+    this.first = model.architecture.start?.(model.config)
+    // What is put before the tokens of an encoder is nothing to the decoder.
+    const { positions: taken, cached } =
+      (this.first === undefined ? model.architecture.virtual : undefined) ?? nothing
     const positions = (model.architecture.positions?.(model.config) ?? Infinity) - (taken - cached)
     this.batch = batch
     this.virtual = cached
     this.room = bucket(capacity + cached, leastPast, Math.max(capacity + cached, positions))
     this.chunk = Math.min(chunk, this.room)
-    this.cache = new KeyValueCache(specs, batch)
+    this.cache = new KeyValueCache(this.specs, batch)
   }
 
   prefill(rows: readonly ArrayLike<number>[]): Promise<Value> {
     if (rows.some((row) => row.length === 0))
       throw new UsageError('EmptyPrompt', 'every row needs at least one token to begin with.')
     this.cache.clear()
-    return this.extend(rows)
+    if (this.first === undefined) return this.extend(rows)
+    this.source = this.padded(rows)
+    this.crossed = {}
+    return this.step(rows.map(() => this.first!))
+  }
+
+  /** Rows of an encoder: ids, and which of them are there. */
+  private padded(rows: readonly ArrayLike<number>[]): Readonly<Record<'ids' | 'mask', Value>> {
+    const time = bucket(maxOf(rows.map((row) => row.length)), leastTokens, Infinity)
+    const filled = (of: (row: ArrayLike<number>, t: number) => number): Value =>
+      valueOf(
+        rows.flatMap((row) => Array.from({ length: time }, (_, t) => (t < row.length ? of(row, t) : 0))),
+        [rows.length, time],
+        'int32',
+      )
+    return { ids: filled((row, t) => row[t]), mask: filled(() => 1) }
   }
 
   step(ids: ArrayLike<number>): Promise<Value> {
@@ -184,6 +247,8 @@ class CachedDecoder implements Decoder {
   }
 
   async prepare(): Promise<void> {
+    // How much an encoder reads is known once it has read.
+    if (this.first !== undefined && !this.source) return
     const sizes = (next: (n: number) => number, most: number): number[] => {
       const found = [next(1)]
       while (found[found.length - 1] < most) found.push(next(found[found.length - 1] + 1))
@@ -222,7 +287,8 @@ class CachedDecoder implements Decoder {
     const own = programs.get(this.model) ?? new Map<string, Promise<DecoderProgram>>()
     programs.set(this.model, own)
     const inputs = Object.keys(this.options.inputs ?? {}).sort()
-    const key = [this.options.device, this.batch, this.room, time, slots, ...inputs].join()
+    const sizes = [this.source?.ids, Object.values(this.crossed)[0]?.k].map((v) => v?.shape.join('x') ?? '')
+    const key = [this.options.device, this.batch, this.room, time, slots, ...sizes, ...inputs].join()
     const made = own.get(key) ?? this.compile(time, slots)
     own.set(key, made)
     // What failed may be tried again.
@@ -232,7 +298,7 @@ class CachedDecoder implements Decoder {
 
   private async compile(time: number, slots: number): Promise<DecoderProgram> {
     const { batch, specs, model, room } = this
-    const modules = new Set(specs.map(({ module }) => module))
+    const { modules, source, crossed } = this
     const past = specs.map(({ module, heads, size }) => {
       const spec: Spec = { dtype: 'float32', shape: [batch, heads, slots, size] }
       return [module, { k: spec, v: spec }] as const
@@ -245,6 +311,8 @@ class CachedDecoder implements Decoder {
       past: slots ? Object.fromEntries(past) : {},
       parameters: mapTree<Value, Spec, typeof model.parameters>(model.parameters, specOf),
       inputs: mapTree<Value, Spec, Parameters<Value>>(this.options.inputs ?? {}, specOf),
+      ...(source && { source: mapTree<Value, Spec, typeof source>(source, specOf) }),
+      crossed: mapTree<Value, Spec, Past<Value>>(crossed, specOf),
     }
     const graph = (given: Inputs<Tensor>): Outputs<Tensor> => pass(model, modules, room, given)
     return compile(graph as never, inputs, { device: this.options.device }) as never
@@ -258,14 +326,17 @@ class CachedDecoder implements Decoder {
     const slots = this.pastBucket(maxOf(cache.lengths))
     const ids = rows.flatMap((row) => [...row, ...new Array<number>(time - row.length).fill(0)])
     const program = await this.program(time, slots)
-    const { logits, fresh } = await program.run({
+    const { logits, fresh, crossed } = await program.run({
       ids: valueOf(ids, [batch, time], 'int32'),
       start: valueOf(cache.lengths, [batch], 'int32'),
       count: valueOf(counts, [batch], 'int32'),
       past: slots ? cache.values() : {},
       parameters: this.model.parameters,
       inputs: this.options.inputs ?? {},
+      ...(this.source && { source: this.source }),
+      crossed: this.crossed,
     })
+    if (Object.keys(crossed).length) this.crossed = crossed
     // The model's own tokens come with the first of each row.
     const added = counts.map((n) => n + (slots ? 0 : this.virtual))
     cache.reserve(this.pastBucket(maxOf(added.map((n, i) => n + cache.lengths[i]))))

@@ -12,4 +12,4 @@ for (const name of [
   'granite',
 ])
   testGolden(name)
-for (const name of ['gemma2', 'mixtral']) testGolden(name, { tolerance: 5e-5 })
+for (const name of ['gemma2', 'gemma3', 'mixtral', 'qwen3-moe']) testGolden(name, { tolerance: 5e-5 })

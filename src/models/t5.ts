@@ -344,6 +344,12 @@ export const t5: Architecture<T5Config> = {
     ])
     return [...own, ...both.flat()].map((module) => ({ module, heads, size }))
   },
+  cache: ({ decoder, heads, size }) =>
+    Array.from({ length: decoder }, (_, i) => [
+      { module: `decoder.block.${i}.layer.0.SelfAttention`, heads, size },
+      { module: `decoder.block.${i}.layer.1.EncDecAttention`, heads, size, crossed: true },
+    ]).flat(),
+  start: (c) => c.start,
   heads: ['lm_head'],
   targets: { usual: ['q', 'v'], keysAndValues: ['k', 'v'], hiddenInputs: ['wo'] },
   sublayers: [
