@@ -32,6 +32,7 @@ const rooms = [
   ...[
     'synth',
     'train',
+    'tasks',
     'papers',
     'units',
     'sparse',
@@ -181,6 +182,7 @@ describe('the rules of imports', () => {
 /** Entries of the package that need a disk: no page imports them. Every other one claims the browser. */
 const nodeOnly = [
   './data',
+  './tasks',
   './merge',
   './stream',
   './runs',

@@ -77,6 +77,9 @@ const ownOptions = async (method: AdapterMethod<never>, options: object): Promis
   return check(method.options, given, ([key]) => `--${kebab(String(key))}`)
 }
 
+/** Whether the method has a task of its own: the one that rows belong to. */
+const routes = (schema: ZodObject): boolean => 'task' in schema.shape
+
 const memberOf = (method: AdapterMethod<never>): Action => {
   const { id, title } = method.paper
   const call = `weft adapt ${id} models/SmolLM2-135M --data train.jsonl`
@@ -96,7 +99,10 @@ const memberOf = (method: AdapterMethod<never>): Action => {
     ],
     options: async () => {
       const { trainingOptions } = await import('./training.js')
-      return (await optionsOf(method)).extend(trainingOptions(2e-4)) as ZodObject
+      const schema = await optionsOf(method)
+      const { task, ...shared } = trainingOptions(2e-4)
+      // Of methods that route by task, `task` is theirs: what the run is for follows from the model.
+      return schema.extend(routes(schema) ? shared : { task, ...shared }) as ZodObject
     },
     run: async ({ arguments: { base }, options }, context) => {
       const [{ open }, { openTokenizer }, training] = await Promise.all([
@@ -110,16 +116,13 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       const chosen = await chosenFrom(method, options)
       const own = await ownOptions(chosen, options)
       await using checkpoint = await open(base, { strict: settings.strict, onWarning: context.info })
-      training.checkCausalCheckpoint(checkpoint)
-      const tokenizer = await openTokenizer(checkpoint.folder)
-      const data = await training.openRunData(settings, context)
+      const task = routes(await optionsOf(method)) ? undefined : settings.task
+      const data = await training.openRunData(checkpoint, settings, task, context)
+      const tokenizer = data.task === 'image' ? undefined : await openTokenizer(checkpoint.folder)
+      const { batch, length, packing } = settings
+      const rows = { batch, length, packing, tokenizer }
       const seen = 'calibration' in chosen.options.shape && {
-        calibration: await firstBatches(checkpoint, data.data, {
-          batch: settings.batch,
-          length: settings.length,
-          packing: settings.packing,
-          tokenizer,
-        }),
+        calibration: await firstBatches(checkpoint, data.data, rows),
       }
       const model = await chosen(checkpoint, { ...own, ...seen } as never)
       await training.runTraining(

@@ -25,7 +25,7 @@ beforeAll(async () => {
   scratch = await scratchFolder()
   await writeTinyLlama(at('model'))
   await writeTinyLlama(at('tuned'))
-  await writeFile(at('data.jsonl'), sentences.map((text) => JSON.stringify({ text })).join('\n'))
+  await writeFile(at('data.jsonl'), sentences.map((text) => JSON.stringify({ text, label: 'so' })).join('\n'))
   await writeFile(
     at('recipe.yaml'),
     `merge_method: linear\nmodels:\n  - { model: ${at('model')}, parameters: { weight: 1 } }\n`,
@@ -115,13 +115,17 @@ const meaningful: Readonly<Record<string, () => unknown>> = {
   methods: () => ['lora'],
   budget: () => '50%',
   betas: () => [0.8, 0.9],
+  task: () => 'causal',
+  textColumn: () => 'text',
+  labelColumn: () => 'label',
+  map: () => ({ text: 'text' }),
   databaseUrl: () => 'postgres://127.0.0.1:9/none',
 }
 
 /** A value that the option accepts, other than its default. */
 const sampleOf = (schema: ZodType, key = ''): unknown => {
   const { names, value } = styleOf(schema)
-  if (names === 'input') return at('data.jsonl')
+  if (names === 'input' || names === 'data') return at('data.jsonl')
   const { inner, fallback } = unwrap(schema)
   const { type, entries } = definition(inner)
   const meant = meaningful[key]?.()

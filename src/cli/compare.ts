@@ -53,9 +53,9 @@ export const compare: Action = action({
       rates: flag(z.array(z.number().positive()).default([1e-3]), 'learning rates that each is tried at', {
         value: 'X,...',
       }),
-      baseData: flag(z.string().optional(), "JSONL file of the base's own data: what is forgotten of it", {
+      baseData: flag(z.string().optional(), "the base's own data: what is forgotten of it", {
         value: 'FILE',
-        names: 'input',
+        names: 'data',
       }),
       ...{ steps, epochs, schedule, batch, length, evalSplit, evalData },
       seed: common.seed,

@@ -1,4 +1,6 @@
-/** @file `weft eval`: how well a model predicts a JSONL file, and what that costs. */
+/** @file `weft eval`: how well a model does its task on data, and what that costs. */
+import { UsageError } from '../errors.js'
+import type { OpenedTask } from '../tasks/index.js'
 import type { Evaluation } from '../train/index.js'
 import { short, formatBytes } from './progress.js'
 import { grouped } from './table.js'
@@ -19,30 +21,32 @@ export const evaluation: Verb = {
   group: 'Use',
   ...action({
     name: 'eval',
-    summary: 'loss and perplexity on a JSONL file; accuracy on multiple choice; speed and memory',
+    summary:
+      'loss on data and the measures of the task: perplexity, accuracy, F1, exact match; speed and memory',
     arguments: [
       { name: 'model', summary: 'folder or hub id of a model, or folder of an adapter', names: 'model' },
     ],
     examples: [
       'weft eval models/SmolLM2-135M --data test.jsonl',
       'weft eval models/SmolLM2-135M --adapter adapters/first --data test.jsonl --json',
+      'weft eval models/vit --data photos/                     # photos/CLASS/NAME.jpg',
       'weft eval models/SmolLM2-135M --data choices.jsonl      # {"question", "choices", "answer"} a line',
     ],
     options: async () => {
-      const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
+      const [{ z }, { common, flag }, { dataHelp, taskFlags }] = await Promise.all([
+        import('zod'),
+        import('./options.js'),
+        import('./training.js'),
+      ])
       const count = z.number().int().positive()
       return z.object({
-        data: flag(z.string().min(1), 'JSONL file to evaluate on', {
-          short: 'd',
-          value: 'FILE',
-          names: 'input',
-        }),
+        data: flag(z.string().min(1), dataHelp('evaluate on'), { short: 'd', value: 'FILE', names: 'data' }),
         adapter: flag(z.string().optional(), 'folder of an adapter to put on the model', { value: 'DIR' }),
         batch: flag(count.default(8), 'rows in a batch', { short: 'b' }),
         batches: flag(count.optional(), 'at most so many batches (all)'),
         length: flag(count.optional(), "longest row in tokens (512, or the model's own limit)"),
         packing: flag(z.boolean().default(false), 'lay documents end to end instead of padding each'),
-        skipMalformed: flag(z.boolean().default(false), 'leave out lines that are no record'),
+        ...taskFlags,
         anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
           when: [{ adapter: 'given' }],
         }),
@@ -52,9 +56,9 @@ export const evaluation: Verb = {
       })
     },
     run: async ({ arguments: { model: folder }, options }, context) => {
-      const [{ openForUse }, { checkCausal, openData }, { peakMemory }, { evaluate }] = await Promise.all([
+      const [{ openForUse }, { openTask }, { peakMemory }, { evaluate }] = await Promise.all([
         import('./open-model.js'),
-        import('./training.js'),
+        import('../tasks/index.js'),
         import('./engine.js'),
         import('../train/index.js'),
       ])
@@ -62,18 +66,29 @@ export const evaluation: Verb = {
       const opened = await openForUse(folder, options, context)
       const { model, checkpoint } = opened
       await using _open = checkpoint
-      checkCausal(model)
-      const data = await openData(file, options.skipMalformed, context)
-      const { signal, progress } = context
-      const tokenizer = await opened.tokenizer()
+      const { task, textColumn, labelColumn, map, skipMalformed } = options
+      const { signal, progress, info } = context
+      const columns = { task, textColumn, labelColumn, map, skipMalformed }
+      const hooks = { signal, onProgress: progress, onWarning: info }
+      const found = await openTask(model.checkpoint, {
+        data: file,
+        ...columns,
+        batch,
+        length,
+        packing,
+        steps: 0,
+        ...hooks,
+      })
+      checkNamed(folder, found)
+      const tokenizer = found.task === 'image' ? undefined : await opened.tokenizer()
       const rows = { batch, batches, length, packing, tokenizer, signal, onProgress: progress }
-      const found = await evaluate(model, data, rows)
+      const measured = await evaluate(model, found.data, rows)
       signal.throwIfAborted()
       const report: EvaluationReport = {
         model: folder,
         adapter,
         data: file,
-        ...found,
+        ...measured,
         peakMemory: peakMemory(),
       }
       context.result(report, page)
@@ -81,18 +96,41 @@ export const evaluation: Verb = {
   }),
 }
 
+/** Throws UsageError where neither the model nor all of the data say which class has which number. */
+const checkNamed = (folder: string, { config }: OpenedTask): void => {
+  const names = Object.values((config?.id2label ?? {}) as Record<string, string>)
+  if (!names.some((name) => /^LABEL_\d+$/.test(name))) return
+  throw new UsageError(
+    'UnnamedClasses',
+    `${folder}: it does not name its classes, and the data have not all of them`,
+    {
+      hint: 'Give labels as numbers, or name the classes in config.json (id2label).',
+    },
+  )
+}
+
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
 
 const page = (report: EvaluationReport): string => {
-  const { loss, perplexity, labels, accuracy, accuracyPerToken, tokensPerSecond, peakMemory } = report
+  const { loss, perplexity, labels, tokensPerSecond, peakMemory } = report
+  const shares: [string, number | undefined][] = [
+    ['accuracy', report.accuracy],
+    ['accuracy, per token', report.accuracyPerToken ?? report.perTokenAccuracy],
+    ['F1, mean over classes', report.f1],
+    ['exact match', report.exactMatch],
+    ['image recall at 1', report.imageRecall],
+    ['text recall at 1', report.textRecall],
+    ['image recall at 5', report.imageRecall5],
+    ['text recall at 5', report.textRecall5],
+  ]
+  const known = shares.flatMap(([name, share]): [string, string][] =>
+    share === undefined ? [] : [[name, percent(share)]],
+  )
   const rows: [string, string][] = [
-    ['loss', `${short(loss)} over ${grouped(labels)} tokens`],
-    ['perplexity', short(perplexity)],
-    ...(accuracy === undefined ? [] : [['accuracy', percent(accuracy)] as [string, string]]),
-    ...(accuracyPerToken === undefined
-      ? []
-      : [['accuracy, per token', percent(accuracyPerToken)] as [string, string]]),
-    ['speed', `${short(tokensPerSecond)} tokens/s`],
+    ['loss', `${short(loss)} over ${grouped(labels)} ${perplexity === undefined ? 'records' : 'tokens'}`],
+    ...(perplexity === undefined ? [] : [['perplexity', short(perplexity)] as [string, string]]),
+    ...known,
+    ['speed', `${short(tokensPerSecond)} ${perplexity === undefined ? 'inputs' : 'tokens'}/s`],
     ['peak memory', formatBytes(peakMemory)],
   ]
   const width = maxOf(rows.map(([name]) => name.length)) + 2

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import { chdir, cwd } from 'node:process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder, sentences, tinyConfig, writeRandom, writeTinyLlama } from '../../test/tiny.js'
+import { pngOf, reviews, writeTinyBert, writeTinyVit } from '../../test/tiny-tasks.js'
 import { weft } from '../../test/weft.js'
 import { run } from './program.js'
 import type { Action, Verb } from './verb.js'
@@ -57,6 +58,14 @@ beforeAll(async () => {
   await writeFile('tiny-chat/chat_template.jinja', '{% for m in messages %}{{ m.content }}{% endfor %}')
   await weft('adapt', 'lora', 'tiny', '--data', 'tiny.jsonl', '--out', 'tiny-adapter', ...few)
   await weft('adapt', 'mos', 'tiny', '--data', 'tiny.jsonl', '--out', 'tiny-shards', ...few)
+  await writeTinyBert('tiny-roberta', 'RobertaForSequenceClassification', { num_labels: 2 })
+  await writeTinyVit('tiny-vit', { id2label: { 0: 'blue', 1: 'red' } })
+  const rows = reviews.map(({ text, label }) => `${text},${label}`)
+  await writeFile('reviews.csv', `review,stars\n${rows.join('\n')}\n`)
+  for (const colour of ['red', 'blue']) {
+    await mkdir(join('photos', colour), { recursive: true })
+    for (const name of ['1.png', '2.png']) await writeFile(join('photos', colour, name), pngOf(200, 9, 9))
+  }
   await writeFile(
     'train.yaml',
     'model: models/base\ndata: train.jsonl\nsteps: 1\nbatch: 2\nout: runs/first\n',
@@ -70,7 +79,13 @@ afterAll(async () => {
 })
 
 const modelFor = (name: string): string =>
-  name.endsWith('Instruct') ? 'tiny-chat' : name.endsWith('tuned') ? 'tiny-tuned' : 'tiny'
+  /\/(roberta|vit)$/.test(name)
+    ? name.replace('models/', 'tiny-')
+    : name.endsWith('Instruct')
+      ? 'tiny-chat'
+      : name.endsWith('tuned')
+        ? 'tiny-tuned'
+        : 'tiny'
 
 /** Puts a tiny model, adapter or data where a word names one. */
 const provide = async (words: readonly string[]): Promise<void> => {

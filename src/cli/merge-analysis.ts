@@ -9,7 +9,8 @@ import { closeAll, namedModels, openSources } from '../merge/index.js'
 import { openModel } from '../models/index.js'
 import type { DrawnPlot } from '../papers/plot.js'
 import { evaluator } from '../train/index.js'
-import { checkCausal, openData } from './training.js'
+import { taskOf } from '../tasks/index.js'
+import { openData } from './training.js'
 import type { Context } from './verb.js'
 
 /** Points of each line of losses, its ends among them. */
@@ -27,8 +28,8 @@ const lossPlot = async (
 ): Promise<DrawnPlot> => {
   const { signal, progress } = context
   const model = await openModel(merged, { trainable: true })
-  checkCausal(model)
-  const score = evaluator(model, await openData(file, false, context), { batches, signal })
+  taskOf(merged, 'causal')
+  const score = evaluator(model, await openData(file, context), { batches, signal })
   const lines: Record<string, LinePoint[]> = {}
   for (const [name, checkpoint] of models) {
     progress({

@@ -68,14 +68,14 @@ const inputs = {
     value: 'KEY=VALUE',
     when: named,
   }),
-  data: flag(z.string().optional(), 'JSONL file, for --analyse or a method that looks at data', {
+  data: flag(z.string().optional(), 'data, for --analyse or a method that looks at data', {
     value: 'FILE',
-    names: 'input',
+    names: 'data',
     when: [{ analyse: [true] }, { method: withData }],
   }),
-  evalData: flag(z.string().optional(), 'JSONL file that such a method scores on', {
+  evalData: flag(z.string().optional(), 'data that such a method scores on', {
     value: 'FILE',
-    names: 'input',
+    names: 'data',
     when: [{ method: evaluated }],
   }),
 } satisfies Partial<Schemas<MergeFlags>>

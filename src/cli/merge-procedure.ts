@@ -95,8 +95,8 @@ const givenTo = async (
 ): Promise<ProcedureContext> => ({
   names,
   base: base === undefined ? undefined : opened.get(base),
-  data: data === undefined ? undefined : await openData(data, false, context),
-  evaluation: evalData === undefined ? undefined : await openData(evalData, false, context),
+  data: data === undefined ? undefined : await openData(data, context),
+  evaluation: evalData === undefined ? undefined : await openData(evalData, context),
   seed: seed ?? randomSeed,
   signal: context.signal,
   onProgress: context.progress,

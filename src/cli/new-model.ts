@@ -1,23 +1,24 @@
 /** @file What `weft train` starts from: a model that exists, or a new one with a tokenizer. */
-import { copyCompanions, type JsonObject, open, type OpenOptions, resolveModel } from '../checkpoint/index.js'
+import { type Checkpoint, copyCompanions, type JsonObject, resolveModel } from '../checkpoint/index.js'
 import { CheckpointError, MemoryError, UsageError } from '../errors.js'
 import { createModel, type Model, openModel } from '../models/index.js'
 import {
   type BytePairJson,
   type DataRecord,
-  type Dataset,
   openTokenizer,
   saveTokenizer,
   type Tokenizer,
   tokenizerFromJson,
   tokenizerFiles,
   trainBytePairs,
+  type WordCounts,
 } from '../text/index.js'
 
 /** A model to train, its tokenizer, and how both are written. */
 export interface Beginning {
   model: Model
-  tokenizer: Tokenizer
+  /** Absent where the task reads no text. */
+  tokenizer?: Tokenizer
   save(model: Model, folder: string): Promise<void>
 }
 
@@ -30,16 +31,16 @@ export interface NewModelOptions {
   seed: number
 }
 
-/** The model in `folder` (or of a hub id in the cache), all of it trainable. */
-export const existingModel = async (folder: string, options: OpenOptions): Promise<Beginning> => {
-  const model = await openModel(await open(folder, options), { trainable: true })
-  const tokenizer = await openTokenizer(model.checkpoint.folder)
+/** The model in `checkpoint`, all of it trainable. */
+export const existingModel = async (checkpoint: Checkpoint, readsText: boolean): Promise<Beginning> => {
+  const model = await openModel(checkpoint, { trainable: true, onWarning: () => undefined })
+  const tokenizer = readsText ? await openTokenizer(checkpoint.folder) : undefined
   return { model, tokenizer, save: (trained, out) => trained.save(out) }
 }
 
-/** A new model with random weights. Throws UsageError for a configuration that makes none. */
-export const newModel = async (options: NewModelOptions, data: Dataset): Promise<Beginning> => {
-  const { tokenizer, write } = await tokenizerFor(options, data)
+/** A new model with random weights, and the tokenizer given or one that is learned from `words`. Throws UsageError for a configuration that makes none. */
+export const newModel = async (options: NewModelOptions, words: WordCounts): Promise<Beginning> => {
+  const { tokenizer, write } = await tokenizerFor(options, words)
   const model = await create(options, tokenizer)
   return {
     model,
@@ -90,14 +91,14 @@ interface MadeTokenizer {
 
 const tokenizerFor = async (
   { tokenizer: given, vocabulary }: NewModelOptions,
-  data: Dataset,
+  words: WordCounts,
 ): Promise<MadeTokenizer> => {
   if (given !== undefined) {
     const folder = await resolveModel(given)
     return { tokenizer: await openTokenizer(folder), write: (out) => copyCompanions(folder, out) }
   }
   const end = '<|end|>'
-  const json = trainBytePairs(await textsOf(data), { vocabularySize: vocabulary, specialTokens: [end] })
+  const json = trainBytePairs(words, { vocabularySize: vocabulary, specialTokens: [end] })
   const roles = { bos: end, eos: end, pad: end }
   const files = tokenizerFiles(json, roles)
   const config = JSON.parse(files['tokenizer_config.json']) as Record<string, unknown>
@@ -107,13 +108,8 @@ const tokenizerFor = async (
   }
 }
 
-const textsOf = async (data: Dataset): Promise<string[]> => {
-  const texts: string[] = []
-  for await (const record of data) texts.push(textOf(record))
-  return texts
-}
-
-const textOf = (record: DataRecord): string => {
+/** All text of a record. */
+export const textOf = (record: DataRecord): string => {
   if ('text' in record) return record.text
   if ('completion' in record) return record.prompt + record.completion
   if ('choices' in record) return [record.prompt, ...record.choices].join('\n')

@@ -32,7 +32,18 @@ const checkInput = async (flag: string, path: string): Promise<void> => {
   await access(path, constants.R_OK).catch((error: Error) => refuse('UnreadableFile', error.message, error))
 }
 
-const keysNaming = (schema: ZodObject, kind: 'input' | 'output'): string[] =>
+/** Data may be a file, a folder, a pattern, or a dataset of the hub. */
+const checkData = async (flag: string, where: string): Promise<void> => {
+  const { findData } = await import('../data/where.js')
+  const place = await findData(where)
+  const files = place.kind === 'rows' ? place.files : [place.folder]
+  for (const file of files)
+    await access(file, constants.R_OK).catch((cause: Error) => {
+      throw new CheckpointError('UnreadableFile', `${file}: ${cause.message} (${flag})`, { cause })
+    })
+}
+
+const keysNaming = (schema: ZodObject, kind: 'input' | 'data' | 'output'): string[] =>
   Object.entries(shapeOf(schema)).flatMap(([key, option]) => (styleOf(option).names === kind ? [key] : []))
 
 /**
@@ -49,6 +60,10 @@ export const preflight = async ({ action, schema, options, words, home }: Call):
   for (const key of keysNaming(schema, 'input')) {
     const path = options[key]
     if (typeof path === 'string') await checkInput(`--${kebab(key)}`, path)
+  }
+  for (const key of keysNaming(schema, 'data')) {
+    const where = options[key]
+    if (typeof where === 'string') await checkData(`--${kebab(key)}`, where)
   }
   for (const { name, names } of action.arguments)
     if (names === 'model') await checkModels([words[name] ?? []].flat())

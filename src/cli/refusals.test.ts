@@ -45,7 +45,8 @@ const actions: Named[] = (
 const filesOf = async ({ action }: Named, kind: 'input' | 'output'): Promise<string[]> => {
   const schema = await action.options?.()
   const options = schema ? Object.entries(shapeOf(schema)) : []
-  return options.flatMap(([key, option]) => (styleOf(option).names === kind ? [key] : []))
+  const isOfKind = (names?: string): boolean => names === kind || (kind === 'input' && names === 'data')
+  return options.flatMap(([key, option]) => (isOfKind(styleOf(option).names) ? [key] : []))
 }
 
 const onModels = actions.filter(({ action }) => action.arguments.some(({ names }) => names === 'model'))
@@ -96,7 +97,7 @@ it('a model of another task is refused before data are read', async () => {
     ['train', '--model', bert],
     ['eval', bert],
   ]) {
-    const { err } = await weft(...argv, '--data', at('poisoned.jsonl'))
+    const { err } = await weft(...argv, '--task', 'causal', '--data', at('poisoned.jsonl'))
     expect(err).toMatch(/^WrongTask: /)
   }
   expect(existsSync(at('home'))).toBe(false)

@@ -27,8 +27,8 @@ export interface FlagStyle {
   about?: (chosen: Readonly<Record<string, unknown>>) => string | undefined
   /** Its default counts as chosen on the help page. */
   decides?: boolean
-  /** Kind of file that it names: the program checks `input` and `output` before the verb runs. */
-  names?: 'input' | 'output'
+  /** Kind of file that it names: the program checks `input`, `data` and `output` before the verb runs. */
+  names?: 'input' | 'data' | 'output'
 }
 
 /** Describes an option for the help page and says how it looks as a flag. Call it last, around defaults. */

@@ -114,7 +114,20 @@ const wrong: [string, string[], number, RegExp][] = [
   ['no data file', ['--data', 'absent.jsonl'], 3, /^NoSuchFile: absent\.jsonl/],
   ['a malformed line', ['--data', 'BAD'], 3, /^MalformedRecord: .*bad\.jsonl:2: /],
   ['an empty file', ['--data', 'EMPTY'], 3, /^EmptyDataset: .*empty\.jsonl/],
-  ['a folder as data', ['--data', '.'], 3, /^UnreadableFile: \.: it is a folder/],
+  ['a folder without data', ['--data', 'FOLDER'], 2, /^WrongTask: .*a folder without files of rows/],
+  [
+    'data for another task',
+    ['--task', 'classify'],
+    2,
+    /^WrongTask: .*a model for the task 'causal', not for/,
+  ],
+  ['a column that is not there', ['--text-column', 'txt'], 3, /^NoSuchColumn: .*:1: .*"txt"\s+Nearest: text/],
+  [
+    'a dataset that was not fetched',
+    ['--data', 'org/set'],
+    3,
+    /^NoSuchFile: [\s\S]*weft pull --dataset org\/set/,
+  ],
   ['a batch of none', ['--batch', '0'], 2, /^BadValue: --batch: .*found 0/],
   ['one beta', ['--betas', '0.9'], 2, /^BadValue: --betas/],
   ['a beta of one', ['--betas', '0.9,1'], 2, /^BadValue: --betas/],
@@ -137,7 +150,12 @@ describe('weft train refuses', () => {
   })
 
   it.each(wrong)('%s, and writes nothing', async (_, more, exitCode, message) => {
-    const files: Record<string, string> = { BAD: at('bad.jsonl'), EMPTY: at('empty.jsonl'), DATA: data }
+    const files: Record<string, string> = {
+      BAD: at('bad.jsonl'),
+      EMPTY: at('empty.jsonl'),
+      DATA: data,
+      FOLDER: base,
+    }
     const given = more.map((word) => files[word] ?? word)
     const out = more.includes('--resume') ? [] : ['--out', at('refused')]
     const source = more.includes('--data') ? [] : ['--data', data]

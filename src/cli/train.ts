@@ -1,6 +1,7 @@
-/** @file `weft train`: all weights of a model, or a new model from nothing, on a JSONL file. */
+/** @file `weft train`: all weights of a model by its task, or a new language model from nothing. */
+import type { TrainingOptions } from './training.js'
 import { action } from './verb.js'
-import type { Verb } from './verb.js'
+import type { Context, Verb } from './verb.js'
 
 export const train: Verb = {
   group: 'Train and adapt',
@@ -13,6 +14,8 @@ export const train: Verb = {
       'weft train train.yaml',
       'weft train train.yaml --out runs/second --learning-rate 1e-4      # a flag wins over the file',
       'weft train --model models/SmolLM2-135M --data train.jsonl --eval-split 0.1 --out models/tuned',
+      'weft train --model models/roberta --data reviews.csv --text-column review --label-column stars --out models/stars',
+      'weft train --model models/vit --data photos/ --eval-split 0.1 --out models/photos   # photos/CLASS/NAME.jpg',
       'weft train --architecture llama --model-config hidden_size=128,num_hidden_layers=4 \\',
       '    --model-config num_attention_heads=4,intermediate_size=384 --data train.jsonl --lr 3e-3 --out models/new',
       'weft train train.yaml --resume                                    # after Ctrl-C or a crash',
@@ -46,34 +49,59 @@ export const train: Verb = {
       })
     },
     run: async ({ options }, context) => {
-      const [{ open }, { UsageError }, { existingModel, newModel }, training] = await Promise.all([
-        import('../checkpoint/index.js'),
-        import('../errors.js'),
-        import('./new-model.js'),
-        import('./training.js'),
-      ])
-      const { model: folder, architecture, modelConfig, tokenizer, vocabulary, seed } = options
+      const [{ UsageError }, training] = await Promise.all([import('../errors.js'), import('./training.js')])
+      const { model: folder, architecture, strict } = options
       if ((folder === undefined) === (architecture === undefined))
         throw new UsageError('BadUsage', 'expected either a model or the architecture of a new one', {
           hint: '--model DIR, or --architecture llama --model-config hidden_size=128,...',
         })
       training.checkTraining(options)
-      if (folder !== undefined) {
-        await using checkpoint = await open(folder, { strict: options.strict, onWarning: context.info })
-        training.checkCausalCheckpoint(checkpoint)
-      }
-      const data = await training.openRunData(options, context)
-      const start =
-        folder === undefined
-          ? await newModel(
-              { architecture: architecture!, modelConfig, tokenizer, vocabulary, seed },
-              data.data,
-            )
-          : await existingModel(folder, { strict: options.strict, onWarning: () => undefined })
+      const { data, ...start } =
+        folder === undefined ? await fresh(options, context) : await tuned(folder, strict, options, context)
       await using _open = start.model.checkpoint
-      training.checkCausal(start.model)
       const base = folder ?? `new ${architecture}`
       await training.runTraining({ ...start, command: 'train', base, options, data }, context)
     },
   }),
+}
+
+type Options = TrainingOptions & {
+  readonly architecture?: string
+  readonly modelConfig?: Record<string, unknown>
+  readonly tokenizer?: string
+  readonly vocabulary: number
+}
+
+/** A model that exists, and its data; the classes that these name are the trained model's. */
+const tuned = async (folder: string, strict: boolean, options: Options, context: Context) => {
+  const [{ open }, { existingModel }, training] = await Promise.all([
+    import('../checkpoint/index.js'),
+    import('./new-model.js'),
+    import('./training.js'),
+  ])
+  const checkpoint = await open(folder, { strict, onWarning: context.info })
+  try {
+    const data = await training.openRunData(checkpoint, options, options.task, context)
+    const named = data.config ? checkpoint.withConfig(data.config) : checkpoint
+    return { ...(await existingModel(named, data.task !== 'image')), data }
+  } catch (error) {
+    await checkpoint.close()
+    throw error
+  }
+}
+
+/** A new language model with a tokenizer, and its data. */
+const fresh = async (
+  { architecture, modelConfig, tokenizer, vocabulary, ...options }: Options,
+  context: Context,
+) => {
+  const [{ newModel, textOf }, { WordCounts }, training] = await Promise.all([
+    import('./new-model.js'),
+    import('../text/index.js'),
+    import('./training.js'),
+  ])
+  const words = new WordCounts()
+  const data = await training.openTextData(options, context, (record) => words.add(textOf(record)))
+  const settings = { architecture: architecture!, modelConfig, tokenizer, vocabulary, seed: options.seed }
+  return { ...(await newModel(settings, words)), data }
 }

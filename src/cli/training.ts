@@ -2,18 +2,21 @@
 import { basename } from 'node:path'
 import { z } from 'zod'
 import type { ZodType } from 'zod'
-import { CheckpointError, UsageError } from '../errors.js'
+import { UsageError } from '../errors.js'
 import type { Checkpoint } from '../checkpoint/index.js'
-import { architectureFor, type Model } from '../models/index.js'
+import type { Model } from '../models/index.js'
 import { recordRun, type Run } from '../runs/index.js'
-import { type Dataset, jsonl, split, type Tokenizer } from '../text/index.js'
+import { type DataRecord, type Dataset, split, type Tokenizer } from '../text/index.js'
+import { openRecords, openTask, type TaskName, taskOptions, type OpenedTask } from '../tasks/index.js'
 import {
   fit,
   type FitOptions,
   type FitResult,
   adamW,
+  type Evaluation,
   movedParameters,
   type Optimizer,
+  rowLength,
   scheduleNames,
   sgd,
 } from '../train/index.js'
@@ -52,6 +55,10 @@ export interface TrainingOptions {
   evalEvery?: number
   patience?: number
   checkpointEvery: number
+  task?: TaskName
+  textColumn?: string
+  labelColumn?: string
+  map: Record<string, string>
   skipMalformed: boolean
   seed: number
   resume: boolean
@@ -73,9 +80,24 @@ const adaptive: readonly Choice[] = [{ optimizer: ['adamw'] }]
 /** Options that say what to evaluate on. */
 const evaluated: readonly Choice[] = [{ evalSplit: 'given' }, { evalData: 'given' }]
 
+/** What `--data` takes. */
+export const dataHelp = (what: string): string =>
+  `data to ${what}: .jsonl, .csv, .tsv or .parquet, a folder or pattern of these, a folder of images a class, a dataset's id`
+
+const { task, textColumn, labelColumn, map, skipMalformed } = taskOptions.shape
+
+/** The options of data and tasks as flags. */
+export const taskFlags = {
+  task,
+  textColumn: flag(textColumn, textColumn.description!, { value: 'NAME' }),
+  labelColumn: flag(labelColumn, labelColumn.description!, { value: 'NAME' }),
+  map: flag(map, map.description!, { value: 'COLUMN=FIELD' }),
+  skipMalformed,
+}
+
 /** The options of a run that trains; `learningRate` is its default. */
 export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> => ({
-  data: flag(z.string().min(1), 'JSONL file to learn from', { short: 'd', value: 'FILE', names: 'input' }),
+  data: flag(z.string().min(1), dataHelp('learn from'), { short: 'd', value: 'FILE', names: 'data' }),
   out: flag(z.string().min(1).optional(), 'folder to write (a new one under runs/)', {
     short: 'o',
     value: 'DIR',
@@ -113,16 +135,13 @@ export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> 
   length: flag(count.optional(), "longest row in tokens (512, or the model's own limit)"),
   packing: flag(z.boolean().default(false), 'lay documents end to end instead of padding each'),
   evalSplit: flag(z.number().gt(0).lt(1).optional(), 'share of the data to hold out for evaluation'),
-  evalData: flag(z.string().min(1).optional(), 'JSONL file to evaluate on', {
-    value: 'FILE',
-    names: 'input',
-  }),
+  evalData: flag(z.string().min(1).optional(), 'data to evaluate on', { value: 'FILE', names: 'data' }),
   evalEvery: flag(count.optional(), 'steps between evaluations (only at the end)', { when: evaluated }),
   patience: flag(count.optional(), 'stop after so many evaluations without a lower loss', {
     when: evaluated,
   }),
   checkpointEvery: flag(count.default(100), 'steps between checkpoints'),
-  skipMalformed: flag(z.boolean().default(false), 'leave out lines that are no record'),
+  ...taskFlags,
   seed: common.seed,
   resume: common.resume,
   force: common.force,
@@ -132,48 +151,15 @@ export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> 
   threads: common.threads,
 })
 
-/** A JSONL file that has been read through: a malformed line is found now, not after hours. Throws CheckpointError. */
-export const openData = async (
-  file: string,
-  skipMalformed: boolean,
+/** Records of text that have been read through: a malformed one is found now, not after hours. Throws CheckpointError. */
+export const openData = (
+  where: string,
   { progress, info, signal }: Pick<Context, 'progress' | 'info' | 'signal'>,
-): Promise<Dataset> => {
-  const data = jsonl(file, { skipMalformed })
-  let records = 0
-  for await (const _ of data) {
-    records++
-    if (records % 1000) continue
-    signal.throwIfAborted()
-    progress({ status: 'progress', name: basename(file), done: records, unit: 'records' })
-  }
-  if (records === 0) throw new CheckpointError('EmptyDataset', `${file}: it holds no record`)
-  if (data.skipped) info(`${file}: left out ${data.skipped} malformed of ${records + data.skipped} lines`)
-  return data
-}
-
-/** As `checkCausal`, for a checkpoint whose model is not opened yet. */
-export const checkCausalCheckpoint = (checkpoint: Checkpoint): void => {
-  const architecture = architectureFor(checkpoint.config)
-  checkCausal({ architecture, config: architecture.readConfig(checkpoint.config), checkpoint })
-}
-
-/** Throws UsageError unless the model predicts the next token, which is what JSONL records teach. */
-export const checkCausal = (model: Pick<Model, 'architecture' | 'config' | 'checkpoint'>): void => {
-  const { architecture, config, checkpoint } = model
-  const task = architecture.task(config)
-  if (task !== 'causal')
-    throw new UsageError(
-      'WrongTask',
-      `${checkpoint.folder}: ${architecture.name} is a model for the task "${task}"; JSONL text is for causal language models`,
-      { hint: 'Use the library: fit(model, batches) takes batches of any kind.' },
-    )
-}
+): Promise<Dataset> => openRecords(where, { onProgress: progress, onWarning: info, signal })
 
 /** The data of a run, both parts checked. */
-interface RunData {
-  data: Dataset
-  held?: Dataset
-  records: number
+export interface RunData extends Pick<OpenedTask, 'data' | 'held' | 'records' | 'tokens' | 'config'> {
+  readonly task: TaskName
 }
 
 /** Throws UsageError for options that do not go together: before a model is opened and data are read. */
@@ -184,16 +170,45 @@ export const checkTraining = ({ evalData, evalSplit, out, resume }: TrainingOpti
     throw new UsageError('BadUsage', '--resume needs the folder of the run: --out DIR')
 }
 
-/** What a run learns from and is evaluated on. */
-export const openRunData = async (options: TrainingOptions, context: Context): Promise<RunData> => {
-  const { data: file, evalData, evalSplit, skipMalformed, seed } = options
-  const data = await openData(file, skipMalformed, context)
-  if (evalSplit !== undefined) {
-    const { train, evaluation } = await split(data, evalSplit, seed)
-    return { data: train, held: evaluation, records: await train.size() }
+/** Where a run's data are, and how they are read. */
+const reading = (
+  options: TrainingOptions,
+  task: TaskName | undefined,
+  { progress, info, signal }: Context,
+) => {
+  const { data, evalData, evalSplit, seed, batch, length, packing, steps } = options
+  const { textColumn, labelColumn, map, skipMalformed } = options
+  return {
+    ...{ data, evalData, evalSplit, seed, batch, length, packing, steps },
+    ...{ task, textColumn, labelColumn, map, skipMalformed },
+    ...{ onProgress: progress, onWarning: info, signal },
   }
-  const held = evalData === undefined ? undefined : await openData(evalData, skipMalformed, context)
-  return { data, held, records: await data.size() }
+}
+
+/** What the model in `checkpoint` learns from and is evaluated on: by its task, which `task` may name. */
+export const openRunData = (
+  checkpoint: Pick<Checkpoint, 'folder' | 'config'>,
+  options: TrainingOptions,
+  task: TaskName | undefined,
+  context: Context,
+): Promise<RunData> => openTask(checkpoint, reading(options, task, context))
+
+/** What a new model learns from and is evaluated on: text, each record of which `onRecord` sees where none is held out. */
+export const openTextData = async (
+  options: TrainingOptions,
+  context: Context,
+  onRecord: (record: DataRecord) => void,
+): Promise<RunData> => {
+  const { evalSplit, evalData, seed, task } = options
+  if (task !== undefined && task !== 'causal')
+    throw new UsageError('WrongTask', `--task ${task}: a new model predicts the next token`)
+  const how = reading(options, task, context)
+  const whole = await openRecords(options.data, { ...how, ...(evalSplit === undefined && { onRecord }) })
+  const parts = evalSplit === undefined ? undefined : await split(whole, evalSplit, seed)
+  if (parts) for await (const record of parts.train) onRecord(record)
+  const data = parts?.train ?? whole
+  const held = evalData === undefined ? parts?.evaluation : await openRecords(evalData, how)
+  return { task: 'causal', data, held, records: await data.size() }
 }
 
 /** What a verb gives `runTraining`. */
@@ -205,7 +220,8 @@ export interface Training {
   /** What the run starts from. */
   base: string
   model: Model
-  tokenizer: Tokenizer
+  /** Absent where the task reads no text. */
+  tokenizer?: Tokenizer
   options: TrainingOptions
   data: RunData
   /** Writes the trained model. */
@@ -235,9 +251,19 @@ const optimizerOf = (options: TrainingOptions): Optimizer => {
   return adamW({ betas: [betas[0], betas[1]], epsilon, epsilonBeforeCorrection, weightDecay })
 }
 
+/** Steps of a run over packed rows, whose tokens are known; undefined where they are not. */
+const packedSteps = (
+  { epochs, batch, accumulate, length }: TrainingOptions,
+  { tokens }: RunData,
+  limit: number,
+): number | undefined =>
+  tokens === undefined
+    ? undefined
+    : Math.max(1, Math.ceil(Math.ceil(Math.ceil((tokens * epochs) / (length ?? limit)) / batch) / accumulate))
+
 /** The library's options for those of the command line. */
 const fitOptions = (
-  { options, tokenizer, data }: Training,
+  { options, tokenizer, data, model }: Training,
   out: string,
   { progress, signal }: Context,
 ): FitOptions => ({
@@ -245,7 +271,7 @@ const fitOptions = (
   signal,
   onProgress: progress,
   tokenizer,
-  steps: options.steps,
+  steps: options.steps ?? packedSteps(options, data, rowLength(model, options.length)),
   epochs: options.epochs,
   learningRate: options.learningRate,
   schedule: options.schedule,
@@ -300,7 +326,7 @@ const trainInto = async (folder: string, training: Training, context: Context): 
   const { data, save, model } = training
   const result = await fit(model, data.data, fitOptions(training, folder, context))
   const { outcome, evaluation, loss, state } = result
-  if (outcome !== 'interrupted') await saveInto(folder, (fresh) => save(result.model, fresh))
+  if (outcome !== 'interrupted') await saveInto(folder, async (fresh) => save(result.model, fresh))
   return {
     ...{ folder, outcome, evaluation, steps: state.step, trainable: sizeOfModel(model) },
     ...(Number.isNaN(loss) ? {} : { loss }),
@@ -309,14 +335,23 @@ const trainInto = async (folder: string, training: Training, context: Context): 
   }
 }
 
+/** The measures of a task that tell most. */
+const measuresOf = ({ perplexity, accuracy, f1, exactMatch }: Evaluation): string => {
+  const shown = [
+    accuracy !== undefined && `accuracy ${short(accuracy)}`,
+    f1 !== undefined && `F1 ${short(f1)}`,
+    exactMatch !== undefined && `exact match ${short(exactMatch)}`,
+    perplexity !== undefined && `perplexity ${short(perplexity)}`,
+  ].filter(Boolean)
+  return shown.length > 0 ? ` (${shown.join(', ')})` : ''
+}
+
 const summary = ({ folder, outcome, steps, loss, evaluation, seconds }: TrainingResult): string =>
   [
     `Wrote ${folder} after ${steps} steps${outcome === 'stopped early' ? ' (stopped early)' : ''}`,
     ` in ${formatTime(seconds)}`,
     loss === undefined ? '' : `, loss ${short(loss)}`,
-    evaluation
-      ? `, held-out loss ${short(evaluation.loss)} (perplexity ${short(evaluation.perplexity)})`
-      : '',
+    evaluation ? `, held-out loss ${short(evaluation.loss)}${measuresOf(evaluation)}` : '',
   ].join('')
 
 /** What `--dry-run` says. */

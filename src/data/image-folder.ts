@@ -28,9 +28,15 @@ export interface ImageFolderOptions {
 const readable = /\.(png|jpe?g)$/i
 const otherImages = /\.(webp|gif|bmp|tiff?|avif|heic|jxl)$/i
 
-const listFiles = async (
-  folder: string,
-): Promise<{ classes: string[]; files: { path: string; label: number }[] }> => {
+/** Files of a folder of images by class. */
+export interface ImageFiles {
+  /** Names of the subfolders, sorted by code point. */
+  readonly classes: readonly string[]
+  /** Paths, each with the index of its class. */
+  readonly files: readonly { readonly path: string; readonly label: number }[]
+}
+
+const listFiles = async (folder: string): Promise<ImageFiles> => {
   const { readdir } = await import('node:fs/promises')
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw new CheckpointError('NoSuchFolder', `${folder}: ${(cause as Error).message}`, { cause })
@@ -51,6 +57,18 @@ const listFiles = async (
 }
 
 /**
+ * The PNG and JPEG files of FOLDER/CLASS/, classes and names sorted by code point. Throws CheckpointError when there is
+ * none, or an image of another format.
+ */
+export const imageFiles = async (folder: string): Promise<ImageFiles> => {
+  const list = await listFiles(folder)
+  if (list.files.length > 0) return list
+  throw new CheckpointError('EmptyDataset', `${folder}: no PNG or JPEG file in a subfolder`, {
+    hint: 'Expected FOLDER/CLASS/NAME.png: the subfolder names the class.',
+  })
+}
+
+/**
  * The images of `folder`: FOLDER/CLASS/NAME.png (or .jpg, .jpeg), classes and names sorted by code point. Throws
  * CheckpointError when there is none, or an image of another format; reading throws for a broken one.
  */
@@ -58,11 +76,7 @@ export const imageFolder = async (
   folder: string,
   { skipMalformed = false }: ImageFolderOptions = {},
 ): Promise<ImageFolder> => {
-  const { classes, files } = await listFiles(folder)
-  if (files.length === 0)
-    throw new CheckpointError('EmptyDataset', `${folder}: no PNG or JPEG file in a subfolder`, {
-      hint: 'Expected FOLDER/CLASS/NAME.png: the subfolder names the class.',
-    })
+  const { classes, files } = await imageFiles(folder)
   const { readFile } = await import('node:fs/promises')
   const broken = new Set<string>()
   const read = async (path: string): Promise<Image | undefined> => {
@@ -110,8 +124,11 @@ export interface ImageBatchesOptions {
   startAt?: number
 }
 
-const stack = (records: readonly ImageRecord[], config: PreprocessorConfig): ImageBatch => {
-  const images = records.map((r) => ({ path: r.path, pixels: preprocess(r.image, config) }))
+/**
+ * Pixels of several images ([3, height, width] each) as one tensor: [batch, 3, height, width]. Throws UsageError where their
+ * sizes differ.
+ */
+export const stackPixels = (images: readonly { path: string; pixels: Value }[]): Value => {
   const { shape } = images[0].pixels
   const length = images[0].pixels.data.length
   const data = new Float32Array(images.length * length)
@@ -122,15 +139,17 @@ const stack = (records: readonly ImageRecord[], config: PreprocessorConfig): Ima
       })
     data.set(pixels.data as Float32Array, i * length)
   })
-  return {
-    pixels: value(data, [images.length, ...shape], 'float32'),
-    labels: valueOf(
-      records.map((r) => r.label),
-      [records.length],
-      'int64',
-    ),
-  }
+  return value(data, [images.length, ...shape], 'float32')
 }
+
+const stack = (records: readonly ImageRecord[], config: PreprocessorConfig): ImageBatch => ({
+  pixels: stackPixels(records.map((r) => ({ path: r.path, pixels: preprocess(r.image, config) }))),
+  labels: valueOf(
+    records.map((r) => r.label),
+    [records.length],
+    'int64',
+  ),
+})
 
 /** Batches of images over epochs, a function of the dataset and the options alone; the last may have fewer rows. Throws UsageError for a size that is no whole number above 0, CheckpointError where no image can be read. */
 export async function* imageBatches(

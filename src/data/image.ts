@@ -63,6 +63,24 @@ const readJpeg = (bytes: Uint8Array): Image => {
   return { width, height, data }
 }
 
+const hasEnd = (bytes: Uint8Array, end: readonly number[]): boolean => {
+  for (let i = bytes.length - end.length; i >= 0; i--)
+    if (end.every((b, k) => bytes[i + k] === b)) return true
+  return false
+}
+
+/**
+ * Looks whether these are the first and last bytes of a PNG or JPEG file, without decoding it. Throws CheckpointError,
+ * whose message `name` opens, where they are not, or where its end is missing.
+ */
+export const checkImage = (bytes: Uint8Array, name: string): void => {
+  if (!isPng(bytes) && !isJpeg(bytes))
+    throw new CheckpointError('UnknownImage', `${name}: neither a PNG nor a JPEG file`)
+  // The last chunk of a PNG is named IEND; a JPEG ends with FF D9, maybe with filling behind it.
+  const end = isPng(bytes) ? [0x49, 0x45, 0x4e, 0x44] : [0xff, 0xd9]
+  if (!hasEnd(bytes, end)) throw new CheckpointError('BrokenImage', `${name}: the file is cut off`)
+}
+
 /** The pixels of a PNG or JPEG file. Throws CheckpointError, whose message `name` opens, for anything else or a broken file. */
 export const decodeImage = (bytes: Uint8Array, name = 'image'): Image => {
   const read = isPng(bytes) ? readPng : isJpeg(bytes) ? readJpeg : undefined

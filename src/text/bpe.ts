@@ -93,10 +93,23 @@ const joinPairs = (symbols: readonly number[], a: number, b: number, id: number)
   return out
 }
 
-const countWords = (texts: Iterable<string>): Map<string, number> => {
-  const counts = new Map<string, number>()
-  for (const text of texts)
-    for (const [word] of text.matchAll(words)) counts.set(word, (counts.get(word) ?? 0) + 1)
+/** How often words occur in texts: what a vocabulary is learned from, a text at a time. */
+export class WordCounts {
+  readonly #counts = new Map<string, number>()
+
+  add(text: string): void {
+    for (const [word] of text.matchAll(words)) this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1)
+  }
+
+  /** Words, each with its number. */
+  entries(): Iterable<readonly [string, number]> {
+    return this.#counts
+  }
+}
+
+const countWords = (texts: Iterable<string>): WordCounts => {
+  const counts = new WordCounts()
+  for (const text of texts) counts.add(text)
   return counts
 }
 
@@ -143,12 +156,15 @@ const tokenizerJson = (
 })
 
 /**
- * Learns a byte-level byte-pair vocabulary (Sennrich et al. 2016, over bytes as in GPT-2) from `texts` and returns its
+ * Learns a byte-level byte-pair vocabulary (Sennrich et al. 2016, over bytes as in GPT-2) from `texts`, or from their words, and returns its
  * tokenizer.json. Ids: special tokens, the 256 bytes in the order of their characters, then merges, the most frequent
  * pair first (ties: the lowest ids). Every text can be encoded, and decodes to itself. Throws UsageError when
  * `vocabularySize` has no room for the bytes and special tokens.
  */
-export const trainBytePairs = (texts: Iterable<string>, options: BytePairOptions): BytePairJson => {
+export const trainBytePairs = (
+  texts: Iterable<string> | WordCounts,
+  options: BytePairOptions,
+): BytePairJson => {
   const { vocabularySize, specialTokens = [], minimumCount = 2 } = options
   const smallest = specialTokens.length + 256
   if (!(vocabularySize >= smallest && vocabularySize < 2 ** 21))
@@ -170,7 +186,8 @@ export const trainBytePairs = (texts: Iterable<string>, options: BytePairOptions
   const byteId = byteCharacters.map((c) => idOf.get(c) ?? 0)
   const utf8 = new TextEncoder()
   const pairs = new PairCounts()
-  for (const [word, count] of countWords(texts))
+  const counted = texts instanceof WordCounts ? texts : countWords(texts)
+  for (const [word, count] of counted.entries())
     pairs.add({ symbols: Array.from(utf8.encode(word), (b) => byteId[b]), count }, 1)
 
   const merges: [string, string][] = []

@@ -1,6 +1,6 @@
 /** @file Text for models: tokenizers, chat templates, records and batches of them. */
 export * from './batches.js'
-export { type BytePairJson, type BytePairOptions, trainBytePairs } from './bpe.js'
+export { type BytePairJson, type BytePairOptions, trainBytePairs, WordCounts } from './bpe.js'
 export { epochOrder, split, subset } from '../data/dataset.js'
 export * from './dataset.js'
 export * from './examples.js'

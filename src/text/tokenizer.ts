@@ -45,6 +45,8 @@ export interface Tokenizer {
   readonly bos: number | undefined
   readonly pad: number | undefined
   readonly unk: number | undefined
+  /** Token in the place of those that are to be found; absent where there is none. */
+  readonly mask?: number
   /** Ids that `decode` leaves out. */
   readonly specialIds: ReadonlySet<number>
   readonly hasChatTemplate: boolean
@@ -106,6 +108,7 @@ class HuggingFaceTokenizer implements Tokenizer {
   readonly bos: number | undefined
   readonly pad: number | undefined
   readonly unk: number | undefined
+  readonly mask: number | undefined
   readonly specialIds: ReadonlySet<number>
   readonly cleansUp: boolean
 
@@ -123,6 +126,7 @@ class HuggingFaceTokenizer implements Tokenizer {
     this.bos = this.idOf('bos')
     this.pad = this.idOf('pad')
     this.unk = this.idOf('unk')
+    this.mask = this.idOf('mask')
   }
 
   private idOf(role: string): number | undefined {

@@ -11,13 +11,24 @@ import {
   type Tokenizer,
 } from '../text/index.js'
 import type { Batch } from './loss.js'
+import type { Measures } from './measures.js'
+
+/** Batches that know their number, and what is measured on them. */
+export interface BatchSource {
+  /** Batches over the epochs of a course, the same for the same course. */
+  batches(course: Course): AsyncIterable<Batch>
+  /** Number of batches that a course has. */
+  count(course: Course): number
+  readonly measures?: Measures
+}
 
 /**
- * A dataset (`jsonl(path)`), records in memory, or batches: an iterable that gives the same batches each time, or a
- * function that gives those of the run from number `startAt` on.
+ * A dataset (`jsonl(path)`), records in memory, a source of batches, or batches: an iterable that gives the same batches
+ * each time, or a function that gives those of the run from number `startAt` on.
  */
 export type Data =
   | Dataset
+  | BatchSource
   | readonly DataRecord[]
   | AsyncIterable<Batch>
   | ((startAt: number) => AsyncIterable<Batch> | Iterable<Batch>)
@@ -34,8 +45,10 @@ export interface DataOptions extends Pick<BatchesOptions, 'packing' | 'multiple'
 
 export const isDataset = (data: Data): data is Dataset => 'pick' in data && 'size' in data
 
+export const isBatchSource = (data: Data): data is BatchSource => 'batches' in data && 'count' in data
+
 /** How many positions the model has for the tokens of a row. */
-export const positionLimit = ({ architecture, config }: Model): number =>
+export const positionLimit = ({ architecture, config }: Pick<Model, 'architecture' | 'config'>): number =>
   (architecture.positions?.(config) ?? Infinity) - (architecture.virtual?.positions ?? 0)
 
 const opened = new WeakMap<Model['checkpoint'], Promise<Tokenizer>>()
@@ -48,7 +61,7 @@ export const tokenizerOf = async ({ checkpoint }: Model, given?: Tokenizer): Pro
   return tokenizer
 }
 
-export const rowLength = (model: Model, length?: number): number =>
+export const rowLength = (model: Parameters<typeof positionLimit>[0], length?: number): number =>
   length ?? Math.min(512, positionLimit(model))
 
 /** Throws UsageError when the rows would be longer than the model's positions reach. */
@@ -113,6 +126,7 @@ export const batchesOf = async (
   { seed, epochs = 1, startAt = 0 }: Course = {},
 ): Promise<AsyncIterable<Batch> | Iterable<Batch>> => {
   if (typeof data === 'function') return data(startAt)
+  if (isBatchSource(data)) return data.batches({ seed, epochs, startAt })
   const dataset = Array.isArray(data) ? fromRecords(data as DataRecord[]) : (data as Dataset)
   if (!isDataset(dataset)) return skipped(repeated(dataset, epochs), startAt)
   checkTask(model)
@@ -144,6 +158,7 @@ export const countBatches = async (
 ): Promise<number> => {
   if (typeof data === 'function')
     throw new UsageError('BadOption', 'batches from a function may be endless: say how many steps (steps)')
+  if (isBatchSource(data)) return data.count(course)
   const dataset = Array.isArray(data) ? fromRecords(data as DataRecord[]) : (data as Dataset)
   if (isDataset(dataset) && !options.packing)
     return Math.ceil(((await dataset.size()) * (course.epochs ?? 1)) / (options.batch ?? 8))

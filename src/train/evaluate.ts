@@ -4,8 +4,17 @@ import type { OnProgress } from '../progress.js'
 import { type ChoiceRecord, choiceExamples, type Dataset, type Example, fromRecords } from '../text/index.js'
 import { type CompileOptions, crossEntropy, type Tensor, type Value, valueOf } from '../tensor/index.js'
 import { byShape } from './by-shape.js'
-import { batchesOf, type Data, type DataOptions, isDataset, rowLength, tokenizerOf } from './data.js'
-import { type Batch, forward, modelLoss } from './loss.js'
+import {
+  batchesOf,
+  type Data,
+  type DataOptions,
+  isBatchSource,
+  isDataset,
+  rowLength,
+  tokenizerOf,
+} from './data.js'
+import { type Batch, forward, lossFor, modelLoss } from './loss.js'
+import type { Measures } from './measures.js'
 import { checkBatch } from './method.js'
 import { eachRow } from './rows.js'
 import { maxOf, minOf } from '../tensor/numbers.js'
@@ -24,8 +33,8 @@ export interface EvaluateOptions extends DataOptions, CompileOptions {
 export interface Evaluation {
   /** Mean over the labels that count. */
   readonly loss: number
-  /** exp(loss). */
-  readonly perplexity: number
+  /** exp(loss), where the loss is a mean over tokens. */
+  readonly perplexity?: number
   /** How many labels counted. */
   readonly labels: number
   /** Tokens read in a second, padding included. */
@@ -34,6 +43,17 @@ export interface Evaluation {
   readonly accuracy?: number
   /** Share of right answers in multiple choice by the likelihood a token. */
   readonly accuracyPerToken?: number
+  /** Mean over classes of F1. */
+  readonly f1?: number
+  /** Share of right tokens. */
+  readonly perTokenAccuracy?: number
+  /** Share of answers that are their targets whole. */
+  readonly exactMatch?: number
+  /** Shares of images whose own text is the nearest, and of texts whose own image is; among the nearest five. */
+  readonly imageRecall?: number
+  readonly textRecall?: number
+  readonly imageRecall5?: number
+  readonly textRecall5?: number
 }
 
 /** Evaluates the model with other values of its parameters: programs are compiled once. */
@@ -44,41 +64,86 @@ interface EvaluationInputs<T> {
   readonly batch: Batch<T>
 }
 
+/** The model's loss with what its data measure of the outputs. */
+const measuredLoss = (model: Model, measures: Measures | undefined) => {
+  const taskLoss = lossFor(model.architecture.task(model.config))
+  return ({ parameters, batch }: EvaluationInputs<Tensor>) => {
+    let tensors: Readonly<Record<string, Tensor>> = {}
+    const measured = modelLoss(model, (outputs, inputs) => {
+      if (measures) tensors = measures.tensors(outputs, inputs)
+      return taskLoss(outputs, inputs)
+    })
+    const { loss: mean, weight = mean.lift(1), metrics = {} } = measured(parameters, batch, {})
+    return { mean, weight, metrics: { ...metrics }, tensors: { ...tensors } }
+  }
+}
+
+const numbersOf = async (
+  tensors: Readonly<Record<string, Value>>,
+): Promise<Record<string, ArrayLike<number | bigint>>> => {
+  const read: Record<string, ArrayLike<number | bigint>> = {}
+  for (const [name, tensor] of Object.entries(tensors)) read[name] = await tensor.read()
+  return read
+}
+
+/** Weighted sums over batches. */
+class Sums {
+  readonly #sums = new Map<string, number>()
+  labels = 0
+  tokens = 0
+  batches = 0
+
+  async add(means: Readonly<Record<string, Value>>, weight: Value): Promise<void> {
+    const labels = await numberOf(weight)
+    for (const [name, v] of Object.entries(means))
+      this.#sums.set(name, (this.#sums.get(name) ?? 0) + labels * (await numberOf(v)))
+    this.labels += labels
+    this.batches++
+  }
+
+  mean(name: string): number | undefined {
+    const sum = this.#sums.get(name)
+    return sum === undefined ? undefined : sum / (this.labels || 1)
+  }
+}
+
 /** An evaluator of `model` on `data`. Multiple-choice records are scored on their right choice, and by accuracy. */
 export const evaluator = (model: Model, data: Data, options: EvaluateOptions = {}): Evaluator => {
-  const loss = modelLoss(model)
-  const program = byShape(({ parameters, batch }: EvaluationInputs<Tensor>) => {
-    const { loss: mean, weight = mean.lift(1), metrics = {} } = loss(parameters, batch, {})
-    return { mean, weight, metrics: { ...metrics } }
-  }, options)
+  const measures = isBatchSource(data) ? data.measures : undefined
+  const program = byShape(measuredLoss(model, measures), options)
   const choices = choiceScorer(model, options)
+  const perToken = measures?.perToken ?? isPerToken(model)
   return async (parameters = model.parameters) => {
     const start = performance.now()
-    const [sums, weights] = [new Map<string, number>(), { labels: 0, tokens: 0, batches: 0 }]
+    const sums = new Sums()
+    const tally = measures?.start()
     for await (const batch of await batchesOf(model, data, options)) {
-      if (options.signal?.aborted || weights.batches >= (options.batches ?? Infinity)) break
+      if (options.signal?.aborted || sums.batches >= (options.batches ?? Infinity)) break
       checkBatch(model, batch)
-      const { mean, weight, metrics } = await program({ parameters, batch })
-      const labels = await numberOf(weight)
-      for (const [name, v] of Object.entries({ loss: mean, ...metrics }))
-        sums.set(name, (sums.get(name) ?? 0) + labels * (await numberOf(v)))
-      weights.labels += labels
-      weights.tokens += (batch.ids ?? batch.labels)?.data.length ?? 0
-      weights.batches++
-      options.onProgress?.({ status: 'progress', name: 'evaluate', done: weights.batches, unit: 'batches' })
+      const { mean, weight, metrics, tensors } = await program({ parameters, batch })
+      await sums.add({ loss: mean, ...metrics }, weight)
+      tally?.add(await numbersOf(tensors))
+      sums.tokens += (batch.ids ?? batch.labels)?.data.length ?? 0
+      options.onProgress?.({ status: 'progress', name: 'evaluate', done: sums.batches, unit: 'batches' })
     }
     const seconds = (performance.now() - start) / 1000
-    const mean = (name: string): number => sums.get(name)! / (weights.labels || 1)
+    const loss = sums.mean('loss')!
+    const accuracy = sums.mean('accuracy')
     return {
-      loss: mean('loss'),
-      perplexity: Math.exp(mean('loss')),
-      labels: weights.labels,
-      tokensPerSecond: weights.tokens / seconds,
-      ...(sums.has('accuracy') ? { accuracy: mean('accuracy') } : {}),
+      loss,
+      ...(perToken && { perplexity: Math.exp(loss) }),
+      labels: sums.labels,
+      tokensPerSecond: sums.tokens / seconds,
+      ...(accuracy !== undefined && { accuracy }),
+      ...(await tally?.result()),
       ...(await choices(parameters, data)),
     }
   }
 }
+
+/** Whether the task's loss is a mean over tokens. */
+const isPerToken = ({ architecture, config }: Model): boolean =>
+  ['causal', 'masked', 'sequence'].includes(architecture.task(config))
 
 /** Loss, perplexity, speed and (for classes and multiple choice) accuracy of `model` on `data`. */
 export const evaluate = (model: Model, data: Data, options: EvaluateOptions = {}): Promise<Evaluation> =>

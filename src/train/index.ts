@@ -13,7 +13,16 @@ export {
   trainingOf,
 } from './method.js'
 export { makeStep, type Step, type StepInputs, type StepOptions, type StepResult } from './step.js'
-export { batchesOf, type Course, type Data, type DataOptions } from './data.js'
+export {
+  batchesOf,
+  type BatchSource,
+  type Course,
+  type Data,
+  type DataOptions,
+  positionLimit,
+  rowLength,
+} from './data.js'
+export type { Measures, Tally } from './measures.js'
 export { type EvaluateOptions, evaluate, type Evaluation, type Evaluator, evaluator } from './evaluate.js'
 export { fit, type FitOptions, type FitResult, type Hook } from './fit.js'
 export {

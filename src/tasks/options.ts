@@ -1,0 +1,18 @@
+/** @file Options of data and tasks: one schema for the library, the command line and YAML. */
+import { z } from 'zod'
+import { taskNames } from './formats.js'
+
+/** What data are for, and by which names their columns go. */
+export const taskOptions = z.object({
+  task: z
+    .enum(taskNames)
+    .optional()
+    .describe('what the model is trained for or measured on (what its head is for)'),
+  textColumn: z.string().min(1).optional().describe('column that holds the text, prompt or source'),
+  labelColumn: z.string().min(1).optional().describe('column that holds the label, completion or target'),
+  map: z.record(z.string(), z.string()).default({}).describe('other columns and the fields that they hold'),
+  skipMalformed: z.boolean().default(false).describe('leave out rows that are no record'),
+})
+
+/** What data are for, and by which names their columns go. */
+export type TaskOptions = z.input<typeof taskOptions>

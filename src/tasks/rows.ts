@@ -1,0 +1,52 @@
+/** @file Rows of tokens of equal length. */
+import { type Value, valueOf } from '../tensor/index.js'
+import type { Tokenizer } from '../text/index.js'
+import { maxOf } from '../tensor/numbers.js'
+
+/** How rows are padded. */
+export interface Padding {
+  /** Longest row in tokens. */
+  readonly length: number
+  readonly multiple: number
+}
+
+/** Length of the longest row, rounded up to a multiple, at most `length`. */
+export const timeOf = (rows: readonly (readonly number[])[], { length, multiple }: Padding): number =>
+  Math.min(length, Math.ceil(maxOf(rows.map((row) => Math.max(1, row.length))) / multiple) * multiple)
+
+/** Rows filled up at the right with `rest`: [rows, time] int32. */
+export const filled = (rows: readonly ArrayLike<number>[], time: number, rest: number): Value => {
+  const numbers = new Int32Array(rows.length * time).fill(rest)
+  rows.forEach((row, i) => numbers.set(row, i * time))
+  return valueOf(numbers, [rows.length, time], 'int32')
+}
+
+/** Token ids and the mask of what is padding: the model's inputs. */
+export const paddedIds = (
+  rows: readonly number[][],
+  pad: number,
+  padding: Padding,
+): { ids: Value; attentionMask: Value } => {
+  const time = timeOf(rows, padding)
+  const ones = rows.map((row) => new Uint8Array(row.length).fill(1))
+  return { ids: filled(rows, time, pad), attentionMask: filled(ones, time, 0) }
+}
+
+/** How many special tokens stand after a text. */
+const tailOf = (tokenizer: Tokenizer, text: string, ids: readonly number[]): number => {
+  const bare = tokenizer.encode(text, { special: false })
+  let tail = 0
+  while (tail < ids.length - bare.length && tokenizer.specialIds.has(ids[ids.length - 1 - tail])) tail++
+  return tail
+}
+
+/** The tokens of a text with the special ones around it; of a longer one the text loses its end, not they. */
+export const encodedWithin = (tokenizer: Tokenizer, text: string, length: number): number[] => {
+  const ids = tokenizer.encode(text)
+  if (ids.length <= length) return ids
+  const tail = Math.min(length, tailOf(tokenizer, text, ids))
+  return [...ids.slice(0, length - tail), ...ids.slice(ids.length - tail)]
+}
+
+/** The id that fills rows. */
+export const padOf = ({ pad, eos }: Tokenizer): number => pad ?? eos ?? 0
