@@ -119,8 +119,8 @@ const speed = (folder: string): Row[] => {
   const peer = 'cat A B > /dev/null && cp A C'
   const theirs = median(times.copy)
   return [
-    row('linear merge of two folders of 2 GB (at most 3)', median(times.linear), peer, theirs, 's'),
-    row('TIES merge of these and their base (at most 10)', median(times.ties), peer, theirs, 's'),
+    row('linear merge of two folders of 2 GB (at most 2)', median(times.linear), peer, theirs, 's'),
+    row('TIES merge of these and their base (at most 4)', median(times.ties), peer, theirs, 's'),
   ]
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { numbersOf } from '../../test/golden-case.js'
-import { compile, tensor } from '../tensor/index.js'
+import { compile, tensor, valueOf } from '../tensor/index.js'
 import { ConfigReader } from './config.js'
-import { readRope, rotation } from './rope.js'
+import { readRope, rotation, turned as turnedHeads } from './rope.js'
 
 const size = 16
 
@@ -188,4 +188,34 @@ describe('rotary tables', () => {
   ])('%j says nothing that matters, and is read', (parameters) => {
     expect(() => read(parameters)).not.toThrow()
   })
+})
+
+test('heads are turned by one kernel on the processor, and both it and the definition give the same', async () => {
+  const rope = readRope(new ConfigReader({ rope_parameters: { rope_type: 'default' } }), {
+    maximum: 64,
+    theta: 10_000,
+    sizes: [8],
+  })
+  const numbers = Array.from({ length: 2 * 3 * 4 * 8 }, (_, i) => Math.sin(3 * i))
+  const turnedBy = async (device: 'cpu' | 'reference', places: readonly number[][]) => {
+    const program = await compile(
+      ({ x }) => {
+        const ids = tensor(places.flat(), [places.length, 4], 'int32')
+        return turnedHeads(x, rope, { ids, keys: ids, causal: true, limit: 64 })
+      },
+      { x: { shape: [2, 3, 4, 8], dtype: 'float32' as const } },
+      { device },
+    )
+    return numbersOf(await program.run({ x: valueOf(numbers, [2, 3, 4, 8], 'float32') }))
+  }
+  for (const places of [
+    [[5, 6, 7, 8]],
+    [
+      [0, 1, 2, 3],
+      [60, 61, 62, 63],
+    ],
+  ]) {
+    const [kernel, definition] = [await turnedBy('cpu', places), await turnedBy('reference', places)]
+    kernel.forEach((x, i) => expect(Math.abs(x - definition[i])).toBeLessThan(1e-6))
+  }
 })
