@@ -80,7 +80,7 @@ export const firstGradients = async (
 }
 
 /** The loss that the reference library trains with. */
-const lossOf = (task: Task, logits: Tensor, labels: Tensor): Tensor => {
+export const lossOf = (task: Task, logits: Tensor, labels: Tensor): Tensor => {
   if (task === 'causal') return crossEntropy(logits.slice(1, 0, -1), labels.slice(1, 1))
   if (task === 'answer') return answerLoss({ logits, hidden: [] }, { labels }).loss
   const loss = crossEntropy(logits, labels)

@@ -16,6 +16,7 @@ import {
   train,
 } from './golden-case.js'
 import { goldenFolder } from './golden.js'
+import { fromDefinition } from './kept-gradients.js'
 
 /** Tests the checkpoint `name` of the reference outputs: forward, gradients, five steps, generation. */
 export const testGolden = (name: string, tolerances: Tolerances = {}): void => {
@@ -65,6 +66,12 @@ export const testGolden = (name: string, tolerances: Tolerances = {}): void => {
 
     test('in every gradient, and has one for every parameter', async () => {
       expect(beyond(await comparison.gradients())).toEqual({})
+    })
+
+    test('in what it makes again for the gradient, dropout included, as in what its definition keeps', async () => {
+      const { exact, program } = await fromDefinition(model, batch)
+      expect(exact).toBeLessThan(1e-9)
+      expect(program).toBeLessThan(5e-6)
     })
 
     test('in its losses over five steps of AdamW', async () => {

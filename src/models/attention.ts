@@ -13,25 +13,16 @@ export const mergeHeads = (x: Tensor): Tensor =>
   x.transpose([0, 2, 1, 3]).reshape([x.shape[0], x.shape[2], x.shape[1] * x.shape[3]])
 
 /** Options of an attention core. */
-export interface CoreOptions extends Pick<AttentionOptions, 'scale' | 'softcap'> {
+export interface CoreOptions extends Pick<AttentionOptions, 'scale' | 'softcap' | 'drop'> {
   /** A token sees itself and the `window` - 1 tokens before, and as many behind where these are seen at all. Default: all. */
   readonly window?: number
-  /** Dropout of the probabilities. Default none. */
-  readonly drop?: (probabilities: Tensor) => Tensor
 }
 
 /** Scaled dot-product attention over the keys that each token sees, as `attend` takes it. */
 export const attentionCore =
-  ({ window, drop, ...options }: CoreOptions = {}): AttentionCore =>
-  ({ q, k, v, bias, at }) => {
-    const { output, probabilities } = attention(q, k, v, { ...options, bias, mask: visible(at, window) })
-    if (!drop) return { output, probabilities }
-    const dropped = drop(probabilities)
-    const [batch, heads, time, keys] = dropped.shape
-    const keyHeads = v.shape[1]
-    const grouped = dropped.reshape([batch, keyHeads, (heads / keyHeads) * time, keys]).matmul(v)
-    return { output: grouped.reshape([batch, heads, time, v.shape[3]]), probabilities: dropped }
-  }
+  ({ window, ...options }: CoreOptions = {}): AttentionCore =>
+  ({ q, k, v, bias, at }) =>
+    attention(q, k, v, { ...options, bias, mask: visible(at, window) })
 
 /**
  * The last token of each text, [batch, 1] int32, by which a causal model classifies it: of ids the last that is not

@@ -9,7 +9,7 @@ import {
 } from '#sessions'
 import { input } from './create.js'
 import { everything, reachable } from './graph.js'
-import { type Device, heldAs } from './device.js'
+import { type Device, heldAs, isProcessor } from './device.js'
 import { interpret, toValue } from './interpreter.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
@@ -105,8 +105,7 @@ const readSources = async (memory: Lowered['memory'], device: Device): Promise<M
  * with what it repeats.
  */
 const levelFor = ({ traits }: Lowered, device: Device): NonNullable<CompileOptions['optimization']> => {
-  const onHost = device === 'cpu' || device === 'wasm'
-  if (onHost && !traits.has('convolutions') && !traits.has('widened weights')) return 'disabled'
+  if (isProcessor(device) && !traits.has('convolutions') && !traits.has('widened weights')) return 'disabled'
   return traits.has('recomputation') ? 'basic' : 'all'
 }
 

@@ -10,3 +10,6 @@ export type Device = 'cpu' | 'cuda' | 'wasm' | 'webgpu'
  */
 export const heldAs = (dtype: DType, device: Device): DType =>
   device === 'webgpu' && (dtype === 'float16' || dtype === 'bfloat16') ? 'float32' : dtype
+
+/** Whether `device` is a processor, which waits for nothing when it reads a number. */
+export const isProcessor = (device: Device): boolean => device === 'cpu' || device === 'wasm'

@@ -1,5 +1,4 @@
 /** @file The growing ONNX graph that lowering writes into: names, constants, inputs, bound files. */
-import { reachable } from './graph.js'
 import { type Device, heldAs } from './device.js'
 import { byteLength, type DType } from './dtype.js'
 import { kernels } from './kernels.js'
@@ -14,6 +13,7 @@ import {
 import type { FusedAttributes, Node, Primitive } from './primitives.js'
 import { ShapeError, sizeOf, swapsLast } from './shape.js'
 import type { Source } from './source.js'
+import { append } from './numbers.js'
 import type { Tensor } from './tensor.js'
 import { castValue, value, type Value } from './value.js'
 
@@ -98,6 +98,8 @@ export class Emitter {
   private readonly outermost: OnnxTensor[]
   readonly inputs: Map<string, Tensor> = new Map()
   readonly inputInfo: OnnxValueInfo[] = []
+  /** Shapes that ONNX Runtime cannot work out. */
+  private readonly valueInfo: OnnxValueInfo[] = []
   /** What the session is given in memory, by the name of the file it stands for. */
   readonly memory: Map<string, Source>
   private readonly produced = new Set<string>()
@@ -190,6 +192,12 @@ export class Emitter {
     return name
   }
 
+  /** Says the shape and dtype of the value `name`: those of `t`. */
+  describe(name: string, { dtype, shape }: Tensor): string {
+    this.valueInfo.push({ name, type: onnxType[dtype], shape })
+    return name
+  }
+
   /** Makes `name` stand for `t`. */
   set(t: Tensor, name: string): void {
     this.names.set(t, name)
@@ -238,27 +246,45 @@ export class Emitter {
 
   /** Emits everything that `outputs` need and that is not named yet. */
   emit(outputs: readonly Tensor[]): void {
-    const from = (n: Node): readonly Tensor[] => this.sources(n).filter((t) => !this.has(t))
-    for (const node of reachable(
-      outputs.filter((t) => !this.has(t)),
-      from,
-    )) {
-      const rule = this.rules[node.op] as Rule<Primitive>
-      const names = [
-        rule(
-          this,
-          this.sources(node).map((t) => this.name(t)),
-          node,
-        ),
-      ].flat()
-      node.outputs.forEach((t, i) => this.set(t, names[i]))
+    const needed = this.needed(outputs)
+    const nodes = new Set([...needed].map(({ node }) => node))
+    for (const node of [...nodes].sort((a, b) => a.id - b.id)) {
+      if (this.isBody(node))
+        for (const t of node.outputs) {
+          if (needed.has(t)) this.set(t, this.name(this.sources(t)[0]))
+        }
+      else this.emitNode(node)
     }
   }
 
-  /** What a node is computed from on this device: a fused value's inputs where there is a kernel, else its body. */
-  sources(node: Node): readonly Tensor[] {
-    if (node.op === 'fused' && !this.hasKernel(node as Node<'fused'>))
-      return (node.attributes as FusedAttributes).body
+  private emitNode(node: Node): void {
+    const rule = this.rules[node.op] as Rule<Primitive>
+    const inputs = this.sources(node.outputs[0]).map((t) => this.name(t))
+    const names = [rule(this, inputs, node)].flat()
+    node.outputs.forEach((t, i) => this.set(t, names[i]))
+  }
+
+  /** Everything unnamed that `outputs` are computed from. */
+  private needed(outputs: readonly Tensor[]): Set<Tensor> {
+    const needed = new Set<Tensor>()
+    const stack = [...outputs]
+    while (stack.length) {
+      const t = stack.pop()!
+      if (needed.has(t) || this.has(t)) continue
+      needed.add(t)
+      append(stack, this.sources(t))
+    }
+    return needed
+  }
+
+  /** Whether a fused value runs as its body here, for want of a kernel. */
+  private isBody(node: Node): boolean {
+    return node.op === 'fused' && !this.hasKernel(node as Node<'fused'>)
+  }
+
+  /** What a tensor is computed from on this device: of a fused value without a kernel, its part of the body. */
+  sources({ node, index }: Tensor): readonly Tensor[] {
+    if (this.isBody(node)) return [(node.attributes as FusedAttributes).body[index]]
     if (node.op === 'matmul') return this.operands(node).map(({ t }) => t)
     if (isView(node)) return [this.viewed(node.inputs[0])]
     return node.op === 'transpose' ? [this.permuted(node as Node<'transpose'>).t] : node.inputs
@@ -321,6 +347,7 @@ export class Emitter {
       inputs: this.inputInfo,
       outputs: info,
       initializers: this.initializers,
+      values: this.valueInfo,
     }
   }
 }

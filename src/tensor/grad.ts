@@ -1,4 +1,5 @@
 /** @file Reverse-mode differentiation: a graph goes in, the graph of its gradient comes out. */
+import { Again } from './again.js'
 import { alias, input, ones, zeros } from './create.js'
 import { isFloat } from './dtype.js'
 import { gradientRules } from './gradients.js'
@@ -79,10 +80,10 @@ const flat = new Set([
 const condRule = (
   node: Node<'cond'>,
   cotangents: readonly Tensor[],
-  wanted: (t: Tensor) => boolean,
+  wanted: (place: number) => boolean,
 ): readonly (Tensor | undefined)[] => {
   const [predicate, ...operands] = node.inputs
-  const places = operands.flatMap((o, i) => (isFloat(o.dtype) && wanted(o) ? [i] : []))
+  const places = operands.flatMap((o, i) => (isFloat(o.dtype) && wanted(i + 1) ? [i] : []))
   if (places.length === 0) return []
   const branch = ({ parameters, outputs }: Subgraph): Subgraph => {
     const seeds = cotangents.map((c, i) => input(`cotangent.${i}`, c.shape, c.dtype))
@@ -105,13 +106,13 @@ const condRule = (
 const pullBack = (
   node: Node,
   cotangents: readonly (Tensor | undefined)[],
-  wanted: (t: Tensor) => boolean,
+  wanted: (place: number) => boolean,
 ): readonly (Tensor | undefined)[] => {
   const fused = node as Node<'fused'>
   if (node.op === 'fused') {
     const { gradient } = fused.attributes
     if (!gradient) return cotangents
-    return gradient(cotangents, node.inputs, node.outputs, (place) => wanted(node.inputs[place]))
+    return gradient(cotangents, node.inputs, node.outputs, wanted)
   }
   const given = cotangents.map((c, i) => c ?? zeros(node.outputs[i].shape, node.outputs[i].dtype))
   if (node.op === 'cond') return condRule(node as unknown as Node<'cond'>, given, wanted)
@@ -129,20 +130,22 @@ export const gradients = (
   cotangents: readonly Tensor[],
   wrt: readonly Tensor[],
 ): (Tensor | undefined)[] => {
+  const way = active(outputs, wrt)
+  const onWay = new Set(way)
+  const ends = new Set(wrt)
+  const wanted = (t: Tensor): boolean => ends.has(t) || onWay.has(t.node)
+  const again = new Again(wanted)
   const found = new Map<Tensor, Tensor>()
   const accumulate = (to: Tensor, g: Tensor): void => {
     const sum = found.get(to)
     found.set(to, sum ? sum.add(g) : g)
   }
   outputs.forEach((o, i) => isFloat(o.dtype) && accumulate(o, cotangents[i]))
-  const nodes = active(outputs, wrt)
-  const on = new Set(nodes)
-  const ends = new Set(wrt)
-  const wanted = (t: Tensor): boolean => ends.has(t) || on.has(t.node)
-  for (const node of nodes) {
+  for (const node of way) {
     const given = node.outputs.map((o) => found.get(o))
-    if (!given.some(Boolean)) continue
-    const back = pullBack(node, given, wanted)
+    const until = given.find(Boolean)
+    if (!until) continue
+    const back = pullBack(again.seen(node, until), given, (place) => wanted(node.inputs[place]))
     sources(node).forEach((t, i) => {
       const g = back[i]
       if (g && isFloat(t.dtype)) accumulate(t, g)

@@ -24,6 +24,7 @@ const everywhere: readonly Device[] = ['cpu', 'cuda', 'wasm', 'webgpu']
 export const kernels: Readonly<Record<string, Kernel>> = {
   Softmax: { domain: '', devices: everywhere },
   Gelu: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
+  QuickGelu: { domain: 'com.microsoft', devices: ['cpu', 'wasm'] },
   LogSoftmax: { domain: '', devices: ['cpu', 'cuda', 'wasm'] },
   LayerNormalization: { domain: '', devices: everywhere },
   // On WebGPU its second output, which the gradient needs, is never written.

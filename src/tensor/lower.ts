@@ -1,5 +1,5 @@
 /** @file Lowers a graph to ONNX: one rule a primitive, each a node or a few. */
-import { type Device, heldAs } from './device.js'
+import { type Device, heldAs, isProcessor } from './device.js'
 import { isFloat } from './dtype.js'
 import {
   bytesOf,
@@ -132,14 +132,20 @@ const whereRule: Rule<'where'> = (e, [c, a, b], { outputs: [{ dtype }] }) =>
     ? e.cast(e.op('Where', [c, e.cast(a, 'uint8'), e.cast(b, 'uint8')]), 'bool')
     : e.op('Where', [c, a, b])
 
-/** The value again, but only once `until` is known; the optimiser has no rule that sees through it. */
-const barrier: Rule<'barrier'> = (e, [x, until], { inputs: [, u] }) => {
+/**
+ * The value again, but only once `until` is known; the optimiser has no rule that sees through it. On the host a reshape
+ * whose shape comes late copies nothing; on a GPU a shape is not to be waited for.
+ */
+const barrier: Rule<'barrier'> = (e, [x, until], { inputs: [t, u] }) => {
   e.traits.add('recomputation')
   const first = e.op('Slice', [e.op('Reshape', [until, e.ints([-1])]), e.ints([0]), e.ints([1])])
   const zero = e.constant(
     value(u.dtype === 'float64' ? Float64Array.of(0) : Float32Array.of(0), [1], u.dtype),
   )
-  return e.op('Where', [e.op('Greater', [first, zero]), x, x])
+  const known = e.op('Greater', [first, zero])
+  if (!isProcessor(e.device) || t.rank === 0) return e.op('Where', [known, x, x])
+  const shape = e.ints(t.shape)
+  return e.describe(e.op('Reshape', [x, e.op('Where', [known, shape, shape])], { allowzero: 1 }), t)
 }
 
 const branchGraph = (e: Emitter, { parameters, outputs }: Subgraph, operands: Inputs): OnnxAttribute => {

@@ -51,6 +51,8 @@ export interface OnnxGraph {
   readonly inputs: readonly OnnxValueInfo[]
   readonly outputs: readonly OnnxValueInfo[]
   readonly initializers: readonly OnnxTensor[]
+  /** Values inside the graph whose shapes are said. */
+  readonly values?: readonly OnnxValueInfo[]
 }
 
 const message = (w: BinaryWriter, field: number, bytes: Uint8Array): BinaryWriter =>
@@ -137,6 +139,7 @@ export const encodeGraph = (g: OnnxGraph): Uint8Array => {
   for (const t of g.initializers) message(w, 5, tensor(t))
   for (const i of g.inputs) message(w, 11, valueInfo(i))
   for (const o of g.outputs) message(w, 12, valueInfo(o))
+  for (const v of g.values ?? []) message(w, 13, valueInfo(v))
   return w.finish()
 }
 

@@ -51,8 +51,9 @@ const spec: AdapterSpec<LoraOptions, LoraSettings> = {
   },
   linear(y, x, p, s, { weight, bias, dropout }) {
     const dropped = dropout(x, s.dropout)
-    const product = dropped.matmul(p.A.t()).matmul(p.B.t())
-    const update = (s.updateBias ? product.add(p.b) : product).mul(s.scale)
+    // Scaled where it is narrow.
+    const product = dropped.matmul(p.A.t()).mul(s.scale).matmul(p.B.t())
+    const update = s.updateBias ? product.add(p.b.mul(s.scale)) : product
     if (!s.dora) return y.add(update)
     const b = bias()
     const m = magnitudeScale(weight(), p, s)

@@ -1,4 +1,5 @@
 /** @file Activations and the softmax family. Any shape; the softmaxes work along one axis. */
+import { heldBack } from '../again.js'
 import { fused } from '../control.js'
 import { WeftError, nearest } from '../../errors.js'
 import { scalar, stopGradient } from '../create.js'
@@ -8,12 +9,12 @@ import type { Tensor } from '../tensor.js'
 /** Rectified linear unit max(x, 0); its gradient at 0 is 0. x: [...]. */
 export const relu = (x: Tensor): Tensor => x.maximum(0)
 
-const cubic = 0.044715
 const root = Math.sqrt(2 / Math.PI)
+const steep = 0.044715 * root
 
 const geluBody = (x: Tensor, tanh: boolean): Tensor => {
   if (!tanh) return x.mul(x.mul(Math.SQRT1_2).erf().add(1)).mul(0.5)
-  const inner = x.square().mul(cubic).add(1).mul(x).mul(root)
+  const inner = x.square().mul(steep).add(root).mul(x)
   return x.mul(inner.tanh().add(1)).mul(0.5)
 }
 
@@ -30,13 +31,12 @@ const geluSlope = (x: Tensor, tanh: boolean): Tensor => {
       .mul(0.5)
       .add(0.5)
   }
-  const square = x.square()
-  const s = square
-    .mul(2 * root * cubic)
+  const cube = x.square().mul(2 * steep)
+  const s = cube
     .add(2 * root)
     .mul(x)
     .sigmoid()
-  const slope = square.mul(6 * root * cubic).add(2 * root)
+  const slope = cube.mul(3).add(2 * root)
   return scalar(1, x.dtype).sub(s).mul(slope.mul(x)).add(1).mul(s)
 }
 
@@ -49,10 +49,24 @@ export const gelu = (x: Tensor, { tanh = false }: { tanh?: boolean } = {}): Tens
     options: { approximate: tanh ? 'tanh' : 'none' },
     gradient: ([g], [given]) => [g!.mul(geluSlope(given, tanh))],
     batch: ([t]) => [gelu(t, { tanh })],
+    again: true,
+  })[0]
+
+/** x σ(a x): of a forward pass only x is kept for the backward one. */
+const swish = (x: Tensor, a: number): Tensor =>
+  fused('QuickGelu', [x], [x.mul(a === 1 ? x.sigmoid() : x.mul(a).sigmoid())], {
+    options: { alpha: { float: a } },
+    gradient: ([g], [given]) => {
+      const z = heldBack(given, g!).mul(a)
+      const s = z.sigmoid()
+      return [scalar(1, x.dtype).sub(s).mul(z).add(1).mul(s).mul(g!)]
+    },
+    batch: ([t]) => [swish(t, a)],
+    again: true,
   })[0]
 
 /** Sigmoid linear unit x σ(x), also called swish. x: [...]. */
-export const silu = (x: Tensor): Tensor => x.mul(x.sigmoid())
+export const silu = (x: Tensor): Tensor => swish(x, 1)
 
 /** The activations by the names that config.json uses. */
 export const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
@@ -64,7 +78,7 @@ export const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   gelu_accurate: (x) => gelu(x, { tanh: true }),
   gelu_python: (x) => gelu(x),
   gelu_python_tanh: (x) => gelu(x, { tanh: true }),
-  quick_gelu: (x) => x.mul(x.mul(1.702).sigmoid()),
+  quick_gelu: (x) => swish(x, 1.702),
   silu,
   swish: silu,
   tanh: (x) => x.tanh(),

@@ -1,7 +1,10 @@
 /** @file Scaled dot-product attention, and rotary position embedding. */
+import { heldBack } from '../again.js'
 import { fused } from '../control.js'
 import { concat, range, scalar, where } from '../create.js'
+import { gradients } from '../grad.js'
 import { unbroadcast } from '../gradients.js'
+import { substitute } from '../graph.js'
 import type { CustomGradient } from '../primitives.js'
 import { sameShape, type Shape, ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
@@ -17,13 +20,15 @@ export interface AttentionOptions {
   readonly scale?: number
   /** Bound c of the scores, which become c tanh(s / c) before mask and bias (Gemma 2). Default none. */
   readonly softcap?: number
+  /** Dropout of the probabilities: [batch, heads, time, keys] to the same, linear. Default none. */
+  readonly drop?: (probabilities: Tensor) => Tensor
 }
 
 /** Result of `attention`; each part is computed only if it is used. */
 export interface Attended {
   /** Values weighed by the probabilities: [batch, heads, time, size of v]. */
   readonly output: Tensor
-  /** Probabilities of the keys: [batch, heads, time, keys]. */
+  /** Probabilities of the keys, some of them dropped: [batch, heads, time, keys]. */
   readonly probabilities: Tensor
   /** Log-sum-exp of the scores over the keys: [batch, heads, time]. */
   readonly logSumExp: Tensor
@@ -32,47 +37,77 @@ export interface Attended {
 /** What is added to a hidden score, which vanishes beside it: finite, so that a row without any key stays finite. */
 const HIDDEN = -1e30
 
+const additive = new WeakMap<Tensor, Map<string, Tensor>>()
+
+/** What a mask adds to scores; the layers that share a mask share it. */
+const hiding = (mask: Tensor, dtype: Tensor['dtype']): Tensor => {
+  const made = additive.get(mask) ?? new Map<string, Tensor>()
+  additive.set(mask, made)
+  const added = made.get(dtype) ?? where(mask, scalar(0, dtype), HIDDEN)
+  made.set(dtype, added)
+  return added
+}
+
+/** Heads that share a key head, and their rows, along one axis: [batch, heads, rows, width]. */
 const regroup = (t: Tensor, heads: number, rows: number): Tensor =>
   t.reshape([t.shape[0], heads, rows, t.shape[t.rank - 1]])
+
+/** Query heads and rows that are multiplied with each key head. */
+const groupsOf = (q: Tensor, k: Tensor): readonly [heads: number, rows: number] => {
+  const [, heads, time] = q.shape
+  return [k.shape[1], (heads / k.shape[1]) * time]
+}
+
+type Settings = Required<Pick<AttentionOptions, 'scale'>> & Pick<AttentionOptions, 'softcap'>
+
+/** Scores of the keys: [batch, heads, time, keys]. */
+const scoresOf = (q: Tensor, k: Tensor, added: readonly Tensor[], { scale, softcap }: Settings): Tensor => {
+  const [batch, heads, time] = q.shape
+  const products = regroup(q.mul(scale), ...groupsOf(q, k))
+    .matmul(k.t())
+    .reshape([batch, heads, time, k.shape[2]])
+  const capped =
+    softcap === undefined
+      ? products
+      : products
+          .mul(1 / softcap)
+          .tanh()
+          .mul(softcap)
+  // Added, not chosen: so nothing of the scores' size is done again for the gradient.
+  return added.reduce((sum, t) => sum.add(t), capped)
+}
+
+/** Values weighed by `weights`: [batch, heads, time, keys] -> [batch, heads, time, size of v]. */
+const weigh = (weights: Tensor, v: Tensor): Tensor => {
+  const [batch, heads, time] = weights.shape
+  return regroup(weights, ...groupsOf(weights, v))
+    .matmul(v)
+    .reshape([batch, heads, time, v.shape[3]])
+}
 
 /**
  * Scaled dot-product attention softmax(q kᵀ scale) v (Vaswani et al. 2017), with fewer key-value heads than query
  * heads if these divide them (grouped-query attention: query head h uses key head floor(h / (heads / keyHeads))). q:
- * [batch, heads, time, size], k: [batch, keyHeads, keys, size], v: [batch, keyHeads, keys, sizeV]. Throws ShapeError.
+ * [batch, heads, time, size], k: [batch, keyHeads, keys, size], v: [batch, keyHeads, keys, sizeV]. The gradient computes
+ * the probabilities again, as Dao et al. (2022, arXiv 2205.14135) do: q, k, v and the output are kept for it. Throws
+ * ShapeError.
  */
 export const attention = (
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  { mask, bias, scale, softcap }: AttentionOptions = {},
+  { mask, bias, scale = 1 / Math.sqrt(q.shape[q.rank - 1]), softcap, drop }: AttentionOptions = {},
 ): Attended => {
-  const [batch, heads, time, size] = q.shape
-  const [, keyHeads, keys] = k.shape
-  if (
-    q.rank !== 4 ||
-    k.rank !== 4 ||
-    v.rank !== 4 ||
-    heads % keyHeads ||
-    k.shape[3] !== size ||
-    v.shape[1] !== keyHeads ||
-    v.shape[2] !== keys
-  )
-    throw new ShapeError('attention', `q ${show(q.shape)}, k ${show(k.shape)}, v ${show(v.shape)} do not fit`)
-  const rows = (heads / keyHeads) * time
-  let scores = regroup(q.mul(scale ?? 1 / Math.sqrt(size)), keyHeads, rows)
-    .matmul(k.t())
-    .reshape([batch, heads, time, keys])
-  if (softcap !== undefined)
-    scores = scores
-      .mul(1 / softcap)
-      .tanh()
-      .mul(softcap)
-  if (bias) scores = scores.add(bias)
-  // Added, not chosen: so nothing of the scores' size is done again for the gradient.
-  if (mask) scores = scores.add(where(mask, scalar(0, q.dtype), HIDDEN))
+  requireHeads(q, k, v)
+  const settings = { scale, softcap }
+  const added = [...(bias ? [bias] : []), ...(mask ? [hiding(mask, q.dtype)] : [])]
+  const scores = scoresOf(q, k, added, settings)
   const probabilities = softmax(scores, -1)
-  const output = regroup(probabilities, keyHeads, rows).matmul(v).reshape([batch, heads, time, v.shape[3]])
-  return { output, probabilities, logSumExp: logSumExp(scores, -1) }
+  const dropped = drop?.(probabilities) ?? probabilities
+  const [output] = fused('', [q, k, v, ...added], [weigh(dropped, v)], {
+    gradient: attentionGradient(settings, { probabilities, dropped }),
+  })
+  return { output, probabilities: dropped, logSumExp: logSumExp(scores, -1) }
 }
 
 /** `make`, whose results for the same tensor are one: layers share them, since nothing merges equal nodes. */
@@ -94,6 +129,34 @@ const rotaryTable = shared((t) => t.reshape([t.shape[0] * t.shape[2], t.shape[3]
 const rotaryRows = shared(({ shape: [texts, , time] }) =>
   range(0, texts * time, 'int64').reshape([texts, time]),
 )
+
+const requireHeads = (q: Tensor, k: Tensor, v: Tensor): void => {
+  const ranks = q.rank === 4 && k.rank === 4 && v.rank === 4
+  const sizes = k.shape[3] === q.shape[3] && v.shape[1] === k.shape[1] && v.shape[2] === k.shape[2]
+  if (!ranks || !sizes || q.shape[1] % k.shape[1])
+    throw new ShapeError('attention', `q ${show(q.shape)}, k ${show(k.shape)}, v ${show(v.shape)} do not fit`)
+}
+
+/**
+ * With P the probabilities again, D their dropout and g the output's cotangent: dV = D(P)ᵀ g, dP = Dᵀ(g Vᵀ) and
+ * dS = P (dP - Σ g O), from which the scores' own gradients follow.
+ */
+const attentionGradient =
+  (
+    settings: Settings,
+    { probabilities, dropped }: { readonly probabilities: Tensor; readonly dropped: Tensor },
+  ): CustomGradient =>
+  ([given], [q, k, v, ...added], [output]) => {
+    const g = given!
+    const late = [q, k].map((t) => heldBack(t, g))
+    const scores = scoresOf(late[0], late[1], added, settings)
+    const P = softmax(scores, -1)
+    const [weights] = substitute([dropped], new Map([[probabilities, P]]))
+    const [dP, dV] = gradients([weigh(weights, v)], [g], [P, v])
+    const dS = P.mul(dP!.sub(g.mul(output).sum(-1, { keep: true })))
+    const [dQ, dK, ...dAdded] = gradients([scores], [dS], [...late, ...added])
+    return [dQ, dK, dV, ...dAdded]
+  }
 
 /**
  * Rotary position embedding (Su et al. 2021), the halves of the last axis forming the pairs, as Hugging Face lays it

@@ -83,8 +83,13 @@ export const dropout = (x: Tensor, p: number, random?: RandomStreams): Tensor =>
   if (!(p >= 0 && p < 1)) throw new ShapeError('dropout', `p = ${p} is not in [0, 1)`)
   const threshold = Math.round(256 * p)
   if (!random || threshold === 0) return x
-  const kept = random.bytes(x.shape).cast('int32').greaterEqual(threshold)
-  return where(kept, x.mul(256 / (256 - threshold)), 0)
+  const bytes = random.bytes(x.shape)
+  const kept = (of: Tensor, drawn: Tensor): Tensor =>
+    where(drawn.cast('int32').greaterEqual(threshold), of.mul(256 / (256 - threshold)), 0)
+  return fused('', [x, bytes], [kept(x, bytes)], {
+    gradient: ([g], [, drawn]) => [kept(g!, drawn)],
+    again: true,
+  })[0]
 }
 
 /** One-hot rows: 1 at `ids`, 0 elsewhere. ids: [...] -> [..., depth]. */

@@ -33,6 +33,7 @@ export const layerNorm = (
   return fused('LayerNormalization', [x, w, b], [y, mean, inverse], {
     options: { axis: -1, epsilon: { float: epsilon } },
     gradient: layerNormGradient,
+    again: true,
   })[0]
 }
 
@@ -74,6 +75,7 @@ export const rmsNorm = (x: Tensor, weight: Tensor, { epsilon = 1e-6 }: { epsilon
   return fused('SimplifiedLayerNormalization', [x, weight], [x.mul(inverse).mul(weight), inverse], {
     options: { axis: -1, epsilon: { float: epsilon } },
     gradient: rmsNormGradient,
+    again: true,
   })[0]
 }
 
