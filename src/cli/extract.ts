@@ -53,6 +53,7 @@ export const extract: Verb = {
         ),
         dryRun: common.dryRun,
         force: common.force,
+        strict: common.strict,
         device: common.device,
         threads: common.threads,
       })
@@ -71,8 +72,9 @@ export const extract: Verb = {
       const { out, rank, energy, targets, exclude } = options
       const work = await mkdtemp(join(tmpdir(), 'weft-extract-'))
       try {
-        await using ours = await openSource(base, { work })
-        await using theirs = await openSource(tuned, { work })
+        const source = { work, strict: options.strict, onWarning: context.info }
+        await using ours = await openSource(base, source)
+        await using theirs = await openSource(tuned, source)
         const { signal, progress: onProgress } = context
         const modulesToSave = savedModules(options.modulesToSave)
         const choice = { rank, energy, targets, exclude, modulesToSave, signal, onProgress }

@@ -76,7 +76,8 @@ export const analysed = async (
   await using merged = await open(folder)
   let opened: ReadonlyMap<string, Checkpoint> = new Map()
   try {
-    opened = await openSources(recipe, { work })
+    // What is amiss with them the merge has said.
+    opened = await openSources(recipe, { work, onWarning: () => undefined })
     const base = recipe.base_model === undefined ? undefined : opened.get(recipe.base_model)
     const names = namedModels(recipe).filter((name) => name !== recipe.base_model)
     const models = new Map(names.map((name) => [name, opened.get(name)!]))

@@ -24,6 +24,7 @@ export interface MergeFlags {
   resume: boolean
   force: boolean
   allowCrimes: boolean
+  strict: boolean
   copyTokenizer: boolean
   outShardSize?: number
   randomSeed?: number
@@ -117,6 +118,7 @@ export const mergeOptions: Schemas<MergeFlags> = {
     'merge what fits by name and shape, whatever the architectures',
     { when: streamed },
   ),
+  strict: common.strict,
   copyTokenizer: flag(z.boolean().default(true), 'do not copy tokenizer and generation settings'),
   ...aliases,
 }

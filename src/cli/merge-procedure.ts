@@ -20,8 +20,9 @@ type Opened = Map<string, Checkpoint>
 const openInputs = async (
   procedure: Procedure<never>,
   inputs: readonly string[],
-  base: string | undefined,
+  { base, strict }: MergeFlags,
   work: string,
+  { info }: Context,
 ): Promise<Opened> => {
   const opened: Opened = new Map()
   try {
@@ -30,7 +31,8 @@ const openInputs = async (
     const plain = inputs.filter((name) => !opened.has(name))
     const models = plain.map((model) => ({ model }))
     const recipe = { merge_method: procedure.name, base_model: base, models }
-    for (const [name, checkpoint] of await openSources(recipe, { work })) opened.set(name, checkpoint)
+    for (const [name, checkpoint] of await openSources(recipe, { work, strict, onWarning: info }))
+      opened.set(name, checkpoint)
     return opened
   } catch (error) {
     await closeAll(opened)
@@ -68,7 +70,7 @@ export const runProcedure = async (
   const work = await mkdtemp(join(tmpdir(), 'weft-merge-'))
   let opened: Opened = new Map()
   try {
-    opened = await openInputs(procedure, inputs, base, work)
+    opened = await openInputs(procedure, inputs, flags, work, context)
     const given = await givenTo(inputs, opened, flags, context)
     if (flags.dryRun)
       return context.result({ method: procedure.name, models: inputs, base, options: own }, planText)

@@ -36,8 +36,10 @@ export const runRecipe = async (
   const given = flags.method === undefined ? await fromFile(inputs, flags.out) : fromFlags(inputs, flags)
   const { progress: onProgress, signal } = context
   if (flags.dryRun) {
-    const { allowCrimes, threads } = flags
-    const explanations = await explainMerge(given.recipes, { allowCrimes, threads, signal, onProgress })
+    const { allowCrimes, threads, strict } = flags
+    const reading = { strict, onWarning: context.info }
+    const options = { allowCrimes, threads, ...reading, signal, onProgress }
+    const explanations = await explainMerge(given.recipes, options)
     return context.result(explanations, (all) => all.map(page).join('\n\n'))
   }
   const out = await outputOf(flags.out ?? given.out, flags)
@@ -69,12 +71,12 @@ const mergeInto = async (
   context: Context,
 ): Promise<MergeReport> => {
   const { progress: onProgress, signal } = context
-  const { allowCrimes, threads, resume, force, copyTokenizer, analyse, data } = flags
+  const { allowCrimes, threads, strict, resume, force, copyTokenizer, analyse, data } = flags
   const seed = flags.seed ?? flags.randomSeed
   const maxShardBytes = flags.outShardSize ?? flags.maxShardSize
   const report = await mergeRecipe(recipes, out, {
     ...{ allowCrimes, threads, resume, overwrite: force, source, seed, maxShardBytes, copyTokenizer },
-    ...{ signal, onProgress },
+    ...{ strict, onWarning: context.info, signal, onProgress },
   })
   await run.artifact('recipe.yaml', source ?? formatRecipe(recipes[recipes.length - 1]))
   if (analyse) {

@@ -2,7 +2,7 @@
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
+import { scratchFolder, sentences, tinyConfig, writeRandom, writeTinyLlama } from '../../test/tiny.js'
 import { type Outcome, weftWith } from '../../test/weft.js'
 import { open } from '../checkpoint/index.js'
 
@@ -14,6 +14,8 @@ const shard = 'model-00001-of-00001.safetensors'
 beforeAll(async () => {
   scratch = await scratchFolder()
   await writeTinyLlama(at('base'))
+  await writeTinyLlama(at('tuned'))
+  await writeRandom(at('tuned'), tinyConfig(320), 'tuned')
   await writeFile(at('data.jsonl'), sentences.map((text) => JSON.stringify({ text })).join('\n'))
   const checkpoint = await open(at('base'))
   const names = [...checkpoint.names(), 'ghost']
@@ -26,11 +28,25 @@ afterAll(() => scratch.remove())
 
 describe('an index that names a tensor too many', () => {
   const training = (): string[] => ['--data', at('data.jsonl'), '--steps', '1', '--batch', '2']
+  const pair = (): string[] => [at('base'), at('tuned')]
+  const scored = (): string[] => ['--data', at('data.jsonl')]
   const verbs: Record<string, () => string[]> = {
     inspect: () => ['inspect', at('base')],
     generate: () => ['generate', at('base'), '--prompt', 'The cat', '--max-tokens', '2'],
     eval: () => ['eval', at('base'), '--data', at('data.jsonl'), '--batches', '1'],
     adapt: () => ['adapt', 'bitfit', at('base'), ...training(), '--out', at('adapter')],
+    extract: () => ['extract', at('base'), at('tuned'), '--rank', '2', '--out', at('extracted')],
+    'merge by a recipe': () => ['merge', '--method', 'linear', ...pair(), '--out', at('merged')],
+    'merge, which is only explained': () => ['merge', '--method', 'linear', ...pair(), '--dry-run'],
+    'merge by a procedure': () => [
+      'merge',
+      '--method',
+      'greedy-soup',
+      ...pair(),
+      ...scored(),
+      '--out',
+      at('soup'),
+    ],
     train: () => ['train', '--model', at('base'), ...training(), '--out', at('trained')],
   }
 
@@ -39,7 +55,7 @@ describe('an index that names a tensor too many', () => {
     expect(code).toBe(3)
     expect(err).toMatch(/model\.safetensors\.index\.json: tensor "ghost" should be in model-00001/)
     expect(out).toBe('')
-    for (const folder of ['adapter', 'trained'])
+    for (const folder of ['adapter', 'trained', 'extracted', 'merged', 'soup'])
       await expect(readFile(at(folder, 'config.json'))).rejects.toThrow(/ENOENT/)
   })
 

@@ -8,7 +8,7 @@ import { CheckpointWriter, encode, open, readAdapter } from '../../checkpoint/in
 import { type Matrix, matrix, svd } from '../../linalg/index.js'
 import { keyOf, normal } from '../../random/index.js'
 import { sizeOf, value, type Value, valueOf } from '../../tensor/index.js'
-import { extract, type ExtractOptions, type Extraction } from './extract.js'
+import { extract, type ExtractOptions, type Extraction, planExtraction } from './extract.js'
 import { nearestLowRank } from './low-rank.js'
 import { normOf } from '../../tensor/numbers.js'
 
@@ -197,6 +197,21 @@ describe('an extracted adapter', () => {
     expect(some.tensors.find(({ name }) => name.endsWith('0.self_attn.q_proj.weight'))!.kept).toBe('saved')
   })
 
+  it('holds modules whole whose names end so, and what lies within them', async () => {
+    for (const [name, end] of [
+      ['ends', '_proj'],
+      ['parent', 'self_attn'],
+    ]) {
+      const options = { rank: 2, targets: ['q_proj', 'down_proj', 'lm_head'], modulesToSave: [end] }
+      const { tensors } = await refolded(at('base'), at('tuned'), name, options)
+      const kept = new Map(tensors.map((tensor) => [tensor.name, tensor.kept]))
+      expect(kept.get('model.layers.0.self_attn.q_proj.weight')).toBe('saved')
+      expect(kept.get('model.layers.0.mlp.down_proj.weight')).toBe(end === '_proj' ? 'saved' : 'low-rank')
+      expect(kept.get('lm_head.weight')).toBe('low-rank')
+      expect(await distance(at('tuned'), at(name), (tensor) => /q_proj/.test(tensor))).toBeLessThan(1e-5)
+    }
+  })
+
   it('holds biases, and weights that are stored transposed, embeddings among them', async () => {
     const gpt2 = goldenFolder('gpt2')
     const wanted = (name: string): boolean => /c_attn|c_fc|wte|ln_1/.test(name)
@@ -278,6 +293,18 @@ describe('what is refused', () => {
       /no .* module matches target "q_porj"/,
     )
   })
+
+  it.each([['q_porj'], ['changed', 'lm_haed'], ['self_attn.nosuch'], ['proj_of']])(
+    'modules to save that there are not, before any matrix is read: %s',
+    async (...modulesToSave) => {
+      let read = 0
+      const options = { rank: 2, modulesToSave, onProgress: () => void read++ }
+      await refused(at('tuned'), options).toThrow(/no module/)
+      await using base = await open(at('base'))
+      await expect(planExtraction(base, base, options)).rejects.toThrow(/no module/)
+      expect(read).toBe(0)
+    },
+  )
 
   it('to load it on another base, as for every adapter', async () => {
     await using checkpoint = await open(at('tuned'))

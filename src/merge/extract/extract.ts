@@ -191,11 +191,29 @@ const savedModules = (
   return { modulesToSave: [...new Set([...whole, ...named])], bias: biases ? 'all' : 'none' }
 }
 
+/** Whether a module, or one that it lies in, ends as one of these, as PEFT finds modules to save. */
+const isSaved = (name: string, modulesToSave: readonly string[]): boolean => {
+  const parts = name.split('.')
+  return parts.some((_, i) => {
+    const module = parts.slice(0, i + 1).join('.')
+    return modulesToSave.some((end) => module.endsWith(end))
+  })
+}
+
 /** Modules that are saved whole need no low rank. */
 const remaining = (findings: Findings, modulesToSave: readonly string[]): readonly Factors[] =>
-  findings.factors.filter(
-    ({ site: { name } }) => !modulesToSave.some((saved) => name === saved || name.endsWith(`.${saved}`)),
-  )
+  findings.factors.filter(({ site: { name } }) => !isSaved(name, modulesToSave))
+
+/** Throws UsageError for modules to save that no adapter could have, before anything is taken apart. */
+const checkSaved = async (
+  base: Model,
+  sites: readonly Site[],
+  { modulesToSave = [] }: ExtractOptions,
+): Promise<void> => {
+  const named = [modulesToSave].flat().filter((name) => name !== 'changed')
+  const targets = sites.map(({ name }) => name).filter((name) => !isSaved(name, named))
+  await lora.count(base, { modulesToSave: named, targets: targets.length ? targets : undefined, rank: 1 })
+}
 
 const escaped = (name: string): string => name.replaceAll('.', '\\.')
 
@@ -249,6 +267,7 @@ export const planExtraction = async (
   const models = await Promise.all([openModel(base), openModel(tuned)])
   checkSame(...models)
   const sites = sitesFor(models[0], options)
+  await checkSaved(models[0], sites, options)
   const { rank } = options
   if (rank === undefined) return { modules: sites.length }
   const sizes = sites.map((site) => Math.min(rank, site.in, site.out) * (site.in + site.out))
@@ -270,7 +289,9 @@ export const extract = async (
   checkChoice(options)
   const [ours, theirs] = await Promise.all([openModel(base), openModel(tuned)])
   checkSame(ours, theirs)
-  const findings = await find(ours, theirs, sitesFor(ours, options), options)
+  const sites = sitesFor(ours, options)
+  await checkSaved(ours, sites, options)
+  const findings = await find(ours, theirs, sites, options)
   const saved = savedModules(findings, options.modulesToSave)
   const factors = remaining(findings, saved.modulesToSave)
   if (factors.length === 0)

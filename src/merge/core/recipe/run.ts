@@ -46,6 +46,10 @@ export interface ExplainOptions {
   readonly allowCrimes?: boolean
   /** How many threads compute; 1: only the caller's. Default: as many as there are cores, at most 8; 1 for small models. */
   readonly threads?: number
+  /** Refuse a model whose index is out of step with its shards. Default: a warning. */
+  readonly strict?: boolean
+  /** Told what is amiss with a model. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
   readonly signal?: AbortSignal
   readonly onProgress?: OnProgress
 }
@@ -160,7 +164,8 @@ const mergeOne = async (
   const source = options.source ?? formatRecipe(recipe)
   const finished = options.resume === true && (await isFinished(out, source))
   const staging = await Staging.enter(out, workplace, options)
-  const sources = { folder: options.folder, steps, work: join(staging.folder, 'folded') }
+  const { folder, strict, onWarning } = options
+  const sources = { folder, steps, work: join(staging.folder, 'folded'), strict, onWarning }
   const opened = await openSources(recipe, sources)
   try {
     const tokenizer = await foreignTokenizer(recipe, sources)
@@ -289,7 +294,8 @@ export const explainMerge = async (
   try {
     const explanations: Explanation[] = []
     for (const step of recipes) {
-      const sources = { folder: options.folder, steps, work }
+      const { folder, strict, onWarning } = options
+      const sources = { folder, steps, work, strict, onWarning }
       const opened = await openSources(step, sources)
       try {
         const tokenizer = await foreignTokenizer(step, sources)

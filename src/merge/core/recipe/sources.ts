@@ -13,6 +13,10 @@ export interface SourceOptions {
   readonly steps?: ReadonlyMap<string, string | Checkpoint>
   /** Where bases with adapters folded in are kept while the merge runs. */
   readonly work: string
+  /** Refuse a model whose index is out of step with its shards. */
+  readonly strict?: boolean
+  /** Told what is amiss with a model. Default: console.warn. */
+  readonly onWarning?: (message: string) => void
 }
 
 /** Every model that a recipe names for its weights, each once, the base first. */
@@ -78,6 +82,11 @@ const pathsOf = (checkpoint: Checkpoint): string[] => [
   ...new Set(checkpoint.names().flatMap((name) => checkpoint.info(name).path ?? [])),
 ]
 
+const opened = async (path: string, options: SourceOptions): Promise<Checkpoint> => {
+  const { strict, onWarning } = options
+  return open(await located(path, options), { strict, onWarning })
+}
+
 /** Opens `base` with the adapter in `adapter` folded into it. What an earlier step makes is no adapter's own base. */
 const openFolded = async (base: string, adapter: string, options: SourceOptions): Promise<Checkpoint> => {
   const { fold, loadAdapter } = await import('../../../adapt/index.js')
@@ -86,10 +95,12 @@ const openFolded = async (base: string, adapter: string, options: SourceOptions)
   const folder = join(options.work, `${basename(base)}+${basename(adapter)}-${hash}`)
   const step = options.steps?.get(base)
   await rm(folder, { recursive: true, force: true })
-  const checkpoint = typeof step === 'object' ? step : await open(await located(base, options))
+  const checkpoint = typeof step === 'object' ? step : await opened(base, options)
   try {
     const path = await located(adapter, options)
-    await fold(await loadAdapter(checkpoint, path, { force: step !== undefined }), folder)
+    const { onWarning } = options
+    const loaded = await loadAdapter(checkpoint, path, { force: step !== undefined, onWarning })
+    await fold(loaded, folder, { onWarning })
     await using read = (await readAdapter(path)).tensors
     const folded = await open(folder)
     origins.set(folded, [...pathsOf(checkpoint), ...pathsOf(read)])
@@ -104,7 +115,7 @@ export const openSource = async (name: string, options: SourceOptions): Promise<
   const step = options.steps?.get(name)
   if (typeof step === 'object') return step
   const [base, adapter] = await partsOf(name, options)
-  return adapter === undefined ? open(await located(base, options)) : openFolded(base, adapter, options)
+  return adapter === undefined ? opened(base, options) : openFolded(base, adapter, options)
 }
 
 /** Opens the models that `recipe` names. Close them with `closeAll`. */
@@ -112,12 +123,12 @@ export const openSources = async (
   recipe: Recipe,
   options: SourceOptions,
 ): Promise<Map<string, Checkpoint>> => {
-  const opened = new Map<string, Checkpoint>()
+  const sources = new Map<string, Checkpoint>()
   try {
-    for (const name of namedModels(recipe)) opened.set(name, await openSource(name, options))
-    return opened
+    for (const name of namedModels(recipe)) sources.set(name, await openSource(name, options))
+    return sources
   } catch (error) {
-    await closeAll(opened)
+    await closeAll(sources)
     throw error
   }
 }
