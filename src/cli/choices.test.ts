@@ -177,11 +177,17 @@ const requiredOf = ({ schema, words }: Named, choice: Made, keys: readonly strin
     const isNeeded = !option.safeParse(undefined).success || key === 'out' || isUseful
     return isNeeded && !given.includes(key) ? flagOf(key, sampleOf(option, key)) : []
   })
+  const chosen = choice.key === 'method' && procedures.find(({ name }) => name === choice.value)
+  if (chosen && chosen.base === 'required' && !given.includes('base'))
+    append(required, flagOf('base', at('model')))
   // Of these a call needs one or the other.
   const one = { extract: ['rank', 'energy'], train: ['model', 'architecture'] }[words[0]]
   const isNew = given.includes('architecture') && !given.includes('modelConfig')
   if (isNew) append(required, flagOf('modelConfig', meaningful.modelConfig()))
-  if (!one || one.some((key) => given.includes(key))) return required
+  const samples = keys.map((key) => [key, sampleOf(shapeOf(schema)[key], key)])
+  const values = { ...valuesFor({ schema }, choice), ...Object.fromEntries(samples) }
+  const isOpen = one?.some((key) => isTaken(schema, key, values))
+  if (!one || !isOpen || one.some((key) => given.includes(key))) return required
   return [...required, ...flagOf(one[0], one[0] === 'model' ? at('model') : 2)]
 }
 

@@ -1,5 +1,6 @@
-/** @file `weft extract`: what a fine-tuning changed, as a LoRA adapter. */
-import type { Extraction, ExtractOptions } from '../merge/index.js'
+/** @file `weft extract`: what a fine-tuning changed, as a LoRA adapter or as a file of its breadcrumbs. */
+import type { Checkpoint } from '../checkpoint/index.js'
+import type { BreadcrumbOptions, Extraction, ExtractOptions } from '../merge/index.js'
 import { formatBytes } from './progress.js'
 import { grouped, table } from './table.js'
 import { action } from './verb.js'
@@ -9,7 +10,7 @@ export const extract: Verb = {
   group: 'Checkpoints',
   ...action({
     name: 'extract',
-    summary: 'take the low-rank difference of two checkpoints as a LoRA adapter',
+    summary: 'take the difference of two checkpoints as a LoRA adapter, or as sparse breadcrumbs',
     arguments: [
       {
         name: 'base',
@@ -22,35 +23,49 @@ export const extract: Verb = {
       'weft extract models/base models/tuned --rank 16 --out adapters/tuned',
       'weft extract models/base models/tuned --energy 0.99 --rank 64 --out adapters/tuned   # as low as that needs',
       'weft extract models/base models/tuned --rank 16 --modules-to-save changed --out adapters/tuned',
+      'weft extract models/base models/tuned --as breadcrumbs --keep 0.1 --out crumbs/tuned   # for merge --method breadcrumb-files',
     ],
     options: async () => {
-      const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
+      const [{ z }, { common, flag, onlyWhen }, { maskOptions }] = await Promise.all([
+        import('zod'),
+        import('./options.js'),
+        import('../merge/index.js'),
+      ])
+      const low = [{ as: ['lora'] }]
+      const sparse = [{ as: ['breadcrumbs'] }]
       const names = z.union([z.string(), z.array(z.string()).min(1)])
       return z.object({
         out: common.out,
+        as: flag(z.enum(['lora', 'breadcrumbs']).default('lora'), 'what to write', { decides: true }),
         rank: flag(
           z.number().int().positive().optional(),
           'rank of each difference; with --energy the highest',
           {
             short: 'r',
             value: 'R',
+            when: low,
           },
         ),
         energy: flag(
           z.number().gt(0).max(1).optional(),
           'the lowest rank that holds this share of the squared singular values',
-          { value: 'SHARE' },
+          { value: 'SHARE', when: low },
         ),
         targets: flag(
           names.default('all-linear'),
           "modules to look at: names or suffixes, one regular expression, or 'all-linear'",
+          { when: low },
         ),
         exclude: flag(names.optional(), 'modules to leave out, written as targets are'),
         modulesToSave: flag(
           names.optional(),
           "modules to save whole where they differ; 'changed': all that have no low rank",
-          { value: 'NAME' },
+          { value: 'NAME', when: low },
         ),
+        keep: onlyWhen(maskOptions.keep, sparse),
+        removeTop: onlyWhen(maskOptions.removeTop, sparse),
+        granularity: onlyWhen(maskOptions.granularity, sparse),
+        maskVectors: onlyWhen(maskOptions.maskVectors, sparse),
         dryRun: common.dryRun,
         force: common.force,
         strict: common.strict,
@@ -75,6 +90,13 @@ export const extract: Verb = {
         const source = { work, strict: options.strict, onWarning: context.info }
         await using ours = await openSource(base, source)
         await using theirs = await openSource(tuned, source)
+        if (options.as === 'breadcrumbs') {
+          const { keep, removeTop, granularity, maskVectors, dryRun } = options
+          const masks = { keep, removeTop, granularity, maskVectors }
+          if (!dryRun) await writeCrumbs(ours, theirs, out, { ...masks, exclude: await namesModule(exclude) })
+          const result = { base, tuned, folder: out, ...masks }
+          return context.result(result, () => `${dryRun ? 'Would write' : 'Wrote'} ${join(out, crumbsFile)}`)
+        }
         const { signal, progress: onProgress } = context
         const modulesToSave = savedModules(options.modulesToSave)
         const choice = { rank, energy, targets, exclude, modulesToSave, signal, onProgress }
@@ -100,6 +122,34 @@ export const extract: Verb = {
       }
     },
   }),
+}
+
+const crumbsFile = 'breadcrumbs.safetensors'
+
+/** Whether a tensor is of a module that these names or this pattern name. */
+const namesModule = async (names?: string | string[]): Promise<(tensor: string) => boolean> => {
+  if (names === undefined) return () => false
+  const { matcher } = await import('../models/index.js')
+  const matches = matcher(names)
+  return (tensor) => matches(tensor.slice(0, Math.max(0, tensor.lastIndexOf('.'))))
+}
+
+const writeCrumbs = async (
+  base: Checkpoint,
+  tuned: Checkpoint,
+  out: string,
+  masks: BreadcrumbOptions,
+): Promise<void> => {
+  const [{ mkdir }, { join }, { saveInto }, { writeBreadcrumbs }] = await Promise.all([
+    import('node:fs/promises'),
+    import('node:path'),
+    import('./output.js'),
+    import('../merge/index.js'),
+  ])
+  await saveInto(out, async (folder) => {
+    await mkdir(folder)
+    await writeBreadcrumbs(base, tuned, join(folder, crumbsFile), masks)
+  })
 }
 
 const savedModules = (given: string | string[] | undefined): ExtractOptions['modulesToSave'] =>

@@ -87,13 +87,9 @@ export {
   type PermutationGroup,
 } from '../units/permutation/index.js'
 export { type Guidance, type Sampler, sampler, type SamplerOptions } from '../distil/sampler.js'
-export {
-  type BreadcrumbOptions,
-  breadcrumbsOf,
-  composeBreadcrumbs,
-  type ComposeOptions,
-  writeBreadcrumbs,
-} from './breadcrumbs/index.js'
+export { type BreadcrumbOptions, breadcrumbsOf, maskOptions } from './breadcrumbs/index.js'
+export { breadcrumbFiles, type BreadcrumbFilesOptions } from './breadcrumbs/index.js'
+export { composeBreadcrumbs, type ComposeOptions, writeBreadcrumbs } from './breadcrumbs/index.js'
 export { type EnsembleGap, ensembleGap } from './model-soups/index.js'
 export { learnedSoup, type LearnedSoupOptions, soupModel, type SoupModel } from './model-soups/index.js'
 export { greedySoup, type GreedySoupOptions, uniformSoup } from './model-soups/index.js'

@@ -10,7 +10,8 @@ import { type Checkpoint, diskFiles, open, openFile } from '../../checkpoint/ind
 import { createModel } from '../../models/index.js'
 import { keyOf, normal } from '../../random/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
-import { breadcrumbsOf, composeBreadcrumbs, writeBreadcrumbs } from './breadcrumbs.js'
+import { breadcrumbsOf } from './breadcrumbs.js'
+import { composeBreadcrumbs, writeBreadcrumbs } from './store.js'
 import { mergeRecipe } from '../tensor-methods/recipes.js'
 import { maxOf, minOf } from '../../tensor/numbers.js'
 
@@ -296,5 +297,53 @@ describe('files of breadcrumbs', () => {
     const exclude = (name: string): boolean => name.startsWith('head.')
     await writeBreadcrumbs(base, other, at('y.safetensors'), { exclude, keep: 0.5 })
     expect((await stat(at('y.safetensors'))).isFile()).toBe(true)
+  })
+
+  it('are written and put together from the command line, with fine-tunings that are masked on the way', async () => {
+    const weft = (...argv: string[]) => weftWith({ WEFT_HOME: at('home') }, argv)
+    const masks = ['--keep', '0.5', '--remove-top', '0.1', '--granularity', 'row', '--no-mask-vectors']
+    for (const task of [0, 1]) {
+      const models = [at('base'), at(`task-${task}`)]
+      const out = ['--out', at(`written-${task}`)]
+      expect(await weft('extract', ...models, '--as', 'breadcrumbs', ...masks, ...out)).toMatchObject({
+        code: 0,
+      })
+    }
+    const files = [0, 1].map((task) => at(`written-${task}`, 'breadcrumbs.safetensors'))
+    const merge = async (out: string, inputs: readonly string[], ...options: string[]) => {
+      const argv = ['--method', 'breadcrumb-files', '--base', at('base'), ...inputs, '--out', at(out)]
+      return weft('merge', ...argv, ...options.flatMap((option) => ['-p', option]))
+    }
+    const own = ['keep=0.5', 'removeTop=0.1', 'granularity=row', 'maskVectors=false']
+    expect(await merge('of-files', files)).toMatchObject({ code: 0 })
+    expect(await merge('of-both', [files[0], at('task-1')], ...own)).toMatchObject({ code: 0 })
+    expect(await merge('of-models', [at('task-0'), at('task-1')], ...own)).toMatchObject({ code: 0 })
+    const shares = { density: 0.5, gamma: 0.1, paper_masks: true, row_wise: true, mask_vectors: false }
+    const dense = await recipe('breadcrumbs', shares, [0, 1])
+    for (const out of ['of-files', 'of-both', 'of-models']) expectClose(await read(at(out)), dense)
+    const left = [at('base'), at('task-0'), '--as', 'breadcrumbs', '--keep', '0.5', '--exclude', 'head']
+    expect(await weft('extract', ...left, '--out', at('left'))).toMatchObject({ code: 0 })
+    await using trail = await open(at('left', 'breadcrumbs.safetensors'))
+    expect(trail.names().filter((name) => name.startsWith('head'))).toEqual([])
+    expect(trail.names().length).toBeGreaterThan(0)
+    const foreign = await weft(
+      ...['merge', '--method', 'breadcrumb-files', '--base', at('task-2'), files[0], '--out', at('no')],
+    )
+    expect(foreign).toMatchObject({ code: 3, err: expect.stringContaining('another base') })
+    const wrong = await weft(
+      'extract',
+      at('base'),
+      at('task-0'),
+      '--as',
+      'breadcrumbs',
+      '--rank',
+      '2',
+      '--out',
+      'x',
+    )
+    expect(wrong).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--rank: not taken with --as breadcrumbs'),
+    })
   })
 })
