@@ -17,6 +17,8 @@ export interface Site {
   readonly transposed: boolean
   /** Whether the model has a bias there. */
   readonly bias: boolean
+  /** Outputs of each logical matrix of a fused weight, in order; absent where the weight is one. */
+  readonly parts?: readonly number[]
   /** How many heads an attention module's keys have. */
   readonly heads?: number
   /** Units of its inputs (heads, hidden channels), where they are not the residual stream's. */
@@ -119,6 +121,7 @@ const weightSites = (model: Model, kinds: readonly Site['kind'][]): Site[] => {
         out: transposed ? columns : rows,
         transposed,
         bias: biases.has(`${module}.bias`),
+        ...(spec.parts && { parts: spec.parts.map(({ size }) => size) }),
         ...(kind === 'linear' && unitsOf(spec)),
       },
     ]

@@ -120,6 +120,31 @@ describe('a mask', () => {
   })
 })
 
+describe('a fused weight', () => {
+  it.each(['principal', 'magnitude', 'random', 'gradient', 'rows'] as const)(
+    'has a mask for each of its logical matrices: by %s',
+    async (kind) => {
+      const gpt2 = await openModel(await open(goldenFolder('gpt2')), { trainable: true })
+      const width = 32
+      // Queries ten times as large as keys and values.
+      const name = 'transformer.h.0.attn.c_attn.weight'
+      const { data: stored, shape } = await baseTensor(gpt2, name)
+      const turned = Float32Array.from(stored as Float32Array, (x, i) => (i % shape[1] < width ? 10 * x : x))
+      const scaled = gpt2.with({ ...gpt2.parameters, [name]: value(turned, shape, 'float32') })
+      const options = { targets: ['h.0.attn.c_attn'], density: 0.1, mask: kind }
+      const model = await lift(kind === 'gradient' ? gpt2 : scaled, {
+        ...options,
+        calibration: [data(0).next().value as Batch],
+      })
+      const indices = model.parameters['transformer.h.0.attn.c_attn.lift_indices']
+      const share = Math.floor(0.1 * width * width)
+      const counts = [0, 0, 0]
+      for (const entry of toNumbers(indices)) counts[Math.floor(entry / (width * width))]++
+      expect(counts).toEqual([share, share, share])
+    },
+  )
+})
+
 const ids = (seed: string, vocabulary = 90): Value => {
   const stream = new Stream(seed)
   return valueOf(

@@ -26,6 +26,28 @@ import type { AdapterMethod, AdapterSpec, Plan } from '../core/spec.js'
 import { card } from './card.js'
 import { type LiftOptions, type LiftSettings, options, settings } from './options.js'
 
+/** The entries of one weight that train: each of its logical matrices is ranked by itself, or the largest would take all. */
+const maskFor = async (
+  site: Site,
+  o: LiftOptions & { readonly seed: string },
+  data: Float32Array,
+  gradient: Float32Array | undefined,
+): Promise<Int32Array> => {
+  const { name, in: columns } = site
+  const { matrices } = settings({ ...o, entries: undefined }, site)
+  const all = new Int32Array(matrices.reduce((sum, { count }) => sum + count, 0))
+  let next = 0
+  for (const { offset, rows, count, filterRank } of matrices) {
+    const rowsOf = (values: Float32Array): Float32Array =>
+      values.subarray(offset * columns, (offset + rows) * columns)
+    const scored = { name, rows, columns, data: rowsOf(data), gradient: gradient && rowsOf(gradient) }
+    const seed = offset === 0 ? o.seed : `${o.seed}/${offset}`
+    const entries = await maskOf(scored, count, { ...o, filterRank, seed })
+    for (const entry of entries) all[next++] = entry + offset * columns
+  }
+  return all
+}
+
 /** The entries to train of each site in its present weight, [out, in]; gradients are taken at these weights. */
 const masksFor = async (
   base: Model,
@@ -36,12 +58,10 @@ const masksFor = async (
 ): Promise<Record<string, Int32Array>> => {
   const masks: Record<string, Int32Array> = {}
   const choose = async (site: Site, gradient?: Float32Array): Promise<void> => {
-    const { name, in: columns, out: rows } = site
     const data = (await weightOf(site)).data as Float32Array
-    const { count, filterRank } = settings(o, site)
     // The sketch is the same each time, so that weights that stay have the mask that they had.
-    const seed = `${o.seed ?? 0}/lift/${name}${o.mask === 'random' ? `/${step}` : ''}`
-    masks[name] = await maskOf({ name, rows, columns, data, gradient }, count, { ...o, filterRank, seed })
+    const seed = `${o.seed ?? 0}/lift/${site.name}${o.mask === 'random' ? `/${step}` : ''}`
+    masks[site.name] = await maskFor(site, { ...o, seed }, data, gradient)
   }
   if (byGradient.has(o.mask)) {
     const gradients = gradientsAt(base, sites, weightOf, requireBatches('lift', o.mask, batches))

@@ -32,6 +32,18 @@ export interface LiftOptions extends CommonOptions {
 
 /** What the options come to at one module. */
 export interface LiftSettings extends EntrySettings {
+  /** Logical matrices of the weight, one after the other along its outputs: of a fused one several. */
+  readonly matrices: readonly LiftMatrix[]
+}
+
+/** A matrix whose entries are ranked by themselves. */
+export interface LiftMatrix {
+  /** First of its outputs in the weight. */
+  readonly offset: number
+  /** How many outputs it has. */
+  readonly rows: number
+  /** Number k of entries that train. */
+  readonly count: number
   /** Rank q. */
   readonly filterRank: number
 }
@@ -65,9 +77,18 @@ export const options = commonOptions.extend({
   entries: z.custom<Readonly<Record<string, number>>>((x) => typeof x === 'object').optional(),
 })
 
-const budget = ({ density, rank }: LiftOptions, { name, in: width, out }: Site): number => {
-  const size = width * out
-  const count = rank === undefined ? Math.floor(density * size + 1e-9) : Math.min(rank * (width + out), size)
+/** A site's weight cut into its logical matrices: their first outputs and how many there are. */
+const cutOf = ({ out, parts = [out] }: Site): { readonly offset: number; readonly rows: number }[] => {
+  let offset = 0
+  return parts.map((rows) => {
+    offset += rows
+    return { offset: offset - rows, rows }
+  })
+}
+
+const budget = ({ density, rank }: LiftOptions, { name, in: width }: Site, rows: number): number => {
+  const size = width * rows
+  const count = rank === undefined ? Math.floor(density * size + 1e-9) : Math.min(rank * (width + rows), size)
   if (count >= 1) return count
   throw new UsageError(
     'DensityTooSmall',
@@ -76,21 +97,29 @@ const budget = ({ density, rank }: LiftOptions, { name, in: width, out }: Site):
   )
 }
 
-const reducedTo = ({ filterRank }: LiftOptions, { name, in: width, out }: Site): number => {
-  const side = Math.min(width, out)
+const reducedTo = ({ filterRank }: LiftOptions, { name, in: width }: Site, rows: number): number => {
+  const side = Math.min(width, rows)
   if (filterRank === undefined) return Math.min(128, Math.ceil(side / 8))
   if (filterRank <= side) return filterRank
   throw new UsageError(
     'RankTooHigh',
-    `lift: filterRank ${filterRank} at ${name}, whose weight is ${out} x ${width}`,
+    `lift: filterRank ${filterRank} at ${name}, whose weight is ${rows} x ${width}`,
     { hint: `From 1 to ${side}; ${side} ranks by magnitude alone (mask: magnitude).` },
   )
 }
 
 /** What the options come to at `site`. Throws UsageError for a share that is no entry and a rank that its matrix cannot have. */
-export const settings = (o: LiftOptions, site: Site): LiftSettings => ({
-  count: o.entries?.[site.name] ?? budget(o, site),
-  filterRank: reducedTo(o, site),
-  first: o.masks?.[site.name],
-  refreshed: o.refresh !== 'never' && o.entries === undefined,
-})
+export const settings = (o: LiftOptions, site: Site): LiftSettings => {
+  const matrices = cutOf(site).map(({ offset, rows }) => ({
+    offset,
+    rows,
+    count: budget(o, site, rows),
+    filterRank: reducedTo(o, site, rows),
+  }))
+  return {
+    count: o.entries?.[site.name] ?? matrices.reduce((sum, { count }) => sum + count, 0),
+    matrices,
+    first: o.masks?.[site.name],
+    refreshed: o.refresh !== 'never' && o.entries === undefined,
+  }
+}

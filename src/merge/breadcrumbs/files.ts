@@ -46,7 +46,7 @@ export const breadcrumbFiles: Procedure<BreadcrumbFilesOptions> = procedure<Brea
     ...maskOptions,
     scale: z.number().default(0.3).describe("factor of each task's breadcrumbs"),
   }),
-  run(models, { scale, ...masks }, { base, names }) {
+  run(models, { scale, ...masks }, { base, names, ...listeners }) {
     if (masks.keep + masks.removeTop > 1)
       throw new UsageError(
         'BadOption',
@@ -57,7 +57,7 @@ export const breadcrumbFiles: Procedure<BreadcrumbFilesOptions> = procedure<Brea
     return Promise.resolve({
       report: { base: base!.folder, tasks: namesOf(models, names), files, scale, ...masks },
       notes: [],
-      save: (folder) => writeComposed(base!, tasks, folder, masks),
+      save: (folder) => writeComposed(base!, tasks, folder, masks, listeners),
     })
   },
 })

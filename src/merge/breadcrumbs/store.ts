@@ -19,6 +19,7 @@ import {
 } from '../../checkpoint/index.js'
 import { CheckpointError, UsageError } from '../../errors.js'
 import { isFloat, value } from '../../tensor/index.js'
+import type { ProcedureContext } from '../core/procedure.js'
 import { type BreadcrumbOptions, breadcrumbsOf, defaults } from './breadcrumbs.js'
 
 const format = 'weft.breadcrumbs'
@@ -177,11 +178,15 @@ export const writeComposed = async (
   tasks: readonly Task[],
   folder: string,
   given: Partial<BreadcrumbOptions> = {},
+  { signal, onProgress }: Pick<ProcedureContext, 'signal' | 'onProgress'> = {},
 ): Promise<void> => {
   await checkTasks(base, tasks)
+  signal?.throwIfAborted()
   const plans = base.names().map((name) => base.info(name))
   await using writer = await CheckpointWriter.create(folder, plans)
-  for (const { name, dtype, shape } of plans) {
+  for (const [i, { name, dtype, shape }] of plans.entries()) {
+    onProgress?.({ status: 'progress', name: 'merge', done: i, total: plans.length, unit: 'tensors' })
+    signal?.throwIfAborted()
     const sum = await withTrails(base, tasks, name, { ...defaults, ...given })
     const bytes = (): Uint8Array =>
       encode(convertValue(value(Float32Array.from(sum!), shape, 'float32'), valueDType[dtype])).data
