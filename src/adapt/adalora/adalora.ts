@@ -13,6 +13,7 @@ import { card } from './card.js'
 import { type Allocation, scored, triplets, type TripletNames } from './allocation.js'
 import { normalWith, zeros } from '../core/initial.js'
 import { loraHarmless, loraVariants } from '../core/lora-keys.js'
+import { tokenKey, type TokenOptions, tokenOptions } from '../core/token-options.js'
 import { requireRank, type Site } from '../../models/sites.js'
 import {
   type AdapterMethod,
@@ -24,7 +25,7 @@ import {
 } from '../core/spec.js'
 
 /** Options of AdaLoRA. */
-export interface AdaloraOptions extends CommonOptions, Allocation {
+export interface AdaloraOptions extends CommonOptions, Allocation, TokenOptions {
   /** Rank r of every module before anything is pruned. Default 12. */
   readonly rank: number
   /** Scale α: the update is multiplied by α / r, with the first r. Default 8. */
@@ -64,6 +65,7 @@ const options: z.ZodObject = commonOptions.extend({
     .nonnegative()
     .default(0.5)
     .describe('weight of the penalty that keeps P and Q orthogonal'),
+  ...tokenOptions,
   kept: z.record(z.string(), z.array(z.boolean())).default({}).describe('triplets that modules still have'),
 })
 
@@ -176,7 +178,6 @@ const otherVariants: JsonObject = {
   ensure_weight_tying: false,
   lora_bias: false,
   target_parameters: null,
-  trainable_token_indices: null,
   use_dora: false,
   use_rslora: false,
 }
@@ -187,6 +188,7 @@ const spec: AdapterSpec<AdaloraOptions, Settings> = {
   options,
   size: { option: 'rank', kind: 'count' },
   kinds: ['linear'],
+  tokens: ({ trainableTokens }) => trainableTokens,
   fits: ({ rank }, site) => requireRank('adalora', rank, site),
   settings,
   parameters: ({ in: width, out }, { rank: r }) => ({
@@ -214,6 +216,7 @@ const spec: AdapterSpec<AdaloraOptions, Settings> = {
       target_r: 'target',
       tfinal: { option: 'finalSteps', write: (steps) => steps ?? 0 },
       tinit: { option: 'initialSteps', write: (steps) => steps ?? 0 },
+      trainable_token_indices: tokenKey,
       total_step: {
         option: 'totalSteps',
         // PEFT wants a length that leaves room between the two.

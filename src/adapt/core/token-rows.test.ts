@@ -15,8 +15,9 @@ import {
 import { scratchFolder, tinyConfig, writeRandom } from '../../../test/tiny.js'
 import { type Checkpoint, type JsonObject, open } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
-import { value, type Value } from '../../tensor/index.js'
-import { type AdaptedModel, loadAdapter, lora } from '../index.js'
+import { toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
+import { fit } from '../../train/index.js'
+import { adalora, type AdaptedModel, loadAdapter, lora } from '../index.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let base: Checkpoint
@@ -131,6 +132,27 @@ describe('single tokens that train', () => {
       await using folded = await open(join(scratch.path, `tokens-${count - 1}`))
       expect(folded.has('lm_head.weight')).toBe(false)
     }
+  })
+
+  it('train beside AdaLoRA as PEFT lets them, and are saved with it', async () => {
+    const options = { targets: ['q_proj'], trainableTokens: { embed_tokens: tokens }, totalSteps: 10 }
+    const start = await adalora(base, options)
+    const batch = {
+      ids: valueOf([5, 9, 1, 4], [1, 4], 'int32'),
+      labels: valueOf([9, 1, 4, 5], [1, 4], 'int32'),
+    }
+    const batches = function* () {
+      for (;;) yield batch
+    }
+    const { model } = await fit(start, batches, { steps: 2, learningRate: 1e-2 })
+    const [name] = Object.keys(delta)
+    expect(gap(toNumbers(model.parameters[name]), toNumbers(start.parameters[name]))).toBeGreaterThan(1e-3)
+    const folder = join(scratch.path, 'adalora')
+    await model.save(folder)
+    const config = JSON.parse(await readFile(join(folder, 'adapter_config.json'), 'utf8')) as JsonObject
+    expect(config.trainable_token_indices).toEqual({ embed_tokens: tokens })
+    const loaded = await loadAdapter(base, folder)
+    expect(gap(await logitsOf(loaded), await logitsOf(model))).toBeLessThan(1e-5)
   })
 
   it('are made as the base has them, and refused where there are none', async () => {

@@ -4,9 +4,10 @@ import { UsageError } from '../../errors.js'
 import type { Site } from '../../models/sites.js'
 import { byPattern, patterns } from '../core/patterns.js'
 import { type CommonOptions, commonOptions } from '../core/spec.js'
+import { type TokenOptions, tokenOptions } from '../core/token-options.js'
 
 /** Options of LoRA. */
-export interface LoraOptions extends CommonOptions {
+export interface LoraOptions extends CommonOptions, TokenOptions {
   /** Rank r of the update. Default 8. */
   readonly rank: number
   /** Scale α: the update is multiplied by α / r. Default 16. */
@@ -19,8 +20,6 @@ export interface LoraOptions extends CommonOptions {
   readonly dora: boolean
   /** True to train a bias of the update too: s (B A x + b). Default false. */
   readonly updateBias: boolean
-  /** Single tokens that train, by the ends of the names of embeddings: their rows stand in the base's place. */
-  readonly trainableTokens: Readonly<Record<string, readonly number[]>>
   /** Form of the frozen weights: as they are stored, or rounded to four bits (QLoRA). Default 'stored'. */
   readonly base: 'stored' | 'nf4'
   /** True to round the magnitudes of blocks of four bits too. Default true. */
@@ -39,10 +38,7 @@ export const loraOptions: z.ZodObject = commonOptions.extend({
   rslora: z.boolean().default(false).describe('scale by alpha / sqrt(rank)'),
   dora: z.boolean().default(false).describe("also train the magnitude of the weight's rows"),
   updateBias: z.boolean().default(false).describe('also train a bias of the update'),
-  trainableTokens: z
-    .record(z.string(), z.array(z.number().int().nonnegative()))
-    .default({})
-    .describe('single tokens to train: embedding=token'),
+  ...tokenOptions,
   base: z
     .enum(['stored', 'nf4'])
     .default('stored')

@@ -4,6 +4,7 @@ import type { Model } from '../../models/index.js'
 import { allLinear, matcher } from '../../models/targets.js'
 import { loraHarmless, loraVariants } from '../core/lora-keys.js'
 import { type PeftTable, says, unsupported } from '../core/peft-table.js'
+import { tokenKey } from '../core/token-options.js'
 import { embeddingAndTied } from '../core/token-rows.js'
 import type { LoraOptions } from './options.js'
 
@@ -63,19 +64,7 @@ export const loraTable: PeftTable<LoraOptions> = {
     lora_dropout: 'dropout',
     r: 'rank',
     rank_pattern: 'rankPattern',
-    trainable_token_indices: {
-      option: 'trainableTokens',
-      write: (tokens) =>
-        says(tokens as JsonObject)
-          ? Object.fromEntries(Object.entries(tokens).map(([k, v]) => [k, [...v]]))
-          : null,
-      read(json, _, { base }) {
-        if (!says(json)) return undefined
-        return Array.isArray(json)
-          ? { [embeddingAndTied(base).embedding]: json as number[] }
-          : (json as Record<string, number[]>)
-      },
-    },
+    trainable_token_indices: tokenKey,
     use_dora: 'dora',
     use_rslora: 'rslora',
     // PEFT leaves the base's rounding to who loads the base; it passes over these two keys.
