@@ -87,9 +87,9 @@ const adapt = async (folder: string, id: string): Promise<object> => {
   return { make, first: times[0], step: times[times.length - 1], save: lap() }
 }
 
-/** The models that a merge takes, at most two besides the base. */
-const inputsFor = (counts: readonly [number, number]): string[] =>
-  models.slice(1).slice(0, Math.min(counts[1], Math.max(counts[0], 2)))
+/** The models that a merge takes, as many as there are. */
+const inputsFor = ([least, most]: readonly [number, number]): string[] =>
+  models.slice(1, 1 + Math.min(most, Math.max(least, models.length - 1)))
 
 const recipe = async (folder: string, name: string): Promise<object> => {
   const method = methods.find((one) => one.name === name)!

@@ -25,7 +25,12 @@ export interface LowRankPlusSparseOptions {
    * low-rank part takes in the large entries too when each round restarts.
    */
   readonly greatestRank?: number
-  /** Whether each round begins with no sparse part, as in the paper, or with the last round's. Default true. */
+  /**
+   * Whether each round begins with no sparse part, as in DSEE's own code, or with the last round's. Restarted, it finds low
+   * spikes on a matrix of low rank (at rank 6 of 96 nine in ten of those of 2 deviations, where the other finds one), and
+   * from the matrix's own rank on loses a few of the tallest to the low-rank part; carried, it finds nearly all of the tallest.
+   * Default true.
+   */
   readonly restart?: boolean
 }
 
