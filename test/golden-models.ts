@@ -1,6 +1,6 @@
 /** @file The reference checkpoints that differ in kind: what suites loop over instead of a list of names. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { type Architecture, architectureFor, type WeightSpec } from '../src/models/index.js'
+import { type Architecture, architectureFor, architectures, type WeightSpec } from '../src/models/index.js'
 import { goldenFolder } from './golden.js'
 
 /** A reference checkpoint, and what kind of model it is. */
@@ -34,10 +34,12 @@ const goldenModel = (name: string): GoldenModel[] => {
 const kindOf = ({ architecture, task, traits }: GoldenModel): string =>
   [architecture.name, task, ...traits].join(', ')
 
-/** One reference checkpoint of each kind: the one that is named as its architecture, else the first by name. */
+/** One reference checkpoint of each kind, in the order of the architectures: the one named as its architecture, else the first by name. */
 export const goldenModels = (): readonly GoldenModel[] => {
   const all = readdirSync(goldenFolder()).sort().flatMap(goldenModel)
-  const named = all.filter(({ name, architecture }) => name === architecture.name)
+  const named = architectures.flatMap((known) =>
+    all.filter(({ name, architecture }) => architecture === known && name === known.name),
+  )
   const kinds = new Map<string, GoldenModel>()
   for (const model of [...named, ...all]) if (!kinds.has(kindOf(model))) kinds.set(kindOf(model), model)
   return [...kinds.values()]

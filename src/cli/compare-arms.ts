@@ -10,6 +10,8 @@ import { weftChild } from './child.js'
 import type { EvaluationReport } from './eval.js'
 import type { TrainingResult } from './training.js'
 import type { Context } from './verb.js'
+import { sizeOf } from '../tensor/shape.js'
+import { medianOf } from '../tensor/numbers.js'
 
 /** The reference of every comparison: all weights train. */
 export const fullMethod = 'full'
@@ -58,7 +60,7 @@ export const armsOf = async (
   { names, budget, rates }: { names: readonly string[]; budget: number; rates: readonly number[] },
 ): Promise<Arm[]> => {
   const all = base.architecture.table(base.config).filter(({ tied, kind }) => !tied && kind !== 'buffer')
-  const whole = all.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
+  const whole = all.reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   const arms: Arm[] = []
   for (const method of names) {
     const full = { options: {}, parameters: whole }
@@ -80,9 +82,6 @@ export interface ArmSetting {
   readonly baseLoss?: number
   readonly resume: boolean
 }
-
-const median = (values: readonly number[]): number | undefined =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
 
 /** Trains one arm, unless it is resumed and done, and evaluates it on the base's data. An arm that fails says why. */
 export const runArm = async (arm: Arm, setting: ArmSetting, context: Context): Promise<ArmResult> => {
@@ -141,8 +140,9 @@ const forgettingOf = async (
 const stepsOf = async (folder: string): Promise<Pick<ArmResult, 'curve' | 'stepSeconds'>> => {
   const { rows } = await readMetrics(folder)
   const steps = rows.filter(({ values }) => 'loss' in values && 'stepSeconds' in values)
+  const timed = steps.slice(Math.min(2, steps.length - 1))
   return {
     curve: steps.map(({ step = 0, values }) => ({ step, loss: values.loss })),
-    stepSeconds: median(steps.slice(Math.min(2, steps.length - 1)).map(({ values }) => values.stepSeconds)),
+    stepSeconds: steps.length ? medianOf(timed.map(({ values }) => values.stepSeconds)) : undefined,
   }
 }

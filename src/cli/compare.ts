@@ -6,6 +6,7 @@ import type { ArmResult } from './compare-arms.js'
 import { formatBytes, short } from './progress.js'
 import { grouped, table } from './table.js'
 import { type Action, action, type Context } from './verb.js'
+import { sizeOf } from '../tensor/shape.js'
 
 /** What `weft adapt compare --json` prints. */
 export interface AdapterComparison {
@@ -111,7 +112,7 @@ const planned = async (
   const numbers = base.architecture
     .table(base.config)
     .filter(({ tied, kind }) => tied === undefined && kind !== 'buffer')
-    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
+    .reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   const budget = text.endsWith('%') ? Math.floor((numbers * Number(text.slice(0, -1))) / 100) : Number(text)
   return { budget, arms: await armsOf(base, { names, budget, rates }) }
 }

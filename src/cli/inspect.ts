@@ -5,6 +5,7 @@ import { grouped, table } from './table.js'
 import { action } from './verb.js'
 import type { Verb } from './verb.js'
 import { maxOf } from '../tensor/numbers.js'
+import { sizeOf } from '../tensor/shape.js'
 
 /** One tensor as its file's header describes it. */
 export interface TensorRow {
@@ -81,8 +82,6 @@ const openAny = async (
   return { checkpoint, config: checkpoint.config }
 }
 
-const count = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1)
-
 const sum = <T>(items: readonly T[], of: (item: T) => number): number =>
   items.reduce((total, item) => total + of(item), 0)
 
@@ -115,20 +114,20 @@ export const describe = (checkpoint: Checkpoint, config: JsonObject): Inspection
     folder,
     modelType: text(config.model_type) ?? text(config.peft_type),
     architectures: Array.isArray(config.architectures) ? config.architectures.map(String) : [],
-    parameters: sum(tensors, (t) => count(t.shape)),
+    parameters: sum(tensors, (t) => sizeOf(t.shape)),
     bytes: sum(tensors, (t) => t.bytes),
     files: [...new Set(tensors.map((t) => t.file))].sort(byName),
     dtypes: groupBy(tensors, (t) => t.dtype).map(([dtype, group]) => ({
       dtype,
       tensors: group.length,
-      parameters: sum(group, (t) => count(t.shape)),
+      parameters: sum(group, (t) => sizeOf(t.shape)),
       bytes: sum(group, (t) => t.bytes),
     })),
     config,
     metadata,
     modules: groupBy(tensors, (t) => t.name.replace(/\.?[^.]*$/, '')).map(([name, group]) => ({
       name,
-      parameters: sum(group, (t) => count(t.shape)),
+      parameters: sum(group, (t) => sizeOf(t.shape)),
       tensors: Object.fromEntries(group.map((t) => [t.name.slice(name ? name.length + 1 : 0), t.shape])),
     })),
     tensors,

@@ -29,6 +29,7 @@ import { saveInto } from './output.js'
 import { formatBytes, formatTime, short } from './progress.js'
 import { grouped } from './table.js'
 import type { Context } from './verb.js'
+import { sizeOf } from '../tensor/shape.js'
 
 /** Options of every run that trains. */
 export interface TrainingOptions {
@@ -242,7 +243,7 @@ export interface TrainingResult extends Pick<FitResult, 'outcome' | 'evaluation'
 }
 
 const sizeOfModel = (model: Model): number =>
-  Object.values(movedParameters(model)).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
+  Object.values(movedParameters(model)).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
 
 /** The optimiser that the options name. */
 const optimizerOf = (options: TrainingOptions): Optimizer => {

@@ -47,7 +47,11 @@ export interface TeachingOptions {
 }
 
 /** The tokens of every row of `data` without its padding. Throws UsageError for batches that may never end. */
-export const rowsOf = async (model: Model, data: Data, options: DataOptions = {}): Promise<Example[]> => {
+export const exampleRows = async (
+  model: Model,
+  data: Data,
+  options: DataOptions = {},
+): Promise<Example[]> => {
   if (typeof data === 'function')
     throw new UsageError('BadData', 'fusion goes through its data once before it trains', {
       hint: 'Give a dataset, records, or an iterable of batches that ends; a function may go on for ever.',

@@ -79,7 +79,7 @@ export {
 export { closeAll, namedModels, openSource, openSources } from './core/recipe/sources.js'
 export type { ScoreOptions } from './core/averaging/pot.js'
 export { recalibrated } from '../observe/index.js'
-export { rowsOf, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/index.js'
+export { exampleRows, type TaughtExample, type Teaching, teachings, teachingsFor } from '../distil/index.js'
 export {
   matchWeights,
   type MatchOptions,

@@ -21,5 +21,5 @@ export {
   maskOf,
   type MaskOptions,
   rankReduced,
-  type Scored,
+  type RankedMatrix,
 } from './mask.js'

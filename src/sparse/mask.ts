@@ -37,7 +37,7 @@ export interface MaskOptions {
 }
 
 /** Matrix whose entries are ranked, [rows, columns] row-major. */
-export interface Scored {
+export interface RankedMatrix {
   readonly name: string
   readonly rows: number
   readonly columns: number
@@ -47,7 +47,7 @@ export interface Scored {
 }
 
 /** Throws CheckpointError for numbers that no approximation can be made of. */
-const requireFinite = ({ name, data }: Scored): void => {
+const requireFinite = ({ name, data }: RankedMatrix): void => {
   let bad = 0
   for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) bad++
   if (bad > 0)
@@ -64,7 +64,7 @@ const weighted = (u: Matrix, q: number, s: Float64Array): Matrix => {
 
 /** The best approximation of rank `filterRank` of W: [rows, columns] -> the same, flat. W itself at its full rank. */
 export const rankReduced = async (
-  { rows, columns, data }: Scored,
+  { rows, columns, data }: RankedMatrix,
   { filterRank: q, svd: kind, seed }: Pick<MaskOptions, 'filterRank' | 'svd' | 'seed'>,
 ): Promise<Float32Array | Float64Array> => {
   if (q >= Math.min(rows, columns)) return data
@@ -75,7 +75,7 @@ export const rankReduced = async (
 }
 
 /** The squared norm of each entry's row or column. */
-const bands = ({ rows, columns, data }: Scored, along: 'rows' | 'columns'): Float64Array => {
+const bands = ({ rows, columns, data }: RankedMatrix, along: 'rows' | 'columns'): Float64Array => {
   const sums = new Float64Array(along === 'rows' ? rows : columns)
   const out = new Float64Array(data.length)
   for (let r = 0, i = 0; r < rows; r++)
@@ -86,7 +86,7 @@ const bands = ({ rows, columns, data }: Scored, along: 'rows' | 'columns'): Floa
 }
 
 /** -W ∂L/∂W, entry by entry. */
-const movement = ({ data, gradient = new Float32Array() }: Scored): Float32Array => {
+const movement = ({ data, gradient = new Float32Array() }: RankedMatrix): Float32Array => {
   const out = new Float32Array(data.length)
   for (let i = 0; i < out.length; i++) out[i] = -data[i] * gradient[i]
   return out
@@ -94,7 +94,7 @@ const movement = ({ data, gradient = new Float32Array() }: Scored): Float32Array
 
 /** What entries are ranked by, and whether its sign counts. */
 const scores = async (
-  w: Scored,
+  w: RankedMatrix,
   options: MaskOptions,
 ): Promise<{ values: Float32Array | Float64Array; by: 'value' | 'magnitude' }> => {
   switch (options.mask) {
@@ -120,7 +120,7 @@ const scores = async (
  * The k entries of W that train: flat indices in [rows, columns], ascending; of equal scores the first. Throws
  * CheckpointError for weights that are NaN or infinite.
  */
-export const maskOf = async (w: Scored, k: number, options: MaskOptions): Promise<Int32Array> => {
+export const maskOf = async (w: RankedMatrix, k: number, options: MaskOptions): Promise<Int32Array> => {
   requireFinite(w)
   const { values, by } = await scores(w, options)
   return largestIndices(values, k, { by, smallest: options.order === 'smallest' })

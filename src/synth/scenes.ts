@@ -6,6 +6,7 @@ import { UsageError } from '../errors.js'
 import { Stream } from '../random/index.js'
 import { renderedShapes, type ShapeObject, type ShapesData, type ShapesOptions } from './shapes.js'
 import { value } from '../tensor/value.js'
+import { sizeOf } from '../tensor/shape.js'
 
 /** `colour`: of a shape. `beside`: which shape is left of another, or above, .... `pair`: two pictures, true or false. `caption`: a sentence. */
 export type SceneTask = 'colour' | 'beside' | 'pair' | 'caption'
@@ -78,7 +79,7 @@ const inReadingOrder = (a: SceneObject, b: SceneObject): number => a.row - b.row
 
 const stacked = (images: readonly ShapesData['images'][]): ShapesData['images'] => {
   const [, ...shape] = images[0]?.shape ?? [0, 3, 0, 0]
-  const size = shape.reduce((n, d) => n * d, 1)
+  const size = sizeOf(shape)
   const data = new Float32Array(images.length * size)
   images.forEach((image, i) => data.set(image.data as Float32Array, i * size))
   return value(data, [images.length, ...shape], 'float32')

@@ -162,7 +162,7 @@ export interface MixedOptions {
 }
 
 /** Each sequence from one of `sources`, drawn at random. `options.weights`: [sources]. Throws UsageError for another number of them. */
-export const mixed = (
+export const mixture = (
   sources: readonly SequenceSource[],
   { weights = sources.map(() => 1), disjoint = false, tagged = false }: MixedOptions = {},
 ): SequenceSource => {

@@ -4,7 +4,7 @@ import { Stream } from '../random/index.js'
 import { toNumbers, type Value } from '../tensor/value.js'
 import { arithmetic, type ArithmeticKind, editing, edits, workedAddition } from './arithmetic.js'
 import { Grammar, phraseRules } from './grammar.js'
-import { brackets, copies, induction, markov, mixed, sequences, type SequenceSource } from './sequences.js'
+import { brackets, copies, induction, markov, mixture, sequences, type SequenceSource } from './sequences.js'
 import { card, cardStories, stories, storyCards, storyChoices, storyQuestions, storyTexts } from './story.js'
 import { maxOf } from '../tensor/numbers.js'
 
@@ -19,7 +19,7 @@ const sources: Record<string, SequenceSource> = {
   brackets: brackets({ kinds: 3, depth: 4 }),
   copies: copies({ symbols: 12 }),
   induction: induction({ symbols: 12 }),
-  mixed: mixed([markov({ symbols: 10, seed: 1 }), brackets()], { disjoint: true, tagged: true }),
+  mixture: mixture([markov({ symbols: 10, seed: 1 }), brackets()], { disjoint: true, tagged: true }),
 }
 
 test.each(Object.keys(sources))(
@@ -103,7 +103,7 @@ test('induction repeats what followed a symbol first, about as often as stated',
 })
 
 test('a mixture draws its sources by weight and names them by a tag', () => {
-  const source = mixed([markov({ symbols: 4, seed: 1 }), brackets()], { weights: [3, 1], tagged: true })
+  const source = mixture([markov({ symbols: 4, seed: 1 }), brackets()], { weights: [3, 1], tagged: true })
   const tags = rowsOf(sequences(source, { count: 1000, length: 5, seed: 1 })).map((row) => row[0])
   expect(new Set(tags)).toEqual(new Set([4, 5]))
   expect(Math.abs(tags.filter((t) => t === 4).length / 1000 - 0.75)).toBeLessThan(0.06)

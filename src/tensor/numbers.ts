@@ -41,3 +41,9 @@ export const normOf = (numbers: ArrayLike<number>): number => {
 export const append = <T>(list: T[], items: Iterable<T>): void => {
   for (const item of items) list.push(item)
 }
+
+/** The middle number, or the mean of the middle two; NaN of none. numbers: [n]. */
+export const medianOf = (numbers: ArrayLike<number>): number => {
+  const sorted = Float64Array.from(numbers).sort()
+  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2
+}

@@ -13,6 +13,7 @@ import { compile, grad, type Tensor, toNumbers, type Value, valueOf } from '../.
 import { modelLoss } from '../../train/index.js'
 import { compacter, houlsby, kroneckerProduct, kroneckerSum, loadAdapter, toHoulsby } from '../index.js'
 import type { AdaptedModel } from '../core/spec.js'
+import { sizeOf } from '../../tensor/shape.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let base: Checkpoint
@@ -27,7 +28,7 @@ afterAll(async () => {
 
 const random = (seed: string, shape: readonly number[]): Value => {
   const stream = new Stream(seed)
-  const count = shape.reduce((n, size) => n * size, 1)
+  const count = sizeOf(shape)
   return valueOf(
     Array.from({ length: count }, () => stream.normal()),
     [...shape],
@@ -180,7 +181,7 @@ describe('the numbers of the family', () => {
     expect(await compacter.count(large, { placement: 'feed-forward' })).toBe(104_704)
     expect(await compacter.count(large, { norms: false })).toBe(48 * 2_376 + 64)
     const all = t5.table(large.config as never).filter(({ tied }) => tied === undefined)
-    const total = all.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0)
+    const total = all.reduce((n, { shape }) => n + sizeOf(shape), 0)
     expect((100 * 161_728) / total).toBeCloseTo(0.073, 3)
     expect((100 * 104_704) / total).toBeCloseTo(0.047, 3)
   })

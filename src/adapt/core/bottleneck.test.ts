@@ -6,6 +6,7 @@ import { answering, type Model, openModel } from '../../models/index.js'
 import { compile, constant, relu, type Tensor, toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { forward } from '../../train/index.js'
 import { houlsby, mam, parallel, pfeiffer } from '../index.js'
+import { sizeOf } from '../../tensor/shape.js'
 
 const opened: Checkpoint[] = []
 const golden = async (name: string): Promise<Checkpoint> => {
@@ -20,7 +21,7 @@ const inputsFor = (name: string, { config }: Checkpoint): Record<string, Value> 
   if (name === 't5') return { decoderIds: valueOf([0, 4, 5, 6, 0, 9], [2, 3], 'int32') }
   if (name !== 'vit') return {}
   const shape = [1, Number(config.num_channels), Number(config.image_size), Number(config.image_size)]
-  const count = shape.reduce((n, size) => n * size, 1)
+  const count = sizeOf(shape)
   return {
     pixels: valueOf(
       Array.from({ length: count }, (_, i) => Math.sin(i)),

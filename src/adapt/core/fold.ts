@@ -42,8 +42,8 @@ const narrowed = (v: Value, dtype: SafetensorsDType): Uint8Array =>
 
 /** Rows `start` to `end` along `axis`. */
 const cut = ({ data, shape, dtype }: Value, axis: number, start: number, end: number): Value => {
-  const outer = shape.slice(0, axis).reduce((n, d) => n * d, 1)
-  const inner = shape.slice(axis + 1).reduce((n, d) => n * d, 1)
+  const outer = sizeOf(shape.slice(0, axis))
+  const inner = sizeOf(shape.slice(axis + 1))
   const out = new Float32Array(outer * (end - start) * inner)
   for (let o = 0; o < outer; o++)
     out.set(

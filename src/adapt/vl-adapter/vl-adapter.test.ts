@@ -12,6 +12,7 @@ import { fit, isMoved, modelLoss } from '../../train/index.js'
 import { compacter, loadAdapter, taskOrder, vlAdapter, type VlAdapterOptions, withVision } from '../index.js'
 import type { AdaptedModel } from '../core/spec.js'
 import { maxOf } from '../../tensor/numbers.js'
+import { sizeOf } from '../../tensor/shape.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let base: Checkpoint
@@ -35,7 +36,7 @@ const tasks = 3
 const decoderIds = valueOf([0, 4, 5, 6, 0, 9], [2, 3], 'int32')
 const random = (seed: string, shape: readonly number[]): Value => {
   const stream = new Stream(seed)
-  const size = shape.reduce((n, s) => n * s, 1)
+  const size = sizeOf(shape)
   return valueOf(
     Array.from({ length: size }, () => stream.normal()),
     [...shape],

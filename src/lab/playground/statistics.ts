@@ -3,6 +3,7 @@ import type { Checkpoint } from '../../checkpoint/index.js'
 import { WeftError } from '../../errors.js'
 import { matrix, randomizedSvd, svd } from '../../linalg/index.js'
 import type { TensorStatistics } from '../api.js'
+import { sizeOf } from '../../tensor/shape.js'
 
 const bins = 64
 /** Elements that are read at most: 1 GB in float32. */
@@ -64,7 +65,7 @@ const spectrumOf = async (
 /** Statistics of the tensor `name`. Throws CheckpointError when there is none, WeftError when it is too large. */
 export const statisticsOf = async (checkpoint: Checkpoint, name: string): Promise<TensorStatistics> => {
   const { dtype, shape, length } = checkpoint.info(name)
-  const count = shape.reduce((product, n) => product * n, 1)
+  const count = sizeOf(shape)
   if (count > mostElements)
     throw new WeftError('TensorTooLarge', `${name} has ${count} elements; at most ${mostElements} are shown`)
   const { data } = await checkpoint.read(name, 'float32')

@@ -14,6 +14,7 @@ import { breadcrumbsOf } from './breadcrumbs.js'
 import { composeBreadcrumbs, writeBreadcrumbs } from './store.js'
 import { mergeRecipe } from '../tensor-methods/recipes.js'
 import { maxOf, minOf } from '../../tensor/numbers.js'
+import { sizeOf } from '../../tensor/shape.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (...names: string[]): string => join(scratch.path, ...names)
@@ -281,7 +282,7 @@ describe('files of breadcrumbs', () => {
     const path = await crumbs(0, { keep: 0.25, removeTop: 0.05 })
     await using file = await openFile(diskFiles(scratch.path), path.slice(scratch.path.length + 1))
     for (const name of base.names()) {
-      const count = base.info(name).shape.reduce((a, b) => a * b, 1)
+      const count = sizeOf(base.info(name).shape)
       expect(file.info(`${name}.mask`).length).toBe(Math.ceil(count / 8))
       expect(file.info(`${name}.values`).length).toBe(4 * Math.floor(0.25 * count))
     }

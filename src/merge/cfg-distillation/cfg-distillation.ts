@@ -11,7 +11,7 @@ import { ignored } from '../../text/index.js'
 import { card } from './card.js'
 import { options, type CfgDistillationOptions } from './options.js'
 import { type Distilled, distilGuidance, type DistilOptions } from './train.js'
-import { rowsOf, tokenizerIn } from '../../distil/index.js'
+import { exampleRows, tokenizerIn } from '../../distil/index.js'
 import { type Merged, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import type { Recipe } from '../core/recipe/recipe.js'
 import { mergeRecipe } from '../tensor-methods/recipes.js'
@@ -93,7 +93,7 @@ export const cfgDistillation: Procedure<CfgDistillationOptions> = procedure<CfgD
     const notes = checkMix(given)
     const [base, teacher] = [await openModel(checkpoint, { trainable: true }), await openModel(checkpoint)]
     const { tokenizer, ...settings } = await settingsFor(base, given, context)
-    const rows = await rowsOf(base, context.data!, { tokenizer })
+    const rows = await exampleRows(base, context.data!, { tokenizer })
     const room = Number(
       base.checkpoint.config.max_position_embeddings ?? base.checkpoint.config.n_positions ?? Infinity,
     )

@@ -3,7 +3,7 @@ import { inMemory } from '../../../test/in-memory.js'
 import type { Checkpoint } from '../../checkpoint/index.js'
 import type { DrawnPlot } from '../../papers/plot.js'
 import { valueOf } from '../../tensor/index.js'
-import { anatomyOf, placeOf } from './anatomy.js'
+import { anatomyOf, layerPartOf } from './anatomy.js'
 
 const name = 'model.layers.3.mlp.up_proj.weight'
 const of = (numbers: readonly number[], more: Record<string, readonly number[]> = {}): Promise<Checkpoint> =>
@@ -46,7 +46,7 @@ describe('the anatomy of a merge', () => {
   })
 
   it('places tensors by their layer and module', () => {
-    expect(placeOf(name)).toEqual({ layer: 'layer 3', part: 'up_proj' })
-    expect(placeOf('model.embed_tokens.weight')).toEqual({ layer: 'outside', part: 'embed_tokens' })
+    expect(layerPartOf(name)).toEqual({ layer: 'layer 3', part: 'up_proj' })
+    expect(layerPartOf('model.embed_tokens.weight')).toEqual({ layer: 'outside', part: 'embed_tokens' })
   })
 })

@@ -39,7 +39,7 @@ class Cells {
 }
 
 /** 'model.layers.3.mlp.up_proj.weight' -> layer 'layer 3', part 'up_proj'; what is in no layer is 'outside'. */
-export const placeOf = (name: string): { readonly layer: string; readonly part: string } => {
+export const layerPartOf = (name: string): { readonly layer: string; readonly part: string } => {
   const parts = name.replace(/\.(weight|bias)$/, '').split('.')
   const number = parts.findIndex((part) => /^\d+$/.test(part))
   return { layer: number < 0 ? 'outside' : `layer ${parts[number]}`, part: parts[parts.length - 1] }
@@ -119,7 +119,7 @@ export const anatomyOf = async (
     )
   const names = [...models.keys()]
   for (const [done, name] of shared.entries()) {
-    const { layer, part } = placeOf(name)
+    const { layer, part } = layerPartOf(name)
     for await (const [result, ...others] of blocks(name, checkpoints)) {
       signal?.throwIfAborted()
       const norm = squares(result)

@@ -16,6 +16,7 @@ import { CheckpointError } from '../../errors.js'
 import { keyOf, normal } from '../../random/index.js'
 import { value } from '../../tensor/index.js'
 import { explainMerge, type MergeOptions, mergeRecipe, type Recipe } from '../index.js'
+import { sizeOf } from '../../tensor/shape.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 const at = (name: string): string => join(scratch.path, name)
@@ -34,7 +35,7 @@ const write = async (name: string, seed: number, broken = false): Promise<void> 
   const own = plans.map((plan) => ({ ...plan }))
   await using writer = await CheckpointWriter.create(at(name), own)
   for (const { name: tensor, dtype, shape } of own) {
-    const numbers = new Float32Array(shape.reduce((n, size) => n * size, 1))
+    const numbers = new Float32Array(sizeOf(shape))
     normal(numbers, keyOf(`${tensor} ${seed}`))
     if (broken && tensor.includes('embed')) numbers[8_500_000] = Infinity
     await writer.write(tensor, stored(numbers, dtype))

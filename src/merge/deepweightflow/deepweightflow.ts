@@ -12,12 +12,12 @@ import { card } from './card.js'
 import { options, type DeepWeightFlowOptions } from './options.js'
 import { type FlowShape, flowParameters, sampleFlow, trainFlow } from './flow.js'
 import type { Coordinates } from './pca.js'
-import { checkZoo, median, nearestDistances, notesOf, openPoints } from './points.js'
+import { checkZoo, nearestDistances, notesOf, openPoints } from './points.js'
 import type { Zoo } from './zoo.js'
 import { modelOf, readTensors, saveTensors, specsOf } from '../../units/permutation/index.js'
 import { batchesAtMost, recalibrated } from '../../observe/index.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
-import { minOf } from '../../tensor/numbers.js'
+import { medianOf, minOf } from '../../tensor/numbers.js'
 
 /** A learned flow over a zoo of models. */
 export interface WeightFlow {
@@ -85,7 +85,7 @@ export const learnWeightFlow = async (
   const { steps, batch, learningRate, source, jitter } = all
   const training = { steps, batch, learningRate, source, jitter, seed, signal, onProgress }
   const { parameters, loss } = await trainFlow(shape, times(points, 1 / unit), training)
-  const nearest = median(nearestDistances(coordinates)) || 1
+  const nearest = medianOf(nearestDistances(coordinates)) || 1
   return {
     zoo,
     coordinates,
@@ -133,7 +133,7 @@ export const deepweightflow: Procedure<DeepWeightFlowOptions> = procedure({
       report: { ...flow.report, novelty },
       notes: [
         ...flow.notes,
-        `Samples are ${median(novelty).toFixed(2)} (median) times as far from the nearest model as the models are from each other: far below 1 they repeat the models.`,
+        `Samples are ${medianOf(novelty).toFixed(2)} (median) times as far from the nearest model as the models are from each other: far below 1 they repeat the models.`,
       ],
       save: async (folder) => {
         for (const [i, point] of rows.entries()) {

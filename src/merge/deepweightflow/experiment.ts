@@ -20,6 +20,7 @@ import { byShape } from '../../train/by-shape.js'
 import { deepweightflow, learnWeightFlow, type WeightFlow } from './deepweightflow.js'
 import { modelOf } from '../../units/permutation/index.js'
 import { maxOf, minOf } from '../../tensor/numbers.js'
+import { sizeOf } from '../../tensor/shape.js'
 
 const [width, hidden, classes] = [8, 24, 4]
 const names = ['layers.0.weight', 'layers.0.bias', 'head.weight', 'head.bias'] as const
@@ -50,7 +51,7 @@ const initialNetworks = (count: number, seed: number): Record<string, Value> =>
       const draw = (): number =>
         name.endsWith('bias') ? 0 : stream.normal() * Math.sqrt((i < 2 ? 2 : 1) / inputs)
       const shape = [count, ...shapes[i]]
-      const data = Float32Array.from({ length: shape.reduce((n, d) => n * d, 1) }, draw)
+      const data = Float32Array.from({ length: sizeOf(shape) }, draw)
       return [name, value(data, shape, 'float32')]
     }),
   )

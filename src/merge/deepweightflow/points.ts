@@ -3,7 +3,7 @@ import type { Checkpoint } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import { openModel } from '../../models/index.js'
 import { statisticsOf } from '../../observe/index.js'
-import { maxOf } from '../../tensor/numbers.js'
+import { maxOf, medianOf } from '../../tensor/numbers.js'
 import type { ProcedureContext } from '../core/procedure.js'
 import type { DeepWeightFlowOptions } from './options.js'
 import { type Coordinates, plainCoordinates, principalCoordinates } from './pca.js'
@@ -16,12 +16,6 @@ export const nearestDistances = ({ distances: { rows: n, data } }: Coordinates):
     for (let j = 0; j < n; j++) if (j !== i) least = Math.min(least, data[i * n + j])
     return Math.sqrt(least)
   })
-
-/** The middle number, or the mean of the middle two. */
-export const median = (numbers: ArrayLike<number>): number => {
-  const sorted = Float64Array.from(numbers).sort()
-  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2
-}
 
 /** What a user should know of the zoo. */
 export const notesOf = (
@@ -41,8 +35,8 @@ export const notesOf = (
       notes.push(`${checkpoints[i].folder} is the same as another model, up to order.`)
   })
   if (scores) {
-    const middle = median(scores)
-    const spread = median(scores.map((s) => Math.abs(s - middle)))
+    const middle = medianOf(scores)
+    const spread = medianOf(scores.map((s) => Math.abs(s - middle)))
     scores.forEach((score, i) => {
       if (score < middle - Math.max(5 * spread, 0.1 * Math.abs(middle)))
         notes.push(`${checkpoints[i]?.folder}: score ${score} is far below the median ${middle}.`)

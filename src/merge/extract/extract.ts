@@ -18,7 +18,7 @@ import {
 import type { OnProgress } from '../../progress.js'
 import { sameShape, type Value, valueOf } from '../../tensor/index.js'
 import { type LowRank, nearestLowRank, type RankChoice } from './low-rank.js'
-import { placeOf } from '../core/recipe/vocabulary.js'
+import { tensorInWords } from '../core/recipe/vocabulary.js'
 
 /** Options of `extract`. */
 export interface ExtractOptions extends Pick<Targets, 'targets' | 'exclude'>, RankChoice {
@@ -80,7 +80,7 @@ const checkSame = (base: Model, tuned: Model): void => {
 
 const placed = (checkpoint: Checkpoint, { name, shape, tied }: WeightSpec): string => {
   const file = checkpoint.has(name) ? checkpoint.info(name).file : 'config.json'
-  return `${placeOf(checkpoint, { name, shape, file })}${tied === undefined ? '' : ` (tied to ${tied})`}`
+  return `${tensorInWords(checkpoint, { name, shape, file })}${tied === undefined ? '' : ` (tied to ${tied})`}`
 }
 
 /** W' - W, and how large it is. */

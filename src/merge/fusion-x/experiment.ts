@@ -10,7 +10,7 @@ import { valueOf } from '../../tensor/index.js'
 import { adamW, type Batch, evaluator, fit } from '../../train/index.js'
 import {
   fusionLoss,
-  rowsOf,
+  exampleRows,
   type SourceWeights,
   taughtBatches,
   type TaughtExample,
@@ -116,7 +116,7 @@ const build = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Stag
   const data = (async function* () {
     yield speak(languages, 4 * size.rows, `${seed} fusion`)
   })()
-  const rows = await rowsOf(target, data)
+  const rows = await exampleRows(target, data)
   const said: Teaching[][] = []
   for (const source of sources) said.push(await teachings(source, rows, { batch: 64 }))
   const evaluators = languages.map((l) => {

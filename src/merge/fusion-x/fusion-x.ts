@@ -8,7 +8,7 @@ import { evaluate } from '../../train/index.js'
 import { card } from './card.js'
 import { options, type FusionXOptions } from './options.js'
 import { trainFusionX } from './train.js'
-import { rowsOf, teachings, teachingsFor } from '../../distil/index.js'
+import { exampleRows, teachings, teachingsFor } from '../../distil/index.js'
 import { type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 
 const heldOut = async (
@@ -39,7 +39,7 @@ export const fusionX: Procedure<FusionXOptions> = procedure<FusionXOptions>({
   run: async ([first, ...others], given, context) => {
     const { tokenizer, seed, signal, onProgress } = context
     const target = await openModel(first, { trainable: true })
-    const rows = await rowsOf(target, context.data!, { tokenizer, batch: given.batch })
+    const rows = await exampleRows(target, context.data!, { tokenizer, batch: given.batch })
     const reading = { top: given.top, batch: given.batch, exact: given.exact, tokenizer, signal, onProgress }
     const said = given.self ? [await teachings(target, rows, reading)] : []
     for (const checkpoint of others)

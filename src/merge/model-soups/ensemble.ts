@@ -5,7 +5,7 @@
 import type { Model, Parameters } from '../../models/index.js'
 import { type Tensor, type Value } from '../../tensor/index.js'
 import { type Batch, byShape, forward } from '../../train/index.js'
-import { mixed } from '../core/averaging/landscape.js'
+import { weightedSum } from '../core/averaging/landscape.js'
 
 /** Losses of the soup and the ensemble at one mixing weight. */
 export interface EnsembleGap {
@@ -78,7 +78,8 @@ export const ensembleGap = async (
   }
   const labels = batch.labels.data as ArrayLike<number | bigint>
   const loss = (rows: readonly Float64Array[]): number => crossEntropyOf(rows, labels, beta)
-  const between = async (a: number): Promise<Float64Array[]> => logits(await mixed([start, end], [1 - a, a]))
+  const between = async (a: number): Promise<Float64Array[]> =>
+    logits(await weightedSum([start, end], [1 - a, a]))
   const [zero, one, here] = [await logits(start), await logits(end), await between(at)]
   const averaged = zero.map((row, i) => row.map((x, k) => (1 - at) * x + at * one[i][k]))
   const delta = zero.map((row, i) => row.map((x, k) => one[i][k] - x))

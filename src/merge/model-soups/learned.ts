@@ -16,7 +16,7 @@ import {
 import { softmax, type Tensor, type Value, valueOf, zerosValue } from '../../tensor/index.js'
 import { adamW, type Data, fit, lossFor, type LossFunction, modelLoss } from '../../train/index.js'
 import { isDataset } from '../../train/data.js'
-import { mixed } from '../core/averaging/landscape.js'
+import { weightedSum } from '../core/averaging/landscape.js'
 import { type Procedure, procedure } from '../core/procedure.js'
 import { card } from './card.js'
 import { analyse, openPot, scoreOptions, type ScoreOptions } from '../core/averaging/pot.js'
@@ -219,7 +219,10 @@ const blended = async (
       const [weight, before] = [alphas.get(name)![i], taken.get(name) ?? alphas.get(name)![0]]
       taken.set(name, before + weight)
       const share = weight / (before + weight || 1)
-      Object.assign(next, await mixed([{ [name]: soup[name] }, { [name]: own[name] }], [1 - share, share]))
+      Object.assign(
+        next,
+        await weightedSum([{ [name]: soup[name] }, { [name]: own[name] }], [1 - share, share]),
+      )
     }
     soup = next
   }

@@ -7,7 +7,7 @@ import type { JsonObject } from '../../checkpoint/index.js'
 import type { Parameters } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
 import type { Value } from '../../tensor/index.js'
-import { mixed } from '../core/averaging/landscape.js'
+import { weightedSum } from '../core/averaging/landscape.js'
 import { analyse, openPot, type Pot, scoreOptions } from '../core/averaging/pot.js'
 import { checkAlike, namesOf } from '../core/averaging/weighted.js'
 import { type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
@@ -37,7 +37,7 @@ interface Tasting {
   readonly score: number
 }
 
-/** Goes through the models in `order` once. Three sets of weights are in memory: the soup, the model, the two mixed. */
+/** Goes through the models in `order` once. Three sets of weights are in memory: the soup, the model, the two weightedSum. */
 const taste = async (
   pot: Pot,
   order: readonly number[],
@@ -62,7 +62,7 @@ const taste = async (
       metrics: { score },
     })
     const n = ingredients.length
-    const candidate = await mixed([soup, await pot.parameters(i)], [n / (n + 1), 1 / (n + 1)])
+    const candidate = await weightedSum([soup, await pot.parameters(i)], [n / (n + 1), 1 / (n + 1)])
     const found = await pot.score(await pot.settled(candidate))
     const accepted = pot.better(found, score) || (ties === 'accept' && found === score)
     log.push({ model: names[i], score: scores[i], soup: found, accepted })

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import type { Parameters } from '../../models/index.js'
 import type { Value } from '../../tensor/index.js'
-import { mixed } from '../core/averaging/landscape.js'
+import { weightedSum } from '../core/averaging/landscape.js'
 import { analyse, openPot, type Pot, scoreOptions, type ScoreOptions } from '../core/averaging/pot.js'
 import { checkAlike, namesOf } from '../core/averaging/weighted.js'
 import { type Procedure, procedure } from '../core/procedure.js'
@@ -59,6 +59,6 @@ const meanOf = async (pot: Pot, ingredients: readonly number[]): Promise<Paramet
   let mean = await pot.parameters(ingredients[0])
   // The running form m + (x - m) / n, whose rounding does not grow with the number of models.
   for (const [n, i] of ingredients.entries())
-    if (n > 0) mean = await mixed([mean, await pot.parameters(i)], [n / (n + 1), 1 / (n + 1)])
+    if (n > 0) mean = await weightedSum([mean, await pot.parameters(i)], [n / (n + 1), 1 / (n + 1)])
   return mean
 }

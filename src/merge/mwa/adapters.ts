@@ -15,6 +15,7 @@ import { CheckpointError, UsageError } from '../../errors.js'
 import { matrix, type Matrix, multiply, qr, svd, transpose } from '../../linalg/index.js'
 import { isFloat, type Value, value } from '../../tensor/index.js'
 import { combine } from '../core/gram.js'
+import { medianOf } from '../../tensor/numbers.js'
 
 /** Adapters of one shape, with their common configuration. */
 export interface Adapters {
@@ -190,11 +191,6 @@ const cosine = (a: Matrix, b: Matrix): number => {
   return ab / Math.sqrt(aa * bb || 1)
 }
 
-const median = (numbers: readonly number[]): number => {
-  const sorted = [...numbers].sort((a, b) => a - b)
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2
-}
-
 /**
  * Throws UsageError where two neighbours in `order` have A factors that do not look like those of one run: the median of
  * their cosines is below 0.3 (measured: 0.4 and above within a run, below 0.2 between runs).
@@ -210,7 +206,7 @@ export const checkOneRun = async ({ models }: Adapters, order: readonly number[]
       const { A } = await factorsOf(pair, name)
       cosines.push(cosine(A[0], A[1]))
     }
-    const typical = median(cosines)
+    const typical = medianOf(cosines)
     if (typical < 0.3)
       throw new UsageError(
         'NotOneRun',

@@ -20,7 +20,7 @@ import {
 import { gaussianMixture } from '../../synth/index.js'
 import type { Value } from '../../tensor/index.js'
 import { adamW, evaluate, fit, type FitOptions } from '../../train/index.js'
-import { mixed } from '../core/averaging/landscape.js'
+import { weightedSum } from '../core/averaging/landscape.js'
 import { metricWeights, type WeightOptions } from './weights.js'
 import { card } from './card.js'
 import { mwa } from './mwa.js'
@@ -154,7 +154,7 @@ const merged = async (run: Run, arm: Arm): Promise<Scores> => {
   const from = Math.round(checkpoints.length * (1 - (arm.window ?? 1)))
   const [metrics, chosen] = [(arm.by === 'step' ? steps : losses).slice(from), checkpoints.slice(from)]
   const weights = metricWeights(metrics, [...chosen.keys()], optionsOf(arm))
-  return score(adapter.with(await mixed(chosen, weights)), test)
+  return score(adapter.with(await weightedSum(chosen, weights)), test)
 }
 
 interface Metrics extends Scores {

@@ -4,7 +4,7 @@ import { UsageError } from '../../errors.js'
 import type { Model, Parameters } from '../../models/index.js'
 import type { Value } from '../../tensor/index.js'
 import { evaluator } from '../../train/index.js'
-import { mixed } from '../core/averaging/landscape.js'
+import { weightedSum } from '../core/averaging/landscape.js'
 import { openPot } from '../core/averaging/pot.js'
 import type { ProcedureContext } from '../core/procedure.js'
 import type { Adapters } from './adapters.js'
@@ -57,7 +57,7 @@ const average = async ({ parameters }: Scorer, weights: readonly number[]): Prom
   let total = weights[used[0]]
   for (const i of used.slice(1)) {
     const share = weights[i] / (total + weights[i])
-    mean = await mixed([mean, await parameters(i)], [1 - share, share])
+    mean = await weightedSum([mean, await parameters(i)], [1 - share, share])
     total += weights[i]
   }
   return mean

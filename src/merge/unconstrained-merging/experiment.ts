@@ -11,7 +11,7 @@ import { brackets, markov, sequences } from '../../synth/index.js'
 import { type Tensor, valueOf } from '../../tensor/index.js'
 import { type Batch, evaluator, fit, forward, lossFor } from '../../train/index.js'
 import { byShape } from '../../train/by-shape.js'
-import { rowsOf } from '../../distil/index.js'
+import { exampleRows } from '../../distil/index.js'
 import { modelInMemory, type Opened } from '../core/recipe/in-memory.js'
 import type { Recipe } from '../core/recipe/recipe.js'
 import { unconstrainedMerging } from './unconstrained-merging.js'
@@ -288,7 +288,7 @@ const fusedLosses = async (
   const size = context.size.fusion
   const { source, pivot, speak, losses } = await context.once('speakers', () => trainSpeakers(context))
   const data = [speak([0, 1], 2 * size.rows, `${seed} fusion`)]
-  const rows = await rowsOf(pivot, asyncly(data))
+  const rows = await exampleRows(pivot, asyncly(data))
   const options = { labels, steps: size.steps, batch: 32, learningRate: 2e-3, seed, signal }
   const model = labels === undefined ? pivot : (await fuse(pivot, source, rows, options)).model
   const [newLoss, ownLoss] = await losses(model)

@@ -52,7 +52,7 @@ export interface SearchOptions {
 }
 
 /** A scored candidate. */
-export interface Scored {
+export interface ScoredGenome {
   readonly genome: readonly number[]
   readonly score: number
 }
@@ -61,10 +61,10 @@ export interface Scored {
 export interface SearchResult {
   readonly layout: GenomeLayout
   /** The best ever scored. */
-  readonly best: Scored
+  readonly best: ScoredGenome
   readonly recipe: Recipe
   /** Every candidate in the order of scoring. */
-  readonly log: readonly Scored[]
+  readonly log: readonly ScoredGenome[]
 }
 
 const checkOptions = (layout: GenomeLayout, evaluations: number): void => {
@@ -87,7 +87,7 @@ const checkOptions = (layout: GenomeLayout, evaluations: number): void => {
 
 /** Scores genomes within a budget, and remembers them. */
 class Judge {
-  readonly log: Scored[] = []
+  readonly log: ScoredGenome[] = []
   constructor(
     private readonly opened: Opened,
     private readonly score: Score,
@@ -99,7 +99,7 @@ class Judge {
     return this.budget - this.log.length
   }
 
-  get best(): Scored {
+  get best(): ScoredGenome {
     return this.log.reduce((best, next) => (next.score > best.score ? next : best))
   }
 
@@ -151,7 +151,7 @@ const coarse = async (
   judgeOf: (evaluations: number) => Judge,
   evaluations: number,
   seed: number | string,
-): Promise<{ genome: number[]; log: readonly Scored[] }> => {
+): Promise<{ genome: number[]; log: readonly ScoredGenome[] }> => {
   const layout = { ...fine, groups: layerGroups([], 0) }
   const judge = judgeOf(evaluations)
   const { uniform, grid } = firstGenomes(layout)

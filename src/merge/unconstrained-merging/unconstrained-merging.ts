@@ -5,7 +5,7 @@
 import type { Checkpoint } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import { type Model, openModel } from '../../models/index.js'
-import { rowsOf } from '../../distil/index.js'
+import { exampleRows } from '../../distil/index.js'
 import { modelInMemory } from '../core/recipe/in-memory.js'
 import { type Merged, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 import type { Recipe } from '../core/recipe/recipe.js'
@@ -89,7 +89,7 @@ const mergeUnlike = async (
     experts.map((checkpoint, i) => openModel(checkpoint, { trainable: i === 0 })),
   )
   const { tokenizer, seed, signal, onProgress } = context
-  const rows = await rowsOf(pivot, context.data!, { tokenizer, batch: given.batch })
+  const rows = await exampleRows(pivot, context.data!, { tokenizer, batch: given.batch })
   const fused: Fused[] = []
   for (const source of sources)
     fused.push(await fuse(pivot, source, rows, { ...given, tokenizer, seed, signal, onProgress }))

@@ -34,7 +34,7 @@ export interface LossPlane {
 }
 
 /** sum of coefficients[k] * sets[k] for every float tensor, added up in float64; other tensors are the first set's. */
-export const mixed = async (
+export const weightedSum = async (
   sets: readonly Parameters<Value>[],
   coefficients: readonly number[],
 ): Promise<Record<string, Value>> => {
@@ -90,7 +90,7 @@ export const lossAlong = async (
   checkPoints(points, 2)
   const line: LinePoint[] = []
   for (const at of evenly(0, 1, points))
-    line.push({ at, loss: await score(await mixed([start, end], [1 - at, at])) })
+    line.push({ at, loss: await score(await weightedSum([start, end], [1 - at, at])) })
   return line
 }
 
@@ -136,7 +136,7 @@ export const lossPlane = async (
     for (const u of x) {
       const s = u / width
       const t = v / height
-      row.push(await score(await mixed(corners, [1 - s - t + t * across, s - t * across, t])))
+      row.push(await score(await weightedSum(corners, [1 - s - t + t * across, s - t * across, t])))
     }
     loss.push(row)
   }

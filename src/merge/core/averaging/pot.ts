@@ -11,7 +11,7 @@ import {
   lossAlong,
   lossPlane,
   barrierOf,
-  mixed,
+  weightedSum,
   planePlot,
   planeSvg,
   taskAngles,
@@ -155,7 +155,7 @@ const between = async (
   for (const i of order.keys())
     for (const j of order.keys()) {
       if (j <= i) continue
-      const middle = await loss(await pot.settled(await mixed([await at(i), await at(j)], [0.5, 0.5])))
+      const middle = await loss(await pot.settled(await weightedSum([await at(i), await at(j)], [0.5, 0.5])))
       const a = order[i]
       const b = order[j]
       barriers[a][b] = barriers[b][a] = short(

@@ -4,7 +4,7 @@ import { CheckpointError, nearest, UsageError } from '../../../errors.js'
 import type { MergeMethod } from '../method.js'
 import type { ModelTensor } from '../planned.js'
 import type { RecipeModule, RecipeSlice, Settings } from './recipe.js'
-import { isByVocabulary, placeOf } from './vocabulary.js'
+import { isByVocabulary, tensorInWords } from './vocabulary.js'
 import { maxOf } from '../../../tensor/numbers.js'
 
 /** A tensor of one model, with the parameters that the recipe gives the model. */
@@ -100,10 +100,10 @@ const absent = (source: Source, name: string, present: Source): CheckpointError 
   const other = present.checkpoint
   const embedding = where.names().find((n) => isInput(n) && isByVocabulary(n))
   const tied = isHead(name) && embedding !== undefined
-  const stands = tied ? `; its output head is ${placeOf(where, where.info(embedding))}` : ''
+  const stands = tied ? `; its output head is ${tensorInWords(where, where.info(embedding))}` : ''
   return new CheckpointError(
     tied ? 'TiedAndUntied' : 'MissingTensor',
-    `${where.folder}: no tensor ${JSON.stringify(name)}, which ${other.folder} has: ${placeOf(other, other.info(name))}${stands}.`,
+    `${where.folder}: no tensor ${JSON.stringify(name)}, which ${other.folder} has: ${tensorInWords(other, other.info(name))}${stands}.`,
     {
       hint: tied
         ? 'One of the models ties its output head to its embeddings and the other does not: untie it first.'
@@ -172,7 +172,7 @@ const checkShapes = ({ sources: [first, ...rest] }: Aligned): void => {
     const vocabulary = isByVocabulary(info.name) && info.shape[0] !== first.info.shape[0]
     throw new CheckpointError(
       vocabulary ? 'VocabularyMismatch' : 'ShapeMismatch',
-      `${placeOf(first.checkpoint, first.info)} does not fit ${placeOf(checkpoint, info)}.`,
+      `${tensorInWords(first.checkpoint, first.info)} does not fit ${tensorInWords(checkpoint, info)}.`,
       {
         hint: vocabulary
           ? `The models have different vocabularies, of ${first.info.shape[0]} and ${info.shape[0]} tokens. Say which one the result has: tokenizer_source: union (or base, or a model).`

@@ -61,7 +61,7 @@ const byVocabulary =
 export const isByVocabulary = (tensor: string): boolean => byVocabulary.test(tensor)
 
 /** 'folder/file: name [rows, columns]'. */
-export const placeOf = (
+export const tensorInWords = (
   { folder }: Pick<Checkpoint, 'folder'>,
   { file, name, shape }: Pick<TensorInfo, 'file' | 'name' | 'shape'>,
 ): string => `${folder}/${file}: ${name} [${shape.join(', ')}]`
@@ -86,7 +86,7 @@ export const embeddedRows = (checkpoint: Checkpoint): number | undefined => {
   const wrong = (what: string): CheckpointError =>
     new CheckpointError(
       'EmbeddingMismatch',
-      `${placeOf(checkpoint, first)} does not have a row for each token: ${what}.`,
+      `${tensorInWords(checkpoint, first)} does not have a row for each token: ${what}.`,
     )
   if (other) throw wrong(`${other.name} is [${other.shape.join(', ')}]`)
   const declared = declaredRows(checkpoint)

@@ -14,7 +14,7 @@ import {
   embeddedRows,
   isByVocabulary,
   numbersOf,
-  placeOf,
+  tensorInWords,
   readVocabulary,
   type Vocabulary,
 } from '../vocabulary.js'
@@ -219,7 +219,7 @@ const reorderedTensor = (aligned: Aligned, order: Order): Aligned => {
   if (widths.size > 1)
     throw new CheckpointError(
       'ShapeMismatch',
-      `${sources.map(({ checkpoint, info }) => placeOf(checkpoint, info)).join(' does not fit ')}.`,
+      `${sources.map(({ checkpoint, info }) => tensorInWords(checkpoint, info)).join(' does not fit ')}.`,
       { hint: 'Vocabularies can be reordered, widths cannot: the models have different sizes.' },
     )
   return {

@@ -10,6 +10,7 @@ import {
   type TensorInfo,
 } from '../../../../checkpoint/index.js'
 import type { SourceTensor } from '../align.js'
+import { sizeOf } from '../../../../tensor/shape.js'
 
 /** A row of a stored tensor. */
 export interface Row {
@@ -114,7 +115,7 @@ export const reordered = (source: SourceTensor, plan: RowPlan): SourceTensor => 
   const { checkpoint, info } = source
   if (isIdentity(plan, info.shape[0])) return source
   const shape = [plan.own.length, ...info.shape.slice(1)]
-  const width = info.shape.slice(1).reduce((n, size) => n * size, 1)
+  const width = sizeOf(info.shape.slice(1))
   const file = new ReorderedRows(source, plan, width)
   const { name } = info
   const view: TensorInfo = { name, dtype: 'F32', shape, file: info.file, offset: 0, length: file.size }
