@@ -38,9 +38,11 @@ export interface OpenTaskOptions extends TaskOptions {
   readonly tokenizer?: Tokenizer
   /** Looks at each record of text as it is checked. */
   readonly onRecord?: (record: DataRecord) => void
+  /** Listener for progress over the records that are checked. */
   readonly onProgress?: OnProgress
   /** Receives what is to be said of the data. */
   readonly onWarning?: (message: string) => void
+  /** Signal that stops it between two records. */
   readonly signal?: AbortSignal
 }
 

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { taskNames } from './formats.js'
 
-/** What data are for, and by which names their columns go. */
+/** Schema of `TaskOptions`. */
 export const taskOptions = z.object({
   task: z
     .enum(taskNames)
@@ -14,5 +14,5 @@ export const taskOptions = z.object({
   skipMalformed: z.boolean().default(false).describe('leave out rows that are no record'),
 })
 
-/** What data are for, and by which names their columns go. */
+/** Task that data are for, and the names of their columns. */
 export type TaskOptions = z.input<typeof taskOptions>

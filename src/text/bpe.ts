@@ -97,6 +97,7 @@ const joinPairs = (symbols: readonly number[], a: number, b: number, id: number)
 export class WordCounts {
   readonly #counts = new Map<string, number>()
 
+  /** Counts the words of a text. */
   add(text: string): void {
     for (const [word] of text.matchAll(words)) this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1)
   }

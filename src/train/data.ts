@@ -61,6 +61,7 @@ export const tokenizerOf = async ({ checkpoint }: Model, given?: Tokenizer): Pro
   return tokenizer
 }
 
+/** Longest row in tokens: `length`, or 512 where the model has as many positions, else all of these. */
 export const rowLength = (model: Parameters<typeof positionLimit>[0], length?: number): number =>
   length ?? Math.min(512, positionLimit(model))
 
