@@ -25,4 +25,5 @@ export {
   writeSafetensors,
 } from './write.js'
 export { exists, isFile, isFolder } from './paths.js'
+export { push, type Pushed, pushedFiles, type PushEvent, type PushOptions } from './push.js'
 export { isModelFile, pull, type PullEvent, type PullOptions } from './pull.js'

@@ -205,21 +205,23 @@ const share = (loaded: number, total: number): { loaded: number; total: number; 
   progress: total ? (100 * loaded) / total : 100,
 })
 
-const hubOf = (options: PullOptions, env: Environment): Hub => {
-  const endpoint = (options.endpoint || env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '')
-  if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol))
-    throw new UsageError('BadEndpoint', `${JSON.stringify(endpoint)} is no address of a hub.`, {
-      hint: 'Expected HF_ENDPOINT to begin with https:// or http://.',
-    })
-  return {
-    endpoint,
-    token: options.token ?? env.HF_TOKEN,
-    signal: options.signal,
-    retries: options.retries ?? 5,
-    backoff: options.backoff ?? 500,
-    stall: options.stall ?? 60_000,
-  }
+/** Address of the hub, without a slash at the end. Throws UsageError for what is none. */
+export const endpointOf = (stated: string | undefined, env: Environment): string => {
+  const endpoint = (stated || env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '')
+  if (URL.canParse(endpoint) && /^https?:$/.test(new URL(endpoint).protocol)) return endpoint
+  throw new UsageError('BadEndpoint', `${JSON.stringify(endpoint)} is no address of a hub.`, {
+    hint: 'Expected HF_ENDPOINT to begin with https:// or http://.',
+  })
 }
+
+const hubOf = (options: PullOptions, env: Environment): Hub => ({
+  endpoint: endpointOf(options.endpoint, env),
+  token: options.token ?? env.HF_TOKEN,
+  signal: options.signal,
+  retries: options.retries ?? 5,
+  backoff: options.backoff ?? 500,
+  stall: options.stall ?? 60_000,
+})
 
 /**
  * Fetches the model (or dataset: `kind`) `id` (`org/name`, maybe `@revision`) into the Hugging Face cache and returns the

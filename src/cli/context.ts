@@ -1,11 +1,13 @@
 /** @file What a running verb has to do with its surroundings: streams, levels, progress. */
 import { progressDisplay } from './progress.js'
-import type { Context, Environment, Output } from './verb.js'
+import type { Context, Environment, Input, Output } from './verb.js'
 
 /** What surrounds the program. `signal` aborts with the signal's name (`SIGINT`, `SIGTERM`) as its reason. */
 export interface World {
   stdout: Output
   stderr: Output
+  /** Default: no input. */
+  stdin?: Input
   env: Environment
   signal: AbortSignal
 }
@@ -15,7 +17,7 @@ export const contextOf = (
   flags: Record<string, unknown>,
   world: World,
 ): { context: Context; finish: () => void } => {
-  const { stdout, stderr, env, signal } = world
+  const { stdout, stderr, stdin, env, signal } = world
   const json = flags.json === true
   const quiet = flags.quiet === true || (!flags.verbose && env.WEFT_LOG === 'error')
   const debug = Boolean(flags.verbose) || (!flags.quiet && env.WEFT_LOG === 'debug')
@@ -28,6 +30,7 @@ export const contextOf = (
   const context: Context = {
     stdout,
     stderr,
+    stdin,
     env,
     signal,
     json,

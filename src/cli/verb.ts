@@ -12,6 +12,9 @@ export interface Output {
   columns?: number
 }
 
+/** Where lines come from: `process.stdin`, or a test's stream. */
+export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean }
+
 /** Environment variables by name. */
 export type Environment = Record<string, string | undefined>
 
@@ -19,6 +22,8 @@ export type Environment = Record<string, string | undefined>
 export interface Context {
   stdout: Output
   stderr: Output
+  /** Standard input; absent where there is none. */
+  stdin?: Input
   env: Environment
   /** Aborted by the first Ctrl-C or SIGTERM: write what must be kept, then return or throw. */
   signal: AbortSignal

@@ -1,6 +1,7 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
 import { adapt } from './adapt.js'
 import { convert } from './convert.js'
+import { chat } from './chat.js'
 import { docs } from './docs.js'
 import { evaluation } from './eval.js'
 import { extract } from './extract.js'
@@ -11,6 +12,7 @@ import { lab } from './lab.js'
 import { merge } from './merge.js'
 import { papers } from './papers.js'
 import { pull } from './pull.js'
+import { push } from './push.js'
 import { reproduce } from './reproduce.js'
 import { runs } from './runs.js'
 import { start } from './start.js'
@@ -22,6 +24,7 @@ export const verbs: readonly Verb[] = [
   docs,
   inspect,
   pull,
+  push,
   convert,
   merge,
   extract,
@@ -30,6 +33,7 @@ export const verbs: readonly Verb[] = [
   fold,
   evaluation,
   generate,
+  chat,
   papers,
   reproduce,
   runs,
