@@ -23,12 +23,20 @@ beforeAll(async () => {
 })
 afterAll(() => scratch.remove())
 
+/** Called when the model has said something. */
+let heard: (() => void) | undefined
+
 const talking = async (input: string | Input, ...more: string[]) => {
   let [out, err] = ['', '']
   const argv = ['chat', at('model'), '--max-tokens', '3', ...more]
   const code = await run(argv, {
     stdin: typeof input === 'string' ? Readable.from([input]) : input,
-    stdout: { write: (text) => (out += text) },
+    stdout: {
+      write: (text) => {
+        out += text
+        heard?.()
+      },
+    },
     stderr: { write: (text) => (err += text) },
     env: {},
     signal: new AbortController().signal,
@@ -88,14 +96,15 @@ describe('weft chat', () => {
 
   it('on a terminal Ctrl-C stops the answer, and the conversation goes on', async () => {
     const terminal = Object.assign(new PassThrough(), { isTTY: true, setRawMode: () => undefined })
-    const ended = talking(terminal as unknown as Input, '--max-tokens', '60')
+    const keys = ['\x03', `/nonsense\n/save ${at('c.jsonl')}\n`, '\x04']
+    heard = () => {
+      for (const key of keys.splice(0)) terminal.write(key)
+    }
     terminal.write('hi\n')
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    terminal.write('\x03')
-    terminal.write(`/nonsense\n/save ${at('c.jsonl')}\n`)
-    terminal.write('\x04')
+    const ended = talking(terminal as unknown as Input, '--max-tokens', '40')
     const { code, err } = await ended
     expect(code).toBe(0)
+    heard = undefined
     expect(err).toContain('/nonsense is no command')
     expect(saved(at('c.jsonl')).length).toBeLessThanOrEqual(2)
   })

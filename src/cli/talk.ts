@@ -1,11 +1,12 @@
 /** @file Lines of a terminal or a pipe as one side of a conversation, a model's answers as the other. */
 import { createInterface, type Interface } from 'node:readline'
+import { Writable } from 'node:stream'
 import { writeFileAtomic } from '../checkpoint/index.js'
 import { UsageError, WeftError } from '../errors.js'
 import type { Model } from '../models/index.js'
 import { generate, type GenerateOptions } from '../train/index.js'
 import { commandOf, type Conversation, help, MessageLines } from './conversation.js'
-import type { Context, Input } from './verb.js'
+import type { Context, Input, Output } from './verb.js'
 
 /** One conversation as it runs. */
 interface Talk {
@@ -79,8 +80,17 @@ const heard = async (talk: Talk, message: string, interactive: boolean): Promise
   }
 }
 
+/** The prompt and what is typed go where messages go. */
+const drawnOn = (stderr: Output): Writable =>
+  new Writable({
+    write(chunk, _, done) {
+      stderr.write(String(chunk))
+      done()
+    },
+  })
+
 const listen = (talk: Talk, stdin: Input, interactive: boolean): Interface => {
-  const output = interactive ? (talk.context.stderr as unknown as NodeJS.WritableStream) : undefined
+  const output = interactive ? drawnOn(talk.context.stderr) : undefined
   const lines = createInterface({ input: stdin, output, terminal: interactive, prompt: '> ' })
   // On a terminal Ctrl-C comes as a key: it stops the answer, or without one ends the conversation.
   lines.on('SIGINT', () => (talk.answering ? talk.answering.abort() : lines.close()))
