@@ -32,12 +32,17 @@ const measured = (result: unknown): [string, number][] => {
 /** A base that others can fetch: a hub's id, not a folder of this machine. */
 const isId = (base: unknown): base is string => typeof base === 'string' && /^[\w.-]+\/[\w.-]+$/.test(base)
 
+/** Whether a card is the one that saving leaves. */
+const isOwn = (card: string): boolean => /^---\n[^]*?\n\s*- weft\n[^]*?---/.test(card)
+
 /**
  * The README.md of the model in `folder`, from its run.json and adapter_config.json: method, base, options, hash of the data
- * and what was measured; undefined where the folder has a README.md of its own.
+ * and what was measured; undefined where somebody has written
+ * one; the one that saving leaves, which names folders of this machine, gives way.
  */
 export const modelCard = async (folder: string, id: string): Promise<string | undefined> => {
-  if (await stat(join(folder, 'README.md')).catch(() => undefined)) return undefined
+  const there = await readFile(join(folder, 'README.md'), 'utf8').catch(() => undefined)
+  if (there !== undefined && !isOwn(there)) return undefined
   const run = await readObject(join(folder, 'run.json'))
   const adapter = await readObject(join(folder, 'adapter_config.json'))
   const config = isObject(run.config) ? run.config : {}
@@ -54,7 +59,7 @@ export const modelCard = async (folder: string, id: string): Promise<string | un
   const hash = await hashOf(config.data)
   const facts: [string, unknown][] = [
     ['Method', method || undefined],
-    ['Base', base],
+    ['Base', isId(base) ? base : undefined],
     ['Seed', run.seed],
     ['Data, SHA-256', hash],
   ]
