@@ -198,7 +198,8 @@ describe('weft push', () => {
   it('--dry-run shows files and card and asks nobody', async () => {
     const { code, out } = await push(['--dry-run'], {})
     expect(code).toBe(0)
-    expect(out).toMatch(/Would push to org\/first: adapter_config\.json.*\n\n---/s)
+    const files = 'README.md, adapter_config.json, adapter_model.safetensors'
+    expect(out).toContain(`Would push to org/first: ${files}\n\n---`)
     expect(hub.commits).toEqual([])
   })
 

@@ -36,7 +36,8 @@ export const push: Verb = {
       const texts: Record<string, string> = card === undefined ? {} : { 'README.md': card }
       if (dryRun) {
         const files = await checkpoint.pushedFiles(folder)
-        const plan = { id, files: [...files, ...Object.keys(texts)], card, public: options.public }
+        const names = [...new Set([...files, ...Object.keys(texts)])].sort()
+        const plan = { id, files: names, card, public: options.public }
         return result(plan, () => `Would push to ${id}: ${plan.files.join(', ')}${card ? `\n\n${card}` : ''}`)
       }
       const pushed = await checkpoint.push(folder, id, {
