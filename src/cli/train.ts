@@ -91,10 +91,7 @@ const tuned = async (folder: string, strict: boolean, options: Options, context:
 }
 
 /** A new language model with a tokenizer, and its data. */
-const fresh = async (
-  { architecture, modelConfig, tokenizer, vocabulary, ...options }: Options,
-  context: Context,
-) => {
+const fresh = async (options: Options, context: Context) => {
   const [{ newModel, textOf }, { WordCounts }, training] = await Promise.all([
     import('./new-model.js'),
     import('../text/index.js'),
@@ -102,6 +99,7 @@ const fresh = async (
   ])
   const words = new WordCounts()
   const data = await training.openTextData(options, context, (record) => words.add(textOf(record)))
-  const settings = { architecture: architecture!, modelConfig, tokenizer, vocabulary, seed: options.seed }
+  const { architecture, modelConfig, tokenizer, vocabulary, seed } = options
+  const settings = { architecture: architecture!, modelConfig, tokenizer, vocabulary, seed }
   return { ...(await newModel(settings, words)), data }
 }
