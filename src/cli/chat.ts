@@ -50,6 +50,7 @@ export const chat: Verb = {
           import('../errors.js'),
           import('../train/index.js'),
         ])
+      const { system, maxTokens, seed, topK, topP, temperature } = options
       const opened = await openForUse(folder, options, context)
       const { model, checkpoint } = opened
       await using _open = checkpoint
@@ -58,7 +59,6 @@ export const chat: Verb = {
         throw new UsageError('NoChat', `${folder}: its tokenizer has no chat template`, {
           hint: 'Take a model that was made for conversations, or continue texts with: weft generate.',
         })
-      const { system, maxTokens, seed, topK, topP, temperature } = options
       const drawn = topK !== undefined || topP !== undefined
       const sampling = { maxTokens, topK, topP, temperature: temperature ?? (drawn ? 1 : 0) }
       const limit = positionLimit(model)
