@@ -186,4 +186,35 @@ describe('values that the backward pass makes again', () => {
     // No probabilities, no scores.
     expect(size).toEqual([])
   })
+
+  it('are made again layer by layer, by nodes that grow with the layers, where these share a mask and a bias', async () => {
+    const x = input('x', [1, 2, 4, 3])
+    const bias = input('bias', [1, 2, 4, 4])
+    const mask = input('mask', [1, 1, 4, 4], 'bool')
+    const lossOf = (layers: number): Tensor => {
+      let h = x
+      for (let i = 0; i < layers; i++) h = h.add(attention(h, h, h, { mask, bias: bias.mul(2) }).output)
+      return h.square().sum()
+    }
+    const shared = (layers: number): Tensor => {
+      const all = bias.mul(2)
+      let h = x
+      for (let i = 0; i < layers; i++) h = h.add(attention(h, h, h, { mask, bias: all }).output)
+      return h.square().sum()
+    }
+    const nodes = (layers: number): number =>
+      reachable(gradients([shared(layers)], [ones([])], [x, bias]).map((g) => g!)).length
+    expect(nodes(8) - nodes(6)).toBe(nodes(6) - nodes(4))
+    const fed = {
+      x: values(x.shape),
+      bias: values(bias.shape),
+      mask: valueOf(new Array<number>(16).fill(1), mask.shape, 'bool'),
+    }
+    const gradientBy = (loss: Tensor): Promise<Float64Array[]> =>
+      interpret(
+        gradients([loss], [ones([])], [x, bias]).map((g) => g!),
+        { inputs: fed, random: randomSource({}) },
+      )
+    expect(apart(await gradientBy(unfused([lossOf(4)])[0]), await gradientBy(shared(4)))).toBeLessThan(1e-9)
+  })
 })

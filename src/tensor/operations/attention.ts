@@ -1,7 +1,7 @@
 /** @file Scaled dot-product attention, and rotary position embedding. */
 import { heldBack } from '../again.js'
 import { fused } from '../control.js'
-import { concat, range, scalar, where } from '../create.js'
+import { alias, concat, range, scalar, where } from '../create.js'
 import { gradients } from '../grad.js'
 import { unbroadcast } from '../gradients.js'
 import { substitute } from '../graph.js'
@@ -149,12 +149,14 @@ const attentionGradient =
   ([given], [q, k, v, ...added], [output]) => {
     const g = given!
     const late = [q, k].map((t) => heldBack(t, g))
-    const scores = scoresOf(late[0], late[1], added, settings)
+    // Of their own: layers share masks and biases, and the gradient must end here, not in the layers before.
+    const [values, ...more] = [v, ...added].map(alias)
+    const scores = scoresOf(late[0], late[1], more, settings)
     const P = softmax(scores, -1)
     const [weights] = substitute([dropped], new Map([[probabilities, P]]))
-    const [dP, dV] = gradients([weigh(weights, v)], [g], [P, v])
+    const [dP, dV] = gradients([weigh(weights, values)], [g], [P, values])
     const dS = P.mul(dP!.sub(g.mul(output).sum(-1, { keep: true })))
-    const [dQ, dK, ...dAdded] = gradients([scores], [dS], [...late, ...added])
+    const [dQ, dK, ...dAdded] = gradients([scores], [dS], [...late, ...more])
     return [dQ, dK, dV, ...dAdded]
   }
 
