@@ -30,6 +30,7 @@ export interface PushOptions {
   readonly endpoint?: string
   /** Token that may write; by default HF_TOKEN. */
   readonly token?: string
+  /** Listener to what is sent. */
   readonly onProgress?: (event: PushEvent) => void
   /** Signal that ends the push: nothing is committed, and what has arrived is not sent again next time. */
   readonly signal?: AbortSignal
@@ -52,7 +53,7 @@ export interface Pushed {
 /** Files of a run that are no part of its model. */
 const ofTheRun = new Set(['run.json', 'plots.json', 'metrics.json'])
 
-/** Files of a folder that belong to its model, sorted. */
+/** Files of a folder that belong to its model, sorted. Throws UsageError (NoSuchFolder) for a folder that cannot be listed. */
 export const pushedFiles = async (
   folder: string,
   wanted: (file: string) => boolean = (file) => isModelFile(file) && !ofTheRun.has(file),
