@@ -29,8 +29,8 @@ const answer = async (talk: Talk): Promise<void> => {
   let text = ''
   try {
     const seed = options.seed + messages.length
-    const any = AbortSignal.any([signal, controller.signal])
-    for await (const piece of generate(model, [...messages], { ...options, seed, signal: any })) {
+    const stopped = AbortSignal.any([signal, controller.signal])
+    for await (const piece of generate(model, [...messages], { ...options, seed, signal: stopped })) {
       text += piece
       if (!json) stdout.write(piece)
     }
