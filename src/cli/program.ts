@@ -103,7 +103,8 @@ Exit codes:
   0 ok   1 failure   2 usage or config   3 checkpoint   4 memory   5 remote   130 Ctrl-C   143 SIGTERM
 
 Environment:
-  WEFT_DEVICE, WEFT_THREADS, WEFT_LOG=error|info|debug, WEFT_HOME (where runs are kept; runs/)
+  WEFT_DEVICE, WEFT_THREADS, WEFT_SPIN=0 (threads that wait sleep: for cores that others use too),
+  WEFT_LOG=error|info|debug, WEFT_HOME (where runs are kept; runs/)
   HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, NO_COLOR, FORCE_COLOR
 
 Begin with: weft start        More on a verb: weft VERB --help`

@@ -41,6 +41,12 @@ export const hostDevice: Device = 'cpu'
 /** WEFT_THREADS; 0 lets ONNX Runtime take every core. */
 const threads = (): number => Number(process.env.WEFT_THREADS) || 0
 
+/**
+ * WEFT_SPIN: with 0 a session's threads sleep while they wait. They spin otherwise, which is faster on cores that nobody
+ * shares, and takes half or more of them from whoever does.
+ */
+const spins = (): boolean => process.env.WEFT_SPIN !== '0'
+
 /** Bound files are mapped, not read. */
 export const mapsFiles = true
 
@@ -56,6 +62,7 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
   const session = {
     disable_prepacking: options.prepack ? '0' : '1',
     model_external_initializers_file_folder_path: '/',
+    intra_op: { allow_spinning: spins() ? '1' : '0' },
   }
   try {
     return await openOrt(ort, model, options, {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { lower } from '../tensor/lower.js'
 import { encodeModel } from '../tensor/onnx.js'
 import {
@@ -128,6 +128,29 @@ describe('sessions', () => {
     }
     expect(held.length).toBe(200)
     expect(held.filter((r) => r.deref()).length).toBeLessThan(10)
+  })
+
+  it.each(['0', '1', undefined])('have threads that wait as WEFT_SPIN=%s says', async (spin) => {
+    const { InferenceSession } = await import('onnxruntime-node')
+    const create = vi.spyOn(InferenceSession, 'create').mockRejectedValue(new Error('not opened'))
+    vi.stubEnv('WEFT_SPIN', spin)
+    const settings = {
+      device: 'cpu',
+      optimization: 'disabled',
+      memory: new Map<string, Value>(),
+      prepack: false,
+    } as const
+    await expect(openSession(new Uint8Array(), settings)).rejects.toThrow('not opened')
+    expect(create).toHaveBeenCalledWith(
+      new Uint8Array(),
+      expect.objectContaining({
+        extra: expect.objectContaining({
+          session: expect.objectContaining({ intra_op: { allow_spinning: spin === '0' ? '0' : '1' } }),
+        }),
+      }),
+    )
+    create.mockRestore()
+    vi.unstubAllEnvs()
   })
 
   it('on a device that is not there are an error that says so', async () => {
