@@ -82,14 +82,14 @@ export const recordReproduction = async (
 
 /** Throws UsageError for what no reference can be: quick, of fewer seeds than the experiment has, without sources. */
 export const checkReference = (
-  { paper, seeds: own }: Reproduction,
-  { quick, seeds = own }: Pick<ReproduceOptions, 'quick' | 'seeds'>,
+  { paper, seeds: fullSeeds }: Reproduction,
+  { quick, seeds = fullSeeds }: Pick<ReproduceOptions, 'quick' | 'seeds'>,
 ): void => {
   if (quick) throw new UsageError('BadUsage', '--reference keeps a full run; --quick makes none')
-  if (seeds < own)
+  if (seeds < fullSeeds)
     throw new UsageError(
       'BadUsage',
-      `--reference keeps a full run: ${paper.id} has ${own} seeds, --seeds asks for ${seeds}`,
+      `--reference keeps a full run: ${paper.id} has ${fullSeeds} seeds, --seeds asks for ${seeds}`,
     )
   checkSources(paper)
 }

@@ -150,8 +150,8 @@ export class Checkpoint implements AsyncDisposable {
     const rowBytes = info.length / rows
     const wanted = options.buffer?.length ?? options.blockBytes ?? 8 << 20
     const step = Math.min(rows, Math.max(1, rowBytes ? Math.floor(wanted / rowBytes) : rows))
-    const given = options.buffer && options.buffer.length >= rowBytes
-    const buffer = given ? options.buffer! : new Uint8Array(step * rowBytes)
+    const fitsRow = options.buffer && options.buffer.length >= rowBytes
+    const buffer = fitsRow ? options.buffer! : new Uint8Array(step * rowBytes)
     for (let start = 0; start < rows; start += step) {
       const end = Math.min(rows, start + step)
       const bytes = buffer.subarray(0, (end - start) * rowBytes)

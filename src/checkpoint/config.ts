@@ -8,10 +8,10 @@ import { isJsonObject, type JsonObject } from './json.js'
 const ropeParameters = (config: JsonObject): JsonObject | undefined => {
   const { rope_parameters: now, rope_scaling: older, rope_theta: theta } = config
   const base: JsonObject = typeof theta === 'number' ? { rope_theta: theta } : {}
-  const given = isJsonObject(older) && Object.keys(older).length > 0 ? older : now
-  if (!isJsonObject(given)) return 'rope_theta' in base ? { ...base, rope_type: 'default' } : undefined
-  if (Object.values(given).some(isJsonObject)) return given
-  const { type, rope_type: ropeType, ...rest } = given
+  const source = isJsonObject(older) && Object.keys(older).length > 0 ? older : now
+  if (!isJsonObject(source)) return 'rope_theta' in base ? { ...base, rope_type: 'default' } : undefined
+  if (Object.values(source).some(isJsonObject)) return source
+  const { type, rope_type: ropeType, ...rest } = source
   return { ...base, ...rest, rope_type: ropeType ?? type ?? 'default' }
 }
 

@@ -160,10 +160,10 @@ export const decoder = (
   dtype: DType = valueDType[stored],
 ): { bytes: Uint8Array; finish: () => Value } => {
   const count = sizeOf(shape)
-  const own = valueDType[stored]
+  const native = valueDType[stored]
   const half = stored === 'F16' || stored === 'BF16'
-  const held = half && dtype !== own ? 'float32' : own
-  const loop = half && held === own ? undefined : widen[stored]
+  const held = half && dtype !== native ? 'float32' : native
+  const loop = half && held === native ? undefined : widen[stored]
   const data = allocate(held, count)
   const all = bytesOf(data)
   const bytes = loop ? all.subarray(all.length - tensorBytes(stored, shape)) : all

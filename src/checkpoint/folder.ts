@@ -64,11 +64,11 @@ const pytorchTensors = async (
 ): Promise<Map<string, TensorInfo>> => {
   const infos = new Map<string, TensorInfo>()
   for (const { file: gathered, ...tensor } of await readPytorch(file, shown)) {
-    const own = `${fileName}#${tensor.name}`
-    if (gathered) shards.files.set(own, gathered)
+    const source = `${fileName}#${tensor.name}`
+    if (gathered) shards.files.set(source, gathered)
     // A session maps numbers where they lie at multiples of their size alone.
     const mapped = !gathered && tensor.offset % tensorBytes(tensor.dtype, []) === 0
-    const place = gathered ? { file: own } : { file: fileName, ...(mapped && { path: file.path }) }
+    const place = gathered ? { file: source } : { file: fileName, ...(mapped && { path: file.path }) }
     infos.set(tensor.name, { ...tensor, ...place })
   }
   return infos

@@ -38,12 +38,12 @@ const firstBatches = async (
     import('../models/index.js'),
     import('../train/index.js'),
   ])
-  const found: Batch[] = []
+  const batches: Batch[] = []
   for await (const batch of await batchesOf(await openModel(checkpoint), data, options)) {
-    found.push(batch)
-    if (found.length === count) break
+    batches.push(batch)
+    if (batches.length === count) break
   }
-  return found
+  return batches
 }
 
 /** The options of `weft adapt METHOD` but those of training: of a wrapper those of whatever it may stand around, too. */
@@ -73,8 +73,8 @@ const ownOptions = async (method: AdapterMethod<never>, options: object): Promis
     isCodes(schema) ? [] : [key],
   )
   const values = keys.map((key) => [key, options[key as never] as unknown])
-  const given = Object.fromEntries(values.filter(([, value]) => value !== undefined))
-  return check(method.options, given, ([key]) => `--${kebab(String(key))}`)
+  const namedOptions = Object.fromEntries(values.filter(([, value]) => value !== undefined))
+  return check(method.options, namedOptions, ([key]) => `--${kebab(String(key))}`)
 }
 
 /** Whether the method has a task of its own: the one that rows belong to. */
@@ -114,7 +114,7 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       const settings = options as unknown as Training['options']
       training.checkTraining(settings)
       const chosen = await chosenFrom(method, options)
-      const own = await ownOptions(chosen, options)
+      const methodOptions = await ownOptions(chosen, options)
       await using checkpoint = await open(base, { strict: settings.strict, onWarning: context.info })
       const task = routes(await optionsOf(method)) ? undefined : settings.task
       const data = await training.openRunData(checkpoint, settings, task, context)
@@ -124,7 +124,7 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       const seen = 'calibration' in chosen.options.shape && {
         calibration: await firstBatches(checkpoint, data.data, rows),
       }
-      const model = await chosen(checkpoint, { ...own, ...seen } as never)
+      const model = await chosen(checkpoint, { ...methodOptions, ...seen } as never)
       await training.runTraining(
         {
           command: 'adapt',

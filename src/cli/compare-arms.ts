@@ -46,8 +46,8 @@ export interface ArmResult extends Arm {
 
 /** The method of this name. Throws UsageError with the nearest. */
 const methodOf = (name: string): AdapterMethod<never> => {
-  const found = methods.find(({ paper }) => paper.id === name)
-  if (found) return found
+  const match = methods.find(({ paper }) => paper.id === name)
+  if (match) return match
   const known = [fullMethod, ...methods.map(({ paper }) => paper.id)]
   throw new UsageError('NoSuchMethod', `--methods: no method is called '${name}'`, {
     hint: `Nearest: ${nearest(name, known).join(', ')}.`,
@@ -112,11 +112,11 @@ const trainArm = async (
   const before = resume ? await readRun(folder) : undefined
   if (before?.status === 'finished') return before.result as unknown as TrainingResult
   if (!before) await rm(folder, { recursive: true, force: true })
-  const own = Object.entries(options).flatMap(([key, value]) => [
+  const flagsOfMethod = Object.entries(options).flatMap(([key, value]) => [
     `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`,
     String(value),
   ])
-  const verb = method === fullMethod ? ['train', '--model', base] : ['adapt', method, base, ...own]
+  const verb = method === fullMethod ? ['train', '--model', base] : ['adapt', method, base, ...flagsOfMethod]
   const call = [...verb, ...flags, '--learning-rate', String(rate), '--out', folder]
   const onProgress: Context['progress'] = (event) => progress({ ...event, name })
   return (await weftChild(before ? [...call, '--resume'] : call, { signal, onProgress })) as TrainingResult

@@ -138,8 +138,8 @@ interface CompareOptions {
 const flagsOf = (options: CompareOptions): string[] => {
   const { data, steps, epochs, schedule, batch, length, seed, device, threads, evalData } = options
   const evalSplit = evalData === undefined ? (options.evalSplit ?? 0.1) : undefined
-  const given = { data, steps, epochs, schedule, batch, length, seed, device, threads, evalData, evalSplit }
-  return Object.entries(given).flatMap(([key, value]) =>
+  const shared = { data, steps, epochs, schedule, batch, length, seed, device, threads, evalData, evalSplit }
+  return Object.entries(shared).flatMap(([key, value]) =>
     value === undefined ? [] : [`--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, String(value)],
   )
 }
@@ -163,8 +163,8 @@ const compareInto = async (
   const baseLoss = baseData === undefined ? undefined : await lossOf(base, baseData, context)
   const results: ArmResult[] = []
   for (const arm of arms) {
-    const own = { base, out: run.folder, flags, baseData, baseLoss, resume }
-    const result = await runArm(arm, own, context)
+    const armFlags = { base, out: run.folder, flags, baseData, baseLoss, resume }
+    const result = await runArm(arm, armFlags, context)
     if (result.error !== undefined) context.info(`${arm.name}: ${result.error}`)
     results.push(result)
     for (const { step, loss } of result.curve) run.log({ loss }, { step, series: arm.name })

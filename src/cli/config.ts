@@ -92,7 +92,7 @@ const valueAt = (data: unknown, path: Path): unknown =>
     data,
   )
 
-const found = (value: unknown): string => {
+const described = (value: unknown): string => {
   if (value === undefined) return 'nothing'
   const text = JSON.stringify(value)
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
@@ -129,7 +129,7 @@ export const check = <T extends ZodType>(schema: T, data: unknown, place: Place)
   const lines = outcome.error.issues.map((issue) => {
     const path = issue.path as Path
     const value = valueAt(data, path)
-    return `${place(path)}: expected ${expectations(issue)}, found ${found(value)}${nearestOf(issue, value)}`
+    return `${place(path)}: expected ${expectations(issue)}, found ${described(value)}${nearestOf(issue, value)}`
   })
   throw new UsageError('BadValue', lines.join('\n  '))
 }

@@ -70,7 +70,7 @@ export const evaluation: Verb = {
       const { signal, progress, info } = context
       const columns = { task, textColumn, labelColumn, map, skipMalformed }
       const hooks = { signal, onProgress: progress, onWarning: info }
-      const found = await openTask(model.checkpoint, {
+      const openedTask = await openTask(model.checkpoint, {
         data: file,
         ...columns,
         batch,
@@ -79,10 +79,10 @@ export const evaluation: Verb = {
         steps: 0,
         ...hooks,
       })
-      checkNamed(folder, found)
-      const tokenizer = found.task === 'image' ? undefined : await opened.tokenizer()
+      checkNamed(folder, openedTask)
+      const tokenizer = openedTask.task === 'image' ? undefined : await opened.tokenizer()
       const rows = { batch, batches, length, packing, tokenizer, signal, onProgress: progress }
-      const measured = await evaluate(model, found.data, rows)
+      const measured = await evaluate(model, openedTask.data, rows)
       signal.throwIfAborted()
       const report: EvaluationReport = {
         model: folder,

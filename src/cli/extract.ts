@@ -152,8 +152,8 @@ const writeCrumbs = async (
   })
 }
 
-const savedModules = (given: string | string[] | undefined): ExtractOptions['modulesToSave'] =>
-  given === 'changed' || given === undefined ? given : [given].flat()
+const savedModules = (choice: string | string[] | undefined): ExtractOptions['modulesToSave'] =>
+  choice === 'changed' || choice === undefined ? choice : [choice].flat()
 
 const planText = (modules: number, parameters: number | undefined, out: string): string =>
   `Would extract ${grouped(modules)} modules${

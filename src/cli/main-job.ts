@@ -157,8 +157,12 @@ const compare = async (
 ): Promise<Stage> => {
   const samples: Sample[] = []
   for (const prompt of prompts) {
-    const own = { ...how, seed: `${how.seed} ${prompt}` }
-    samples.push({ prompt, before: await said(before, prompt, own), after: await said(after, prompt, own) })
+    const sampling = { ...how, seed: `${how.seed} ${prompt}` }
+    samples.push({
+      prompt,
+      before: await said(before, prompt, sampling),
+      after: await said(after, prompt, sampling),
+    })
   }
   const measure = (model: Model): Promise<Evaluation> =>
     evaluate(model, data, { ...rows, tokenizer: how.tokenizer, signal: how.signal })

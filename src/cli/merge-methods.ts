@@ -33,9 +33,9 @@ export const parametersOf = (name: string): Readonly<Record<string, z.ZodType>> 
 }
 
 /** Throws UsageError for a `-p KEY` that the method has not, naming the nearest, and for a value that it does not take. */
-export const checkParameters = (name: string, given: Readonly<Record<string, Parameter>> = {}): void => {
+export const checkParameters = (name: string, parameters: Readonly<Record<string, Parameter>> = {}): void => {
   const known = parametersOf(name)
-  for (const [key, value] of Object.entries(given)) {
+  for (const [key, value] of Object.entries(parameters)) {
     if (!Object.hasOwn(known, key))
       throw new UsageError('UnwantedParameter', `-p ${key}: --method ${name} has no such parameter`, {
         hint: `${nearestIn(key, known)} See: weft merge --method ${name} --help`,

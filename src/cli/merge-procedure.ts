@@ -65,17 +65,20 @@ export const runProcedure = async (
   flags: MergeFlags,
   context: Context,
 ): Promise<void> => {
-  const { out, base, parameters: own = {} } = flags
+  const { out, base, parameters: methodOptions = {} } = flags
   await checkCall(procedure, inputs, flags)
   const work = await mkdtemp(join(tmpdir(), 'weft-merge-'))
   let opened: Opened = new Map()
   try {
     opened = await openInputs(procedure, inputs, flags, work, context)
-    const given = await givenTo(inputs, opened, flags, context)
+    const handed = await givenTo(inputs, opened, flags, context)
     if (flags.dryRun)
-      return context.result({ method: procedure.name, models: inputs, base, options: own }, planText)
+      return context.result(
+        { method: procedure.name, models: inputs, base, options: methodOptions },
+        planText,
+      )
     const models = inputs.map((name) => opened.get(name)!)
-    const merge = (): Promise<Merged> => procedure(models, { ...own, ...given } as never)
+    const merge = (): Promise<Merged> => procedure(models, { ...methodOptions, ...handed } as never)
     const merged = await mergeInto(procedure.name, inputs, flags, merge, context)
     merged.notes.forEach(context.info)
     context.result(

@@ -33,26 +33,26 @@ export const runRecipe = async (
   flags: MergeFlags,
   context: Context,
 ): Promise<void> => {
-  const given = flags.method === undefined ? await fromFile(inputs, flags.out) : fromFlags(inputs, flags)
+  const recipe = flags.method === undefined ? await fromFile(inputs, flags.out) : fromFlags(inputs, flags)
   const { progress: onProgress, signal } = context
   if (flags.dryRun) {
     const { allowCrimes, threads, strict } = flags
     const reading = { strict, onWarning: context.info }
     const options = { allowCrimes, threads, ...reading, signal, onProgress }
-    const explanations = await explainMerge(given.recipes, options)
+    const explanations = await explainMerge(recipe.recipes, options)
     return context.result(explanations, (all) => all.map(page).join('\n\n'))
   }
-  const out = await outputOf(flags.out ?? given.out, flags)
-  const last = given.recipes[given.recipes.length - 1]
+  const out = await outputOf(flags.out ?? recipe.out, flags)
+  const last = recipe.recipes[recipe.recipes.length - 1]
   const report = await recordRun(
     context.home,
     {
       command: 'merge',
       subject: last.merge_method,
-      config: { recipes: given.recipes, out },
+      config: { recipes: recipe.recipes, out },
       seed: flags.seed ?? flags.randomSeed,
     },
-    (run) => mergeInto(run, out, given, flags, context),
+    (run) => mergeInto(run, out, recipe, flags, context),
     { signal },
   )
   report.notes.forEach(context.info)

@@ -90,11 +90,11 @@ interface MadeTokenizer {
 }
 
 const tokenizerFor = async (
-  { tokenizer: given, vocabulary }: NewModelOptions,
+  { tokenizer: source, vocabulary }: NewModelOptions,
   words: WordCounts,
 ): Promise<MadeTokenizer> => {
-  if (given !== undefined) {
-    const folder = await resolveModel(given)
+  if (source !== undefined) {
+    const folder = await resolveModel(source)
     return { tokenizer: await openTokenizer(folder), write: (out) => copyCompanions(folder, out) }
   }
   const end = '<|end|>'

@@ -124,19 +124,19 @@ const isShown = (fallback: unknown): boolean =>
 const format = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value))
 
 /** The value that a flag's or variable's text stands for; the schema then judges it. */
-const read = (schema: ZodType, given: unknown): unknown => {
+const read = (schema: ZodType, text: unknown): unknown => {
   const { inner } = unwrap(schema)
   const d = definition(inner)
-  if (styleOf(schema).verbatim) return given
-  if (Array.isArray(given)) return readList(inner, given as string[])
-  if (typeof given !== 'string') return given
+  if (styleOf(schema).verbatim) return text
+  if (Array.isArray(text)) return readList(inner, text as string[])
+  if (typeof text !== 'string') return text
   const kinds = alternatives(inner)
-  if (kinds.includes('number') && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(given)) return Number(given)
-  if (kinds.includes('boolean') && /^(true|false|1|0|yes|no|on|off)$/i.test(given))
-    return /^(true|1|yes|on)$/i.test(given)
-  if (isList(inner)) return readList(inner, [given])
-  if (d.type === 'object' || d.type === 'tuple') return readJson(given)
-  return given
+  if (kinds.includes('number') && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text)) return Number(text)
+  if (kinds.includes('boolean') && /^(true|false|1|0|yes|no|on|off)$/i.test(text))
+    return /^(true|1|yes|on)$/i.test(text)
+  if (isList(inner)) return readList(inner, [text])
+  if (d.type === 'object' || d.type === 'tuple') return readJson(text)
+  return text
 }
 
 const readJson = (text: string): unknown => {
@@ -147,13 +147,13 @@ const readJson = (text: string): unknown => {
   }
 }
 
-const readList = (schema: ZodType, given: string[]): unknown => {
+const readList = (schema: ZodType, texts: string[]): unknown => {
   const kinds = alternatives(schema)
   const branches = typeOf(schema) === 'union' ? definition(schema).options! : [schema]
-  if (kinds.includes('record') && given.every((text) => text.includes('='))) {
+  if (kinds.includes('record') && texts.every((text) => text.includes('='))) {
     const { valueType } = definition(unwrap(branches.find((b) => typeOf(b) === 'record')!).inner)
     return Object.fromEntries(
-      given.flatMap(entries).map((text) => {
+      texts.flatMap(entries).map((text) => {
         const split = text.lastIndexOf('=')
         return [text.slice(0, split), read(valueType!, text.slice(split + 1))]
       }),
@@ -162,13 +162,13 @@ const readList = (schema: ZodType, given: string[]): unknown => {
   const list = branches.find((b) => typeOf(b) === 'array')
   // Where a string is allowed too, a single one that is no plain name (a pattern, `all-linear`) stays a string.
   const single =
-    given.length === 1 &&
+    texts.length === 1 &&
     kinds.includes('string') &&
-    !/^[\w.]+$/.test(given[0]) &&
-    pieces(given[0]).length === 1
-  if (!list || single) return given.length === 1 ? given[0] : given
+    !/^[\w.]+$/.test(texts[0]) &&
+    pieces(texts[0]).length === 1
+  if (!list || single) return texts.length === 1 ? texts[0] : texts
   const { element } = definition(unwrap(list).inner)
-  return given.flatMap(pieces).map((text) => read(element!, text))
+  return texts.flatMap(pieces).map((text) => read(element!, text))
 }
 
 /** `a=1,b=2` are two; a comma in a pattern (`h.{0,1}`) is none between entries. */
@@ -205,9 +205,9 @@ export const resolveOptions = (
   for (const [key, value] of Object.entries(shape)) {
     const variable = styleOf(value).env
     const fromEnv = variable ? env[variable] || undefined : undefined
-    const given = flags[key] ?? fromEnv
-    if (given === undefined) continue
-    data[key] = read(value, given)
+    const text = flags[key] ?? fromEnv
+    if (text === undefined) continue
+    data[key] = read(value, text)
     sources.set(key, flags[key] === undefined ? variable! : `--${kebab(key)}`)
   }
   const place: Place = (path, part) => {
@@ -216,10 +216,10 @@ export const resolveOptions = (
     return sources.get(key) ?? (written ? config.place(path, part) : `--${kebab(key)}`)
   }
   const options = check(schema, data, place) as Record<string, unknown>
-  const given = Object.keys(data).filter(
+  const setKeys = Object.keys(data).filter(
     (key) => flags[key] !== undefined || (config && !isDefault(shape[key], options[key])),
   )
-  return { options, given: new Map(given.map((key) => [key, place([key], 'key')])) }
+  return { options, given: new Map(setKeys.map((key) => [key, place([key], 'key')])) }
 }
 
 /** A saved config file names every option; one at its default says nothing. */

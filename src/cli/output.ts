@@ -16,7 +16,7 @@ const isFolder = async (path: string): Promise<boolean | undefined> =>
 /** The nearest folder around `path` that exists. Throws UsageError, which begins with `what`, where a file stands in its way. */
 const existing = async (path: string, what: string): Promise<string> => {
   const there = await stat(path).then(
-    (found) => found.isDirectory(),
+    (info) => info.isDirectory(),
     (error: NodeJS.ErrnoException) => (error.code === 'ENOTDIR' ? undefined : null),
   )
   if (there === true) return path

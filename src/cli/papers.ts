@@ -220,12 +220,12 @@ const sync = async (options: Options, context: Context): Promise<void> => {
   const { syncPapers } = await import('../catalogue/sync/index.js')
   const { days, arxivUrl, dailyUrl, category } = options
   const { home, signal, progress, info } = context
-  const found = await syncPapers(home, {
+  const news = await syncPapers(home, {
     ...{ days, arxivUrl, dailyUrl, categories: category },
     ...{ signal, onProgress: progress, onWarning: info },
   })
   context.result(
-    found,
+    news,
     ({ added, known }) =>
       `${added.length} new ${added.length === 1 ? 'paper' : 'papers'}, ${known} known. See them: weft papers --state listed`,
   )

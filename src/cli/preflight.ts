@@ -27,8 +27,8 @@ const checkInput = async (flag: string, path: string): Promise<void> => {
   const refuse = (code: string, why: string, cause?: unknown): never => {
     throw new CheckpointError(code, `${path}: ${why} (${flag})`, { cause })
   }
-  const found = await stat(path).catch((error: Error) => refuse('NoSuchFile', 'there is no such file', error))
-  if (found.isDirectory()) refuse('UnreadableFile', 'it is a folder')
+  const info = await stat(path).catch((error: Error) => refuse('NoSuchFile', 'there is no such file', error))
+  if (info.isDirectory()) refuse('UnreadableFile', 'it is a folder')
   await access(path, constants.R_OK).catch((error: Error) => refuse('UnreadableFile', error.message, error))
 }
 

@@ -53,8 +53,8 @@ export const runs: Verb = {
       'weft runs prune --status failed,interrupted --before 30d --dry-run',
     ],
     options: optionsOf,
-    run: async ({ arguments: { words: given }, options }, context) => {
-      const [first, ...rest] = (given ?? []) as string[]
+    run: async ({ arguments: { words: wordList }, options }, context) => {
+      const [first, ...rest] = (wordList ?? []) as string[]
       if (first === undefined) return list(options, context)
       if (first === 'diff') return diff(rest, context)
       if (first === 'prune' && rest.length === 0) return prune(options, context)

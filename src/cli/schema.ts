@@ -87,9 +87,9 @@ export const unwrap = (schema: ZodType): { inner: ZodType; fallback?: unknown } 
 
 /** The description and flag style of a schema, wherever among its wrappers they were given. */
 export const styleOf = (schema: ZodType): FlagStyle & { description?: string } => {
-  const own = schema.meta() as (FlagStyle & { description?: string }) | undefined
+  const ownStyle = schema.meta() as (FlagStyle & { description?: string }) | undefined
   const inner = definition(schema).innerType
-  return { ...(inner ? styleOf(inner) : {}), ...own }
+  return { ...(inner ? styleOf(inner) : {}), ...ownStyle }
 }
 
 /** A place in a nested value: keys and list positions from the top. */
@@ -113,7 +113,7 @@ export const unknownKeys = (
       .options!.filter((o) => ['object', 'record', 'union'].includes(definition(unwrap(o).inner).type))
       .map((o) => unknownKeys(o, value, path))
       .reduce<{ path: Path; known: string[] }[]>(
-        (best, found, i) => (i && best.length <= found.length ? best : found),
+        (best, candidate, i) => (i && best.length <= candidate.length ? best : candidate),
         [],
       )
   if (d.type !== 'object') return []

@@ -87,9 +87,9 @@ const mergedOptions = (wrapper: Method, methods: readonly Method[]): ZodObject =
   for (const { paper, options } of inner)
     for (const [key, schema] of Object.entries(shapeOf(options)))
       if (!isCodes(schema)) meanings.set(key, [...(meanings.get(key) ?? []), { id: paper.id, schema }])
-  const own = shapeOf(wrapper.options)
+  const ownShape = shapeOf(wrapper.options)
   const usual = shapeOf(inner[0].options)
-  const further = Object.entries(own).filter(([key]) => !(key in usual))
+  const further = Object.entries(ownShape).filter(([key]) => !(key in usual))
   return z.strictObject({
     [adapterKey]: flag(
       z.enum(ids).default(ids[0]),

@@ -111,8 +111,8 @@ export const vocabularyMap = (
     const token = source.token(id)
     const text = token === undefined ? undefined : plain(token)
     const same = text === undefined ? undefined : byToken.get(text)
-    const found = same ?? (text === undefined || exact ? undefined : nearestTo(text))
-    known.set(id, found)
-    return found
+    const aligned = same ?? (text === undefined || exact ? undefined : nearestTo(text))
+    known.set(id, aligned)
+    return aligned
   }
 }

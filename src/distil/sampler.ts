@@ -51,8 +51,8 @@ export const sampler = (model: Model, options: SamplerOptions): Sampler => {
   const sequence = decoder(model, { batch, capacity: prompt + tokens })
   const guided = guidance !== undefined && guidance.scale !== 1
   const other = guided ? decoder(model, { batch, capacity: guidance.negative.length + tokens }) : undefined
-  const mixed = async (own: Value, without: Value | undefined): Promise<Float32Array> => {
-    const logits = (await own.read()) as Float32Array
+  const mixed = async (conditional: Value, without: Value | undefined): Promise<Float32Array> => {
+    const logits = (await conditional.read()) as Float32Array
     if (!without) return logits
     const negative = (await without.read()) as Float32Array
     return logits.map((l, i) => negative[i] + guidance!.scale * (l - negative[i]))

@@ -140,9 +140,9 @@ const sourcesOf = (
 ): ConstructorParameters<typeof Papers>[0] => ({
   home,
   listed: async () => {
-    const found: LeftOut[] = []
-    const listed = await readListed(home, (what) => found.push(what))
-    leftOut.set('listed', found)
+    const skipped: LeftOut[] = []
+    const listed = await readListed(home, (what) => skipped.push(what))
+    leftOut.set('listed', skipped)
     return listed
   },
   reference,
@@ -208,8 +208,8 @@ const servicesOf = async (options: LabOptions, db: Database, folder: string): Pr
 }
 
 /** Opens a lab over the runs in `home`. Throws WeftError when another lab has that folder. */
-export const openLab = async (given: LabOptions): Promise<Lab> => {
-  const options = { ...given, home: resolve(given.home) }
+export const openLab = async (choices: LabOptions): Promise<Lab> => {
+  const options = { ...choices, home: resolve(choices.home) }
   const warn = options.warn ?? ((): void => undefined)
   const folder = join(options.home, '.lab')
   await mkdir(options.home, { recursive: true })

@@ -258,8 +258,8 @@ export class Papers {
   }
 
   /** What was found as it stands now: the index is older than the latest reproductions. */
-  private current(found: readonly Found<CataloguedPaper>[]): CataloguedPaper[] {
-    return found.flatMap(({ paper: { id } }) => this.byId.get(id)?.entry ?? [])
+  private current(matches: readonly Found<CataloguedPaper>[]): CataloguedPaper[] {
+    return matches.flatMap(({ paper: { id } }) => this.byId.get(id)?.entry ?? [])
   }
 
   /** The cards of `entries` for `visitor`. */
@@ -297,9 +297,9 @@ export class Papers {
 
   /** Throws HttpError 404. */
   entry(id: string): CataloguedPaper {
-    const found = this.byId.get(id)
-    if (!found) throw notFound('paper', id)
-    return found.entry
+    const cataloguedPaper = this.byId.get(id)
+    if (!cataloguedPaper) throw notFound('paper', id)
+    return cataloguedPaper.entry
   }
 
   async page(id: string, visitor: string, recent: RunRow[]): Promise<PaperPage> {

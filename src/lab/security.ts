@@ -96,8 +96,8 @@ export const tokenToRead =
   async (c, next) => {
     const path = c.req.path
     if (local || isMailLink(path) || isBuilt(path)) return next()
-    const given = c.req.query('token')
-    if (given !== undefined && c.req.method === 'GET' && sameSecret(given, token)) {
+    const queryToken = c.req.query('token')
+    if (queryToken !== undefined && c.req.method === 'GET' && sameSecret(queryToken, token)) {
       setCookie(c, 'weft_token', token, { httpOnly: true, sameSite: 'Lax', path: '/', maxAge: 30 * day })
       const url = new URL(c.req.url)
       url.searchParams.delete('token')
@@ -135,8 +135,8 @@ export const tokenToChange =
   }
 
 const checkOrigin = (origin: string | undefined, site: string | undefined, host: string): void => {
-  const own = origin === undefined || (URL.canParse(origin) && new URL(origin).host === host)
-  if (own && (site === undefined || site === 'same-origin' || site === 'none')) return
+  const sameOrigin = origin === undefined || (URL.canParse(origin) && new URL(origin).host === host)
+  if (sameOrigin && (site === undefined || site === 'same-origin' || site === 'none')) return
   throw new HttpError(403, 'ForeignOrigin', 'pages of other sites cannot change anything here')
 }
 

@@ -46,10 +46,10 @@ const withRules = (
     Object.fromEntries(Object.entries(lists(config)).map(([key, list]) => [key, list[layer]])),
   )
   return Object.keys(entries[0] ?? {}).reduce((json, key) => {
-    const { [key]: given, ...without } = json
+    const { [key]: writtenList, ...without } = json
     const list = entries.map((entry) => entry[key])
     const byRule = lists(without)[key]
-    const agrees = given === undefined && list.every((entry, i) => entry === byRule[i])
+    const agrees = writtenList === undefined && list.every((entry, i) => entry === byRule[i])
     return agrees ? without : { ...without, [key]: list }
   }, base)
 }

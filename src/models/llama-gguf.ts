@@ -27,8 +27,8 @@ const outerNames: Readonly<Record<string, string>> = {
 }
 
 const blockOf = (module: string): readonly [number: string, part: string] | undefined => {
-  const found = /^model\.layers\.(\d+)\.(.+)$/.exec(module)
-  return found ? [found[1], found[2]] : undefined
+  const match = /^model\.layers\.(\d+)\.(.+)$/.exec(module)
+  return match ? [match[1], match[2]] : undefined
 }
 
 /** A byte-level BPE, as GPT-2's. */

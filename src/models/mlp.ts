@@ -87,11 +87,12 @@ export const block = (w: Weights, x: Tensor, c: MlpConfig, at: Positions): Tenso
 
 /** The numbers that are classified: [batch, inputs], of `embeddings` ([batch, inputs]) or of `pixels`, whatever their shape. */
 export const features = ({ embeddings, pixels }: ModelInputs, c: MlpConfig): Tensor => {
-  const given = embeddings ?? pixels
-  if (given && given.size === given.shape[0] * c.inputs) return given.reshape([given.shape[0], c.inputs])
+  const inputValues = embeddings ?? pixels
+  if (inputValues && inputValues.size === inputValues.shape[0] * c.inputs)
+    return inputValues.reshape([inputValues.shape[0], c.inputs])
   throw new WeftError(
     'WrongInputs',
-    `mlp: ${given ? `[${given.shape}]` : 'neither embeddings nor pixels'} given; ${c.inputs} numbers an example expected`,
+    `mlp: ${inputValues ? `[${inputValues.shape}]` : 'neither embeddings nor pixels'} given; ${c.inputs} numbers an example expected`,
   )
 }
 

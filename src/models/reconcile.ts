@@ -67,11 +67,11 @@ const sameBytes = async (checkpoint: Checkpoint, a: TensorInfo, b: TensorInfo): 
 
 /** The tied tensors that the checkpoint holds all the same, with other numbers than the ones they are tied to. */
 const loose = async (checkpoint: Checkpoint, { table, info, has }: Stored): Promise<string[]> => {
-  const found: string[] = []
+  const unlike: string[] = []
   for (const { name, tied } of table)
     if (tied !== undefined && has(name) && !(await sameBytes(checkpoint, info(name), info(tied))))
-      found.push(name)
-  return found
+      unlike.push(name)
+  return unlike
 }
 
 /**

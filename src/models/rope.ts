@@ -78,13 +78,13 @@ const yarnScale = (factor: number, weight = 1): number =>
 /** `attention_factor` of config.json, or what the type of rope makes of its other settings. */
 const readAmplitude = (json: ConfigReader, type: string, factor: number, original: number): number => {
   if (type !== 'yarn' && type !== 'longrope') return 1
-  const given = json.optional('number', 'attention_factor')
+  const writtenFactor = json.optional('number', 'attention_factor')
   if (type === 'longrope')
-    return given ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)))
+    return writtenFactor ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)))
   const scale = json.number('mscale', 0)
   const scaleOfAll = json.number('mscale_all_dim', 0)
   return (
-    given ??
+    writtenFactor ??
     (scale && scaleOfAll ? yarnScale(factor, scale) / yarnScale(factor, scaleOfAll) : yarnScale(factor))
   )
 }

@@ -37,8 +37,8 @@ export const ownTensor = async (model: Model & Rewritten, name: string): Promise
 /** The tensor `name` of the base as float32: trained where the base has trained, else from its file. */
 export const baseTensor = async (model: Model, name: string): Promise<Value> => {
   const owner = ownerOf(model, name)
-  const own = await ownTensor(model, owner)
-  if (own) return own
+  const held = await ownTensor(model, owner)
+  if (held) return held
   const stored = storedName(model, owner)
   if (stored === undefined)
     throw new CheckpointError('NoSuchTensor', `${model.checkpoint.folder}: no tensor '${name}' to adapt.`)

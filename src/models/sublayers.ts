@@ -34,11 +34,11 @@ export const partEndedBy = (name: string): Part | undefined => all.find((s) => m
  * ends no part of a block.
  */
 export const beginOfPart = (name: string): readonly string[] => {
-  const found = all.flatMap((sublayer) => {
+  const matches = all.flatMap((sublayer) => {
     const matched = match(sublayer, name)
     return matched ? sublayer.first.map((first) => named(first, matched)) : []
   })
-  return found.length ? [...new Set(found)] : [name]
+  return matches.length ? [...new Set(matches)] : [name]
 }
 
 /** Names of the linear module whose input is that of the attention module `attention`, of which the model has one. */

@@ -244,8 +244,8 @@ export const decode = (
   c: T5Config,
 ): ModelOutputs => {
   const x = w.embedding('shared', decoderIds!)
-  const own = at ?? positionsFrom(x.shape[1], { causal: true })
-  const hidden = stack(w.in('decoder'), x, c, c.decoder, own, encoded)
+  const decoderPositions = at ?? positionsFrom(x.shape[1], { causal: true })
+  const hidden = stack(w.in('decoder'), x, c, c.decoder, decoderPositions, encoded)
   return { logits: logitsBy((rows) => head(w, rows, c), hidden[c.decoder], logitsAt), hidden }
 }
 
@@ -337,12 +337,12 @@ export const t5: Architecture<T5Config> = {
   table,
   forward,
   attention: ({ encoder, decoder, heads, size }) => {
-    const own = Array.from({ length: encoder }, (_, i) => `encoder.block.${i}.layer.0.SelfAttention`)
+    const encoderNames = Array.from({ length: encoder }, (_, i) => `encoder.block.${i}.layer.0.SelfAttention`)
     const both = Array.from({ length: decoder }, (_, i) => [
       `decoder.block.${i}.layer.0.SelfAttention`,
       `decoder.block.${i}.layer.1.EncDecAttention`,
     ])
-    return [...own, ...both.flat()].map((module) => ({ module, heads, size }))
+    return [...encoderNames, ...both.flat()].map((module) => ({ module, heads, size }))
   },
   cache: ({ decoder, heads, size }) =>
     Array.from({ length: decoder }, (_, i) => [

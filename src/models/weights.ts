@@ -72,8 +72,8 @@ export const plainWeights = (
 ): Weights => {
   const self: Weights = {
     tensor(name) {
-      const found = lookup(name)
-      if (found) return found
+      const entry = lookup(name)
+      if (entry) return entry
       throw new WeftError('NoSuchTensor', `no tensor is called '${name}'`, {
         hint: `Nearest: ${nearest(name, known()).join(', ')}.`,
       })

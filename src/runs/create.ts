@@ -98,8 +98,8 @@ const previousRun = async (folder: string, { resume, replace }: RunStart): Promi
 
 /** Size in bytes and time of change of the metrics in a run's folder. */
 const metricsOf = async (folder: string): Promise<{ size: number; changed: number }> => {
-  const found = await stat(join(folder, files.metrics)).catch(() => undefined)
-  return { size: found?.size ?? 0, changed: found?.mtimeMs ?? 0 }
+  const info = await stat(join(folder, files.metrics)).catch(() => undefined)
+  return { size: info?.size ?? 0, changed: info?.mtimeMs ?? 0 }
 }
 
 /** State of the disk before a run began. */

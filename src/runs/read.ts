@@ -107,13 +107,13 @@ export interface ArtifactFile {
 /** The files of a run beside its record and metrics, in order of name. Links are not followed. */
 export const artifactsOf = async (folder: string): Promise<ArtifactFile[]> => {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
-  const own: readonly string[] = [files.record, files.metrics]
+  const recordFiles: readonly string[] = [files.record, files.metrics]
   return entries
     .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
     .map((entry) => {
       const path = join(entry.parentPath, entry.name)
       return { name: relative(folder, path).split(sep).join('/'), path }
     })
-    .filter(({ name }) => !own.includes(name))
+    .filter(({ name }) => !recordFiles.includes(name))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 }

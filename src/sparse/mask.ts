@@ -148,8 +148,8 @@ const splitIndices = (indices: Int32Array, pool: readonly ArrayLike<number>[]): 
   return pool.map(({ length }) => {
     const first = next
     while (next < indices.length && indices[next] < start + length) next++
-    const own = indices.subarray(first, next).map((i) => i - start)
+    const within = indices.subarray(first, next).map((i) => i - start)
     start += length
-    return own
+    return within
   })
 }

@@ -249,9 +249,9 @@ export const renderedShapes = (options: ShapesOptions): ShapesData => {
   const pixels = s.channels * s.size * s.size
   const images = new Float32Array(s.count * pixels)
   const objects = Array.from({ length: s.count }, (_, i) => {
-    const own = stream.fork(i)
-    const drawn = drawObjects(own, s)
-    images.set(render(own, drawn, s), i * pixels)
+    const fork = stream.fork(i)
+    const drawn = drawObjects(fork, s)
+    images.set(render(fork, drawn, s), i * pixels)
     return drawn
   })
   const label = (of: (o: ShapeObject) => number): Value =>

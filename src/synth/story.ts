@@ -193,9 +193,9 @@ export const storyQuestions = (count: number, seed: number | string): Completion
 export const storyChoices = (count: number, seed: number | string, choices = 4): ChoiceRecord[] => {
   const stream = new Stream(seed).fork('questions')
   return Array.from({ length: count }, (_, i) => {
-    const own = stream.fork(i)
-    const { prompt, answer, others } = asked(own)
-    const shown = own.shuffle([answer, ...own.shuffle(others).slice(0, choices - 1)])
+    const fork = stream.fork(i)
+    const { prompt, answer, others } = asked(fork)
+    const shown = fork.shuffle([answer, ...fork.shuffle(others).slice(0, choices - 1)])
     return { prompt, choices: shown.map((c) => ` ${c}`), answer: shown.indexOf(answer) }
   })
 }

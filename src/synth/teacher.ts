@@ -76,8 +76,8 @@ export class Teacher {
         throw new UsageError('BadTeacher', `${name} is ${n}; expected at least 1`)
     const stream = new Stream(seed)
     const draw = (name: string, count: number, scale: number): Float64Array => {
-      const own = stream.fork(`teacher ${name}`)
-      return Float64Array.from({ length: count }, () => scale * own.normal())
+      const fork = stream.fork(`teacher ${name}`)
+      return Float64Array.from({ length: count }, () => scale * fork.normal())
     }
     this.#options = options
     this.in = width

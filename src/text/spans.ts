@@ -50,8 +50,8 @@ const marker = (i: number): string => `\u2983weft-${i}\u2984`
 /** Where the first of `marks` that occurs in `text` after `from` ends; only white space may stand before it. */
 const endOfMark = (text: string, from: number, marks: readonly string[]): number => {
   const start = from + (text.slice(from).match(/^\s*/)?.[0].length ?? 0)
-  const found = marks.filter((m) => text.startsWith(m, start)).sort((a, b) => b.length - a.length)[0]
-  return found === undefined ? from : start + found.length
+  const mark = marks.filter((m) => text.startsWith(m, start)).sort((a, b) => b.length - a.length)[0]
+  return mark === undefined ? from : start + mark.length
 }
 
 const hidden = (i: number): CheckpointError =>
@@ -80,17 +80,17 @@ const spokenSpans = <T extends Turn>(
   return spoken.map((i, k) => {
     const start = marked.indexOf(marker(i), seen)
     const literal = marked.slice(seen, start)
-    const found = start < 0 ? -1 : text.indexOf(literal, at)
-    if (found < 0) throw hidden(i)
+    const position = start < 0 ? -1 : text.indexOf(literal, at)
+    if (position < 0) throw hidden(i)
     seen = start + marker(i).length
     const next = spoken[k + 1]
     const after = marked.slice(seen, next === undefined ? undefined : marked.indexOf(marker(next), seen))
-    const begin = found + literal.length
+    const begin = position + literal.length
     at = endOfContent(text, begin, String(messages[i].content), after)
     // What generation is prompted with is given; white space between it and the content is the model's to write.
     const prompt = i === 0 ? undefined : render(messages.slice(0, i), true)
-    const given = prompt !== undefined && isGiven(text, prompt, begin) ? prompt.length : begin
-    return { from: given, to: endOfMark(text, at, marks) }
+    const promptLength = prompt !== undefined && isGiven(text, prompt, begin) ? prompt.length : begin
+    return { from: promptLength, to: endOfMark(text, at, marks) }
   })
 }
 

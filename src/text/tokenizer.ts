@@ -251,9 +251,9 @@ const addedAsDeclared = (
  * else special_tokens_map.json and added_tokens.json are read too, and the former wins.
  */
 const mergedConfig = async (folder: string): Promise<TokenizerConfig> => {
-  const own = await readConfig(folder, 'tokenizer_config.json')
-  if (own.added_tokens_decoder !== undefined) return own
-  const config = { ...own, ...(await readConfig(folder, 'special_tokens_map.json')) }
+  const tokenizerConfig = await readConfig(folder, 'tokenizer_config.json')
+  if (tokenizerConfig.added_tokens_decoder !== undefined) return tokenizerConfig
+  const config = { ...tokenizerConfig, ...(await readConfig(folder, 'special_tokens_map.json')) }
   const added = await readConfig(folder, 'added_tokens.json')
   return Object.keys(added).length > 0
     ? { ...config, added_tokens_decoder: addedAsDeclared(added, config) }

@@ -140,18 +140,18 @@ const pruned = (plan: Plan, parameters: Readonly<Record<string, Value>>, o: Adal
   const left = { ...parameters }
   const kept: Record<string, boolean[]> = {}
   for (const { name, A, E, B } of sites) {
-    const own = alive(E)
+    const directions = alive(E)
     // A module that lost all keeps one that does nothing: an empty tensor would be no adapter.
-    if (!own.includes(true)) own[0] = true
-    const before = o.kept[name] ?? own.map(() => true)
+    if (!directions.includes(true)) directions[0] = true
+    const before = o.kept[name] ?? directions.map(() => true)
     const places = before.flatMap((was, i) => (was ? [i] : []))
-    kept[name] = before.map((_, i) => own[places.indexOf(i)] ?? false)
+    kept[name] = before.map((_, i) => directions[places.indexOf(i)] ?? false)
     for (const [parameter, axis] of [
       [A, 0],
       [E, 0],
       [B, 1],
     ] as const)
-      left[parameter] = selected(parameters[parameter], own, axis)
+      left[parameter] = selected(parameters[parameter], directions, axis)
   }
   return { options: { kept }, parameters: left }
 }
@@ -166,9 +166,9 @@ const keptFrom = (pattern: unknown): Record<string, boolean[]> =>
   )
 
 const rankPattern = (kept: AdaloraOptions['kept'] = {}): JsonObject | null => {
-  const entries = Object.entries(kept).map(([name, own]): [string, boolean[]] => [
+  const entries = Object.entries(kept).map(([name, bits]): [string, boolean[]] => [
     `${name}.${keys.E}`,
-    [...own],
+    [...bits],
   ])
   return entries.length ? Object.fromEntries(entries) : null
 }

@@ -110,11 +110,11 @@ const scores = async (slots: OptimizerState, { A, E, B }: TripletNames): Promise
   const [a, e, b] = await Promise.all([A, E, B].map((name) => importance(slots[name])))
   const r = e.length
   const [width, out] = [a.length / r, b.length / r]
-  return e.map((own, i) => {
+  return e.map((score, i) => {
     let [row, column] = [0, 0]
     for (let j = 0; j < width; j++) row += a[i * width + j]
     for (let j = 0; j < out; j++) column += b[j * r + i]
-    return own + row / width + column / out
+    return score + row / width + column / out
   })
 }
 
@@ -125,10 +125,10 @@ const chosen = async (
   budget: number,
 ): Promise<boolean[][]> => {
   const all = await Promise.all(sites.map((site) => scores(slots, site)))
-  const order = all.flatMap((own, site) => Array.from(own, (score, i) => ({ site, i, score })))
+  const order = all.flatMap((list, site) => Array.from(list, (score, i) => ({ site, i, score })))
   // Where scores are equal the earlier one stays, so that the same run always keeps the same.
   order.sort((a, b) => b.score - a.score || a.site - b.site || a.i - b.i)
-  const kept = all.map((own) => Array.from(own, () => false))
+  const kept = all.map((list) => Array.from(list, () => false))
   for (const { site, i } of order.slice(0, budget)) kept[site][i] = true
   return kept
 }

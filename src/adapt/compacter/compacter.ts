@@ -227,12 +227,12 @@ export const toHoulsby = async ({ plan, parameters }: AdaptedModel): Promise<Ada
   const { bottleneck, reduction, activation, scale, modulesToSave, bias } = plan.options as CompacterOptions
   const targets = plan.sites.map(({ site }) => site.name)
   const more = { bottleneck, reduction, activation, scale, modulesToSave, bias }
-  const given = Object.fromEntries(Object.entries(more).filter(([, x]) => x !== undefined))
-  const dense = await houlsby(plan.base, { targets, ...given })
+  const houlsbyOptions = Object.fromEntries(Object.entries(more).filter(([, x]) => x !== undefined))
+  const dense = await houlsby(plan.base, { targets, ...houlsbyOptions })
   const values: Record<string, Value> = Object.fromEntries(plan.whole.map((name) => [name, parameters[name]]))
-  for (const { site, settings: s, parameters: own } of plan.sites) {
+  for (const { site, settings: s, parameters: siteParameters } of plan.sites) {
     const p: Record<string, Value> = Object.fromEntries(
-      Object.entries(own).map(([k, { key }]) => [k, parameters[`${site.name}.${key}`]]),
+      Object.entries(siteParameters).map(([k, { key }]) => [k, parameters[`${site.name}.${key}`]]),
     )
     const all = 'phm_rule' in parameters ? { ...p, rule: parameters.phm_rule } : p
     for (const part of ['down', 'up'] as const) {

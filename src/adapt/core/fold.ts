@@ -31,8 +31,8 @@ interface Rows {
 
 async function* rowsOf(base: Model, name: string, size: number): AsyncGenerator<Rows> {
   const owner = ownerOf(base, name)
-  const own = await ownTensor(base, owner)
-  if (own) yield { start: 0, end: own.shape[0] ?? 1, bytes: narrowed(own, storedOf(base, name).dtype) }
+  const kept = await ownTensor(base, owner)
+  if (kept) yield { start: 0, end: kept.shape[0] ?? 1, bytes: narrowed(kept, storedOf(base, name).dtype) }
   else yield* base.checkpoint.rows(storedName(base, owner) ?? owner, { blockBytes: size })
 }
 
@@ -90,10 +90,10 @@ async function* foldedRows(
     const folded = method.fold!(site.transposed ? W.t() : W, p, settings)
     return { W: site.transposed ? folded.t() : folded }
   })
-  const own = await inMemory(valuesAt(plan, at, parameters))
+  const siteValues = await inMemory(valuesAt(plan, at, parameters))
   for await (const { start, end, bytes } of rowsOf(base, name, inBlocks ? blockBytes : Infinity)) {
     const W = decode(bytes, dtype, [end - start, ...shape.slice(1)], 'float32')
-    const p = Object.entries(own).map(([key, v]) => {
+    const p = Object.entries(siteValues).map(([key, v]) => {
       const axis = specs[key]?.axes?.indexOf(along) ?? -1
       return [key, axis < 0 ? v : cut(v, axis, start, end)] as const
     })
@@ -166,7 +166,7 @@ const foldedTensors = (
 ): ((name: string) => Promise<Bytes>) => {
   const { base, sites, method, rows } = plan
   const replaced = replacements(plan)
-  const tokens = new Map(rows.map((own) => [`${own.module}.weight`, own]))
+  const tokens = new Map(rows.map((row) => [`${row.module}.weight`, row]))
   const planned = new Map(method.fold && sites.map((at) => [`${at.site.name}.weight`, at]))
   const biased = new Map(method.foldBias && sites.map((at) => [`${at.site.name}.bias`, at]))
   return async (name) => {

@@ -20,7 +20,7 @@ export const wrappedName = ({ sites, rows }: Pick<Plan, 'sites' | 'rows'>, name:
   const dot = name.lastIndexOf('.')
   const module = name.slice(0, dot)
   const tensor = name.slice(dot)
-  if (rows.some((own) => own.module === module))
+  if (rows.some((tokenRows) => tokenRows.module === module))
     return `${adapterPrefix}${module}.token_adapter.base_layer${tensor}`
   const wrapped = sites.some(({ site }) => site.name === module)
   return `${adapterPrefix}${wrapped ? `${module}.base_layer${tensor}` : name}`

@@ -57,8 +57,8 @@ const check = ({ plan }: AdaptedModel, base: Model, index: number): void => {
       hint: 'Open the base once, and load every adapter on that model.',
     })
   const changed = held.filter(({ differs }) => differs).map(({ name }) => name)
-  const own = [...whole, ...changed, ...rows.map(({ parameter }) => parameter)]
-  if (own.length > 0) refuse(index, `it holds '${own[0]}' of its own`)
+  const ownModules = [...whole, ...changed, ...rows.map(({ parameter }) => parameter)]
+  if (ownModules.length > 0) refuse(index, `it holds '${ownModules[0]}' of its own`)
   const { attend, module, forward } = method
   if (attend ?? module ?? forward)
     refuse(index, `${method.paper.id} stands around more than modules of weights`)
@@ -111,13 +111,13 @@ const groupOf = (
 ): Group => {
   const { plan } = adapters[members[0]]
   const at = plan.sites.find((planned) => planned.site.name === site)!
-  const own = members.map((index) => {
+  const perMember = members.map((index) => {
     const there = adapters[index].plan.sites.find((planned) => planned.site.name === site)!
     return valuesOf(adapters[index], there)
   })
-  const parameters = Object.keys(own[0]).map((key) => {
+  const parameters = Object.keys(perMember[0]).map((key) => {
     const name = `${prefix}/${key}`
-    const { value: all, same } = stacked(own.map((v) => v[key]))
+    const { value: all, same } = stacked(perMember.map((v) => v[key]))
     values[name] = all
     return [key, { name, same }] as const
   })
@@ -145,19 +145,19 @@ const switched = (
   group: Group,
   y: Tensor,
   x: Tensor,
-  given: Parameters<Tensor>,
+  values: Parameters<Tensor>,
   rows: { readonly place: Tensor; readonly present: Tensor },
   hook: (y: Tensor, x: Tensor, p: Named<Tensor>) => Tensor,
 ): Tensor => {
   const entries = Object.entries(group.parameters)
-  const common = entries.filter(([, { same }]) => same).map(([k, { name }]) => [k, given[name]] as const)
-  const own = entries
+  const common = entries.filter(([, { same }]) => same).map(([k, { name }]) => [k, values[name]] as const)
+  const perRow = entries
     .filter(([, { same }]) => !same)
-    .map(([k, { name }]) => [k, given[name].gather(rows.place, 0)] as const)
+    .map(([k, { name }]) => [k, values[name].gather(rows.place, 0)] as const)
   const changed = vmap((y: Tensor, x: Tensor, p: Record<string, Tensor>) =>
     // A row is a batch of one, since methods expect a batch.
     hook(y.unsqueeze(0), x.unsqueeze(0), { ...Object.fromEntries(common), ...p }).squeeze(0),
-  )(y, x, Object.fromEntries(own))
+  )(y, x, Object.fromEntries(perRow))
   const shape = [rows.present.shape[0], ...new Array<number>(y.rank - 1).fill(1)]
   return where(rows.present.reshape(shape), changed, y)
 }

@@ -110,13 +110,13 @@ const trainedBiases = (base: Model, { bias }: CommonOptions, sites: readonly Pla
 /** The names of a classifier's own layers, which PEFT trains whole for the task; of any other model none. */
 export const classifiers = ({ architecture, config }: Model): string[] => {
   if (!['classify', 'tokens', 'answer'].includes(architecture.task(config))) return []
-  const found = architecture.table(config).flatMap(({ name }) => {
+  const headModules = architecture.table(config).flatMap(({ name }) => {
     const parts = name.split('.').slice(0, -1)
     // A head of two layers is trained as the module that holds both.
     const prefixes = parts.map((_, i) => parts.slice(0, i + 1).join('.'))
     return prefixes.find((prefix) => heads.has(prefix)) ?? []
   })
-  return [...new Set(found)]
+  return [...new Set(headModules)]
 }
 
 /** Names of the modules of `base`, those without tensors of their own among them. */

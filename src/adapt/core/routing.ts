@@ -125,10 +125,10 @@ export const skillSpecs = (
 /** The task of each row: [batch], or [1] where all are of one. */
 export const rowsOf = (
   { method, tasks, task }: Pick<RoutedSettings, 'method' | 'tasks' | 'task'>,
-  given: Tensor | undefined,
+  askedTasks: Tensor | undefined,
 ): Tensor => {
   // A negative index would count from the end: made too large, it is refused as those are.
-  if (given) return where(given.less(0), tasks, given)
+  if (askedTasks) return where(askedTasks.less(0), tasks, askedTasks)
   if (task === undefined && tasks > 1)
     throw new UsageError('NoTask', `${method}: nothing says which of ${tasks} tasks a row is of`, {
       hint: 'Batches say it in taskIds ([batch] int32), records in "task"; or choose one for all (task).',

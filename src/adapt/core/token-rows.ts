@@ -115,28 +115,32 @@ export const withTokenRows = (
   tensors: Parameters<Tensor>,
 ): Weights => {
   if (rows.length === 0) return below
-  const byModule = new Map(rows.map((own) => [own.module, own]))
+  const byModule = new Map(rows.map((tokenRow) => [tokenRow.module, tokenRow]))
   return answering(below, {
     tensor(name) {
-      const own = byModule.get(name.replace(/\.weight$/, ''))
-      if (!own) return below.tensor(name)
-      const place = places(own)
-      const changed = tensors[own.parameter].gather(place.maximum(0), 0)
+      const tokenRow = byModule.get(name.replace(/\.weight$/, ''))
+      if (!tokenRow) return below.tensor(name)
+      const place = places(tokenRow)
+      const changed = tensors[tokenRow.parameter].gather(place.maximum(0), 0)
       return where(place.greaterEqual(0).unsqueeze(1), changed, below.tensor(name))
     },
     embedding(name, ids) {
       const y = below.embedding(name, ids)
-      const own = byModule.get(name)
-      if (!own) return y
-      const place = places(own).gather(ids, 0)
-      return where(place.greaterEqual(0).unsqueeze(-1), tensors[own.parameter].gather(place.maximum(0), 0), y)
+      const tokenRow = byModule.get(name)
+      if (!tokenRow) return y
+      const place = places(tokenRow).gather(ids, 0)
+      return where(
+        place.greaterEqual(0).unsqueeze(-1),
+        tensors[tokenRow.parameter].gather(place.maximum(0), 0),
+        y,
+      )
     },
     linear(name, x) {
       const y = below.linear(name, x)
-      const own = byModule.get(name)
-      if (!own) return y
-      const place = places(own)
-      const changed = x.matmul(tensors[own.parameter].t()).gather(place.maximum(0), y.rank - 1)
+      const tokenRow = byModule.get(name)
+      if (!tokenRow) return y
+      const place = places(tokenRow)
+      const changed = x.matmul(tensors[tokenRow.parameter].t()).gather(place.maximum(0), y.rank - 1)
       return where(place.greaterEqual(0), changed, y)
     },
     has: below.has,

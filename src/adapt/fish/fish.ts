@@ -81,9 +81,9 @@ export const chosenEntries = (
   count: number,
 ): Record<string, Int32Array> => {
   const chosen = largestOfPool([...scores.values()], count)
-  const withOne = ([name, own]: [string, Float32Array], i: number): [string, Int32Array] => [
+  const withOne = ([name, scored]: [string, Float32Array], i: number): [string, Int32Array] => [
     name,
-    chosen[i].length ? chosen[i] : largestOfPool([own], 1)[0],
+    chosen[i].length ? chosen[i] : largestOfPool([scored], 1)[0],
   ]
   return Object.fromEntries([...scores].map(withOne))
 }

@@ -83,8 +83,8 @@ const spec: AdapterSpec<Ia3Options, Settings> = {
 }
 
 /** A pattern as it is; of names those that name a site. */
-const written = (given: string | readonly string[], sites: readonly string[]): string | string[] => {
-  const names = listed(given)
+const written = (pattern: string | readonly string[], sites: readonly string[]): string | string[] => {
+  const names = listed(pattern)
   return typeof names === 'string' ? names : names.filter((name) => sites.some(matcher([name])))
 }
 

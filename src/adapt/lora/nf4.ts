@@ -104,8 +104,8 @@ const unpacked = (packed: Packed): Value => {
   const { site, codes } = packed
   const absmax = magnitudesOf(packed)
   const shape = [site.out, site.in] as const
-  const given = { packed: codes.value, absmax: value(absmax, [absmax.length], 'float32') }
-  const W = value(dequantizeBnb4(given, shape, { blockSize }), shape, 'float32')
+  const stored = { packed: codes.value, absmax: value(absmax, [absmax.length], 'float32') }
+  const W = value(dequantizeBnb4(stored, shape, { blockSize }), shape, 'float32')
   return site.transposed ? transposed(W) : W
 }
 
@@ -125,31 +125,36 @@ export const nf4 = async (base: Model & Rewritten, options: Nf4Options = {}): Pr
   )
   const packed = new Map<string, Packed>()
   for (const site of sites) packed.set(site.name, await pack(base, site, options))
-  const byWeight = new Map([...packed].map(([name, own]) => [`${name}.weight`, own]))
+  const byWeight = new Map([...packed].map(([name, weight]) => [`${name}.weight`, weight]))
   const assemble = (): Nf4Model => ({
     ...base,
     bytes: (name) => (packed.has(name) ? bytesOf(packed.get(name)!) : undefined),
     rewritten: (name) => {
-      const own = byWeight.get(name)
-      return own ? unpacked(own) : base.rewritten?.(name)
+      const packedWeight = byWeight.get(name)
+      return packedWeight ? unpacked(packedWeight) : base.rewritten?.(name)
     },
     with: () => assemble(),
     weights(parameters, trace) {
       const below = base.weights(parameters, trace)
       const tensor = (name: string): Tensor => {
-        const own = byWeight.get(name)
-        if (!own) return below.tensor(name)
-        const { site } = own
-        const given = { packed: bound(own.codes), absmax: magnitudesIn(own) }
-        const W = dequantizeBnb4Weights(given, [site.out, site.in], { blockSize })
+        const packedWeight = byWeight.get(name)
+        if (!packedWeight) return below.tensor(name)
+        const { site } = packedWeight
+        const operands = { packed: bound(packedWeight.codes), absmax: magnitudesIn(packedWeight) }
+        const W = dequantizeBnb4Weights(operands, [site.out, site.in], { blockSize })
         return site.transposed ? W.t() : W
       }
       const linear = (name: string, x: Tensor): Tensor => {
-        const own = packed.get(name)
-        if (!own) return below.linear(name, x)
-        const y = matmulBnb4(x, { packed: bound(own.codes), absmax: magnitudesIn(own) }, own.site.out, {
-          blockSize,
-        })
+        const packedWeight = packed.get(name)
+        if (!packedWeight) return below.linear(name, x)
+        const y = matmulBnb4(
+          x,
+          { packed: bound(packedWeight.codes), absmax: magnitudesIn(packedWeight) },
+          packedWeight.site.out,
+          {
+            blockSize,
+          },
+        )
         return below.has(`${name}.bias`) ? y.add(below.tensor(`${name}.bias`)) : y
       }
       return answering(below, { tensor, linear }, layoutsOf(table))

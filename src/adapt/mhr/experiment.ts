@@ -127,9 +127,11 @@ const onPlanted = async (
     ),
   }
   // The base's weight is zero: of the identity a module makes the transpose of its update.
-  const loss: LossFunction = (parameters, given, trace) => {
-    const fitted = start.weights(parameters, { ...trace, inputs: given }).linear('layers.0', given.identity)
-    return { loss: fitted.sub(given.target).square().sum().div(norm) }
+  const loss: LossFunction = (parameters, operands, trace) => {
+    const fitted = start
+      .weights(parameters, { ...trace, inputs: operands })
+      .linear('layers.0', operands.identity)
+    return { loss: fitted.sub(operands.target).square().sum().div(norm) }
   }
   const usual: Objective = { loss, optimizer: adamW({ weightDecay: 0 }) }
   const result = await fit(start, repeated(batch), {
@@ -170,11 +172,11 @@ const baseFor = (context: MeasureContext, size: Sequences): Promise<Model> =>
 const alignment = async (model: AdaptedModel, batches: readonly Batch[]): Promise<number> => {
   const f = ({ parameters, batch }: { parameters: Record<string, Tensor>; batch: Record<string, Tensor> }) =>
     valueAndGrad((p: Record<string, Tensor>) => modelLoss(model)(p, batch, {}))(parameters).grads
-  const given = (batch: Batch) => ({ parameters: { ...model.parameters }, batch: { ...batch } })
-  const program = await compile(f, given(batches[0]))
+  const inputsOf = (batch: Batch) => ({ parameters: { ...model.parameters }, batch: { ...batch } })
+  const program = await compile(f, inputsOf(batches[0]))
   const directions: number[][] = []
   for (const batch of batches) {
-    const grads = await program.run(given(batch))
+    const grads = await program.run(inputsOf(batch))
     const shared = Object.entries(grads).flatMap(([name, g]) =>
       name.includes('router') ? [] : [...toNumbers(g)],
     )

@@ -43,9 +43,9 @@ export const strings = (tasks: readonly Edit[], rows: number, digits: number, se
   const stream = new Stream(seed)
   const [ids, labels, taskIds]: number[][] = [[], [], []]
   for (let row = 0; row < rows; row++) {
-    const given = Array.from({ length: digits }, () => stream.int(10))
-    const edited = tasks[row % tasks.length](given)
-    append(ids, [...given, 10, ...edited])
+    const inputs = Array.from({ length: digits }, () => stream.int(10))
+    const edited = tasks[row % tasks.length](inputs)
+    append(ids, [...inputs, 10, ...edited])
     append(labels, [...new Array<number>(digits + 1).fill(-100), ...edited])
     taskIds.push(row % tasks.length)
   }

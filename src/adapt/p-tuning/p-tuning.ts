@@ -80,9 +80,9 @@ const spec: AdapterSpec<PTuningOptions, undefined> = {
   startsChanged: true,
   async export({ shared, whole }, parameters, { encoder }) {
     if (!encoder) return { options: {}, parameters }
-    const own = Object.entries(shared).map(([name, { key }]) => [name, parameters[key]] as const)
+    const encoderValues = Object.entries(shared).map(([name, { key }]) => [name, parameters[key]] as const)
     const kept = Object.fromEntries(whole.map((name) => [name, parameters[name]]))
-    const prompt = await computed(promptOf, Object.fromEntries(own))
+    const prompt = await computed(promptOf, Object.fromEntries(encoderValues))
     return { options: { encoder: false }, parameters: { ...kept, [promptKey]: prompt } }
   },
   peft: {

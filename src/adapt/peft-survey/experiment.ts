@@ -157,18 +157,18 @@ const measure = async (
   const base = await context.once('base', () => pretrained(context))
   const start = method ? await method(base, { ...options, seed } as never) : base
   const usual: Objective = { loss: modelLoss(start), optimizer: adamW({ weightDecay: 0 }) }
-  const own = moves && ((name: string): boolean => moves(name, size.layers))
+  const movesHere = moves && ((name: string): boolean => moves(name, size.layers))
   const { model } = await fit(start, after(seed), {
     steps: size.steps,
     learningRate: rate,
     schedule: 'linear',
-    ...(own ? { objectives: [{ ...usual, moves: own }] } : { optimizer: usual.optimizer }),
+    ...(movesHere ? { objectives: [{ ...usual, moves: movesHere }] } : { optimizer: usual.optimizer }),
     signal,
     hook: ({ step }, { losses: [loss] }) => log({ step, loss }),
   })
   signal?.throwIfAborted()
   const batches = heldBatches(() => after(seed, 'held', Infinity)(0), size.held)
-  const moved = own ?? trainingOf(start).moves ?? ((): boolean => true)
+  const moved = movesHere ?? trainingOf(start).moves ?? ((): boolean => true)
   const parameters = Object.entries(start.parameters)
     .filter(([name]) => moved(name))
     .reduce((n, [, { shape }]) => n + sizeOf(shape), 0)

@@ -209,9 +209,9 @@ const spec: AdapterSpec<PrefixOptions, PrefixSettings> = {
   startsChanged: true,
   async export({ shared, whole }, parameters, { projection }) {
     if (!projection) return { options: {}, parameters }
-    const own = Object.entries(shared).map(([name, { key }]) => [name, parameters[key]] as const)
+    const projectionValues = Object.entries(shared).map(([name, { key }]) => [name, parameters[key]] as const)
     const kept = Object.fromEntries(whole.map((name) => [name, parameters[name]]))
-    const prefix = await computed(prefixOf, Object.fromEntries(own))
+    const prefix = await computed(prefixOf, Object.fromEntries(projectionValues))
     return { options: { projection: false }, parameters: { ...kept, prompt_embeddings: prefix } }
   },
   peft: {

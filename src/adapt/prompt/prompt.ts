@@ -99,12 +99,15 @@ export const withPrompt = (
   const task = base.architecture.task(base.config)
   // Later tokens of a cached sequence: the prompt's keys are in the cache, and their positions count it.
   if (at && task === 'causal' && at.keys.shape[1] > at.ids.shape[1]) return run(inputs)
-  const own = inputs.embeddings ?? weights.embedding(tokenTable('prompt', base).name, ids!)
+  const textEmbeddings = inputs.embeddings ?? weights.embedding(tokenTable('prompt', base).name, ids!)
   const [count, width] = prompt.shape
   const outputs = run({
     ...inputs,
     ids: undefined,
-    embeddings: concat([prompt.unsqueeze(0).expand([own.shape[0], count, width]), own], 1),
+    embeddings: concat(
+      [prompt.unsqueeze(0).expand([textEmbeddings.shape[0], count, width]), textEmbeddings],
+      1,
+    ),
     mask: mask && behind(count, 1, mask),
     types: types && behind(count, 0, types),
     at: at && task !== 'sequence' ? shifted(at, count) : at,

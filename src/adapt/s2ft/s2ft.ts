@@ -62,7 +62,7 @@ const options = commonOptions.extend({
   order: z.enum(['largest', 'smallest']).default('largest').describe('which end of that order trains'),
   per: z.enum(['model', 'layer']).default('model').describe('choose over all layers together or in each'),
   calibration: z.custom<readonly Batch[]>(Array.isArray).optional(),
-  units: z.custom<S2ftOptions['units']>((given) => unitLists.safeParse(given).success).optional(),
+  units: z.custom<S2ftOptions['units']>((lists) => unitLists.safeParse(lists).success).optional(),
 })
 
 /** The matrices that read an MLP's hidden channels: what the paper's settings train. */
@@ -73,14 +73,15 @@ const readers = (base: Model): string[] =>
 
 const settings = ({ units }: S2ftOptions, site: Site): S2ftSettings => {
   const side = requireUnits(site)
-  const own = units?.[site.name] ?? []
-  if (own.length === 0) throw new UsageError('BadUnits', `s2ft: no units of ${site.name} are given to train`)
-  const wrong = own.find((u, i) => u >= side.count || (i > 0 && u <= own[i - 1]))
+  const chosenUnits = units?.[site.name] ?? []
+  if (chosenUnits.length === 0)
+    throw new UsageError('BadUnits', `s2ft: no units of ${site.name} are given to train`)
+  const wrong = chosenUnits.find((u, i) => u >= side.count || (i > 0 && u <= chosenUnits[i - 1]))
   if (wrong !== undefined)
     throw new UsageError('BadUnits', `s2ft: unit ${wrong} of ${site.name}, which has ${side.count}`, {
       hint: 'Units count from 0, each once, in ascending order.',
     })
-  return { side, units: own, entries: entriesOf(side, own) }
+  return { side, units: chosenUnits, entries: entriesOf(side, chosenUnits) }
 }
 
 const ids = (entries: readonly number[], shape: readonly number[] = [entries.length]): Tensor =>

@@ -176,11 +176,11 @@ export const chooseUnits = async (
   for (const family of families(placed)) {
     const ratios = new Set(family.map(({ site }) => options.ratio(site.name)))
     for (const ratio of ratios) {
-      const own = family.filter(({ site }) => options.ratio(site.name) === ratio)
-      if (options.per === 'model') choose(own, ratio)
-      else for (const at of own) choose([at], ratio)
+      const alike = family.filter(({ site }) => options.ratio(site.name) === ratio)
+      if (options.per === 'model') choose(alike, ratio)
+      else for (const at of alike) choose([at], ratio)
     }
   }
-  const found = Object.entries(chosen).filter(([, units]) => units.length > 0)
-  return Object.fromEntries(found.map(([name, units]) => [name, units.sort((a, b) => a - b)]))
+  const chosenUnits = Object.entries(chosen).filter(([, units]) => units.length > 0)
+  return Object.fromEntries(chosenUnits.map(([name, units]) => [name, units.sort((a, b) => a - b)]))
 }

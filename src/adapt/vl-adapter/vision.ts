@@ -123,12 +123,12 @@ const besideText = (w: Weights, text: number): Weights => {
   const known = new Map<Positions, Positions>()
   const moved = (at: Positions): Positions => {
     if (at.causal) return at
-    const found = known.get(at)
-    if (found) return found
+    const seen = known.get(at)
+    if (seen) return seen
     const ids = at.ids.minimum(text)
-    const own = { ...at, ids, keys: ids }
-    known.set(at, own).set(own, own)
-    return own
+    const textOnly = { ...at, ids, keys: ids }
+    known.set(at, textOnly).set(textOnly, textOnly)
+    return textOnly
   }
   return answering(w, { module: (name, x, at, body) => w.module(name, x, moved(at), body) })
 }
@@ -181,7 +181,7 @@ export const withVision = (base: Model, options: VisionOptions): Model => {
 const assembled = (
   base: Model,
   architecture: Architecture,
-  own: ReadonlySet<string>,
+  visionNames: ReadonlySet<string>,
   parameters: Parameters<Value>,
 ): Model => ({
   ...base,
@@ -189,14 +189,14 @@ const assembled = (
   parameters,
   weights(tensors, trace) {
     const below = base.weights(
-      Object.fromEntries(Object.entries(tensors).filter(([name]) => !own.has(name))),
+      Object.fromEntries(Object.entries(tensors).filter(([name]) => !visionNames.has(name))),
       trace,
     )
     const visual = answering(
       below,
       {
-        tensor: (name) => (own.has(name) ? tensors[name] : below.tensor(name)),
-        has: (name) => own.has(name) || below.has(name),
+        tensor: (name) => (visionNames.has(name) ? tensors[name] : below.tensor(name)),
+        has: (name) => visionNames.has(name) || below.has(name),
       },
       layoutsOf(architecture.table(base.config)),
     )
@@ -210,5 +210,5 @@ const assembled = (
       conv: below.conv,
     })
   },
-  with: (values) => assembled(base, architecture, own, values),
+  with: (values) => assembled(base, architecture, visionNames, values),
 })

@@ -110,8 +110,8 @@ const rowsOfTasks = (p: Named<Tensor>, s: Settings, { input }: SiteContext): Row
     return { D: p.D, d: p.d, U: p.U, u: p.u }
   const ids = rowsOf(s, input('taskIds'))
   if (s.sharing === 'hyper') return hyperMatrices(p, s, ids)
-  const own = (x: Tensor): Tensor => (x.shape[0] === 1 ? x : x.gather(ids, 0))
-  return { D: own(p.D), d: own(p.d), U: own(p.U), u: own(p.u) }
+  const byRow = (x: Tensor): Tensor => (x.shape[0] === 1 ? x : x.gather(ids, 0))
+  return { D: byRow(p.D), d: byRow(p.d), U: byRow(p.U), u: byRow(p.u) }
 }
 
 /** x: [batch, ..., in] -> [batch, ..., out], each row of the batch by its own matrix. W: [batch or 1, in, out]. */
@@ -159,12 +159,12 @@ const ofTasksMet = (optimizer: Optimizer, isOfTasks: (name: string) => boolean):
 /** Momentum and decay would move the adapters of tasks that a batch has not: they stay. */
 const training = ({ sites }: Plan, { tasks, sharing }: VlAdapterOptions): Training => {
   if (tasks === 1 || sharing === 'single' || sharing === 'hyper') return {}
-  const own = sites.flatMap(({ site, parameters }) =>
+  const perTask = sites.flatMap(({ site, parameters }) =>
     Object.values(parameters)
       .filter(({ shape }) => shape[0] === tasks)
       .map(({ key }) => `${site.name}.${key}`),
   )
-  const names = new Set(own)
+  const names = new Set(perTask)
   return {
     objective: (usual) => ({ ...usual, optimizer: ofTasksMet(usual.optimizer, (name) => names.has(name)) }),
   }

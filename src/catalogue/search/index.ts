@@ -33,12 +33,13 @@ const latentWidth = 48
 
 /** The concepts of a stem, and what each counts: a word of many meanings says less about any. */
 const conceptsOf: ReadonlyMap<string, readonly [string, number][]> = (() => {
-  const found = new Map<string, Set<number>>()
+  const conceptsByStem = new Map<string, Set<number>>()
   concepts.forEach((words, i) => {
-    for (const word of words) found.set(stem(word), (found.get(stem(word)) ?? new Set()).add(i))
+    for (const word of words)
+      conceptsByStem.set(stem(word), (conceptsByStem.get(stem(word)) ?? new Set()).add(i))
   })
   return new Map(
-    [...found].map(([word, ids]) => [
+    [...conceptsByStem].map(([word, ids]) => [
       word,
       [...ids].map((i): [string, number] => [`#${i}`, 1 / Math.sqrt(ids.size)]),
     ]),

@@ -30,8 +30,8 @@ export class Spelling {
   beginning(start: string, count = 12): string[] {
     if (start.length < 2) return []
     const candidates = this.byGram.get(`^${start[0]}`) ?? []
-    const found = candidates.map((i) => this.words[i]).filter((word) => word.startsWith(start))
-    return found.sort().slice(0, count)
+    const matching = candidates.map((i) => this.words[i]).filter((word) => word.startsWith(start))
+    return matching.sort().slice(0, count)
   }
 
   /** Known words that share most pairs of letters with `word` (Dice's coefficient from 0.6 on), nearest first. */

@@ -34,10 +34,10 @@ const stems = new Map<string, string>()
 export const stem = (word: string): string => {
   const known = stems.get(word)
   if (known !== undefined) return known
-  const found = stemmer(word)
+  const stemmed = stemmer(word)
   // A search box sees endless words: remember those of texts, not those of an attacker.
-  if (stems.size < 100_000) stems.set(word, found)
-  return found
+  if (stems.size < 100_000) stems.set(word, stemmed)
+  return stemmed
 }
 
 /** The stems of the content words of `text`, in order. */

@@ -204,9 +204,9 @@ class Unpickler {
   }
 
   private global(name: string): PickleGlobal {
-    const found = this.rules.globals.get(name)
+    const permitted = this.rules.globals.get(name)
     return (
-      found ??
+      permitted ??
       this.fail(
         `${opcodeNames[this.bytes[this.opcode]]} names ${name}`,
         'it is none of what state dicts name',

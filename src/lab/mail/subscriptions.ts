@@ -94,9 +94,9 @@ export class Subscriptions {
 
   /** Returns whether there was such a subscription. */
   async confirm(token: string): Promise<boolean> {
-    const found = await this.find(token)
-    if (found && !found.confirmed) await this.options.journal.record({ type: 'confirm', token })
-    return found !== undefined
+    const pending = await this.find(token)
+    if (pending && !pending.confirmed) await this.options.journal.record({ type: 'confirm', token })
+    return pending !== undefined
   }
 
   /** Doing it again changes nothing. */

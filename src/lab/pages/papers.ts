@@ -59,10 +59,8 @@ const byDay = (papers: readonly PaperCard[]): [string, PaperCard[]][] => {
 type Query = PapersQuery & { limit: number; offset: number }
 
 const address = (query: Partial<Query>): string => {
-  const given = Object.entries(query).filter(
-    ([, value]) => value !== undefined && value !== '' && value !== 0,
-  )
-  const search = new URLSearchParams(given.map(([key, value]) => [key, String(value)])).toString()
+  const used = Object.entries(query).filter(([, value]) => value !== undefined && value !== '' && value !== 0)
+  const search = new URLSearchParams(used.map(([key, value]) => [key, String(value)])).toString()
   return search ? `/?${search}` : '/'
 }
 

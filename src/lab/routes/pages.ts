@@ -111,8 +111,8 @@ const mailPages = (app: App, services: Services, subscriptions: Subscriptions): 
       404,
     )
   app.get('/confirm/:token', async (c) => {
-    const found = await subscriptions.find(c.req.param('token'))
-    return found ? show(c, 'Confirm', confirmation(found)) : gone(c)
+    const pending = await subscriptions.find(c.req.param('token'))
+    return pending ? show(c, 'Confirm', confirmation(pending)) : gone(c)
   })
   app.post('/confirm/:token', async (c) => {
     if (!(await subscriptions.confirm(c.req.param('token')))) return gone(c)

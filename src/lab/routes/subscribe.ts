@@ -46,9 +46,9 @@ export const subscribeRoutes = (app: App, services: Services, subscriptions: Sub
     const query = queryOf(c, dailyQuery)
     const fits = within(query)
     const sort = query.sort === 'trending' ? 'trending' : 'new'
-    const found = (await papers.ordered({ q: query.q, sort })).filter(({ date }) => fits(date))
+    const matching = (await papers.ordered({ q: query.q, sort })).filter(({ date }) => fits(date))
     const from = query.p * query.limit
-    const cards = await papers.cards(found.slice(from, from + query.limit), c.get('visitor'))
+    const cards = await papers.cards(matching.slice(from, from + query.limit), c.get('visitor'))
     return c.json(cards.map((card) => dailyPaper(card, papers.authors(card.id))))
   })
 }

@@ -48,10 +48,10 @@ const checkShares = ({ keep, removeTop }: BreadcrumbOptions): void => {
 export const breadcrumbsOf = (
   delta: Float32Array,
   shape: Shape,
-  given: Partial<BreadcrumbOptions> = {},
+  choices: Partial<BreadcrumbOptions> = {},
   name = 'the tensor',
 ): Float32Array => {
-  const options = { ...defaults, ...given }
+  const options = { ...defaults, ...choices }
   checkShares(options)
   const out = Float32Array.from(delta)
   const { keep, removeTop, granularity, maskVectors } = options

@@ -87,7 +87,7 @@ const tune = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Tuned
   const onValidation = targets.map((target) =>
     accuracyOn(() => [batchOf(target.sample(300, { seed: 'validation' }))]),
   )
-  const [deltas, own]: [Record<string, Float32Array>[], number[]] = [[], []]
+  const [deltas, taskLosses]: [Record<string, Float32Array>[], number[]] = [[], []]
   for (const [t, target] of targets.entries()) {
     const { parameters } = await train(
       base,
@@ -95,14 +95,14 @@ const tune = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Tuned
       size.tuning,
       `task ${t}`,
     )
-    own.push(await onTest[t](parameters))
+    taskLosses.push(await onTest[t](parameters))
     const change = Object.entries(parameters).map(([name, v]): [string, Float32Array] => {
       const before = base.parameters[name].data as Float32Array
       return [name, (v.data as Float32Array).map((x, i) => x - before[i])]
     })
     deltas.push(Object.fromEntries(change))
   }
-  return { base: base.parameters, deltas, onTest, onValidation, own }
+  return { base: base.parameters, deltas, onTest, onValidation, own: taskLosses }
 }
 
 /** A method's masks: what is kept, and what is removed from above. */

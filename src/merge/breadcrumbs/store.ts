@@ -89,9 +89,9 @@ export const writeBreadcrumbs = async (
   base: Checkpoint,
   tuned: Checkpoint,
   path: string,
-  given: Partial<BreadcrumbOptions> = {},
+  choices: Partial<BreadcrumbOptions> = {},
 ): Promise<void> => {
-  const { exclude, ...options } = { ...defaults, ...given }
+  const { exclude, ...options } = { ...defaults, ...choices }
   const names = checkTensors(base, tuned, exclude)
   const parts: TensorData[] = []
   for (const name of names) {
@@ -177,7 +177,7 @@ export const writeComposed = async (
   base: Checkpoint,
   tasks: readonly Task[],
   folder: string,
-  given: Partial<BreadcrumbOptions> = {},
+  choices: Partial<BreadcrumbOptions> = {},
   { signal, onProgress }: Pick<ProcedureContext, 'signal' | 'onProgress'> = {},
 ): Promise<void> => {
   await checkTasks(base, tasks)
@@ -187,7 +187,7 @@ export const writeComposed = async (
   for (const [i, { name, dtype, shape }] of plans.entries()) {
     onProgress?.({ status: 'progress', name: 'merge', done: i, total: plans.length, unit: 'tensors' })
     signal?.throwIfAborted()
-    const sum = await withTrails(base, tasks, name, { ...defaults, ...given })
+    const sum = await withTrails(base, tasks, name, { ...defaults, ...choices })
     const bytes = (): Uint8Array =>
       encode(convertValue(value(Float32Array.from(sum!), shape, 'float32'), valueDType[dtype])).data
     await writer.write(name, sum ? bytes() : await base.readRaw(name))

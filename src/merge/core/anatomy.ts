@@ -109,8 +109,8 @@ export const anatomyOf = async (
   const distance = new Cells()
   const change = new Cells()
   const signs = new Cells()
-  const given = [merged, ...models.values(), ...(base ? [base] : [])]
-  const { views } = underTableNames(new Map(given.map((checkpoint, i) => [String(i), checkpoint])))
+  const all = [merged, ...models.values(), ...(base ? [base] : [])]
+  const { views } = underTableNames(new Map(all.map((checkpoint, i) => [String(i), checkpoint])))
   const checkpoints = [...views.values()]
   const shared = checkpoints[0]
     .names()

@@ -143,8 +143,8 @@ const scoresOf = async (
   { x, labels }: Setting['test'],
 ): Promise<{ each: number[]; ensemble: number }> => {
   const rows = x.shape[0]
-  const given = value(x.data, [1, ...x.shape], 'float32')
-  const { best, ensemble } = await probabilitiesOf({ p: { ...networks }, x: given })
+  const input = value(x.data, [1, ...x.shape], 'float32')
+  const { best, ensemble } = await probabilitiesOf({ p: { ...networks }, x: input })
   const count = best.shape[0]
   const right = new Array<number>(count).fill(0)
   const sums = new Float64Array(rows * classes)
@@ -152,14 +152,14 @@ const scoresOf = async (
   for (let n = 0; n < count; n++)
     for (let i = 0; i < rows; i++) {
       right[n] += Number(Number(best.data[n * rows + i]) === Number(labels.data[i])) / rows
-      const own = likely.subarray((n * rows + i) * classes, (n * rows + i + 1) * classes)
-      const total = own.reduce((sum, p) => sum + p, 0)
-      for (let c = 0; c < classes; c++) sums[i * classes + c] += own[c] / total
+      const shares = likely.subarray((n * rows + i) * classes, (n * rows + i + 1) * classes)
+      const total = shares.reduce((sum, p) => sum + p, 0)
+      for (let c = 0; c < classes; c++) sums[i * classes + c] += shares[c] / total
     }
   let together = 0
   for (let i = 0; i < rows; i++) {
-    const own = sums.subarray(i * classes, (i + 1) * classes)
-    together += Number(own.indexOf(maxOf(own)) === Number(labels.data[i])) / rows
+    const shares = sums.subarray(i * classes, (i + 1) * classes)
+    together += Number(shares.indexOf(maxOf(shares)) === Number(labels.data[i])) / rows
   }
   return { each: right, ensemble: together }
 }

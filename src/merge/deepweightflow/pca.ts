@@ -108,15 +108,15 @@ export const principalCoordinates = async (zoo: Zoo, components: number = Infini
         return Math.sqrt(sum)
       }),
     tensorsAt: (point) => {
-      const own = Float64Array.from({ length: n }, (_, i) => {
+      const projected = Float64Array.from({ length: n }, (_, i) => {
         let sum = 0
         for (let j = 0; j < size; j++) sum += (point[j] * vector(i, j)) / scale[j]
         return sum
       })
-      const rest = (1 - own.reduce((sum, x) => sum + x, 0)) / n
+      const rest = (1 - projected.reduce((sum, x) => sum + x, 0)) / n
       return combined(
         zoo,
-        own.map((x) => x + rest),
+        projected.map((x) => x + rest),
       )
     },
   }

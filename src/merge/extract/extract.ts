@@ -330,13 +330,20 @@ const reported = (
 ): ExtractedTensor[] => {
   const low = new Set(factors)
   const tensors = [
-    ...all.map((own): ExtractedTensor => {
-      const { name, in: width, out, transposed: turned } = own.site
+    ...all.map((extractedModule): ExtractedTensor => {
+      const { name, in: width, out, transposed: turned } = extractedModule.site
       const tensor = `${name}.weight`
       const shape = turned ? [width, out] : [out, width]
       const change = changes.get(tensor)!
-      if (!low.has(own)) return { name: tensor, shape, kept: 'saved', change, error: 0 }
-      return { name: tensor, shape, kept: 'low-rank', rank: own.rank, change, error: own.error }
+      if (!low.has(extractedModule)) return { name: tensor, shape, kept: 'saved', change, error: 0 }
+      return {
+        name: tensor,
+        shape,
+        kept: 'low-rank',
+        rank: extractedModule.rank,
+        change,
+        error: extractedModule.error,
+      }
     }),
     ...rest.map(({ name, shape, change }): ExtractedTensor => {
       const kept = whole.has(name) ? 'saved' : 'left'

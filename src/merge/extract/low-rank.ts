@@ -88,8 +88,8 @@ const relativeError = async (D: Dense, { A, B }: Pick<LowRank, 'A' | 'B'>, rank:
  */
 export const nearestLowRank = async (D: Dense, { rank, energy }: RankChoice): Promise<LowRank> => {
   const most = Math.min(rank ?? Infinity, D.rows, D.cols)
-  const found =
+  const leadingParts =
     energy === undefined ? { parts: await leading(D, most), rank: most } : await byEnergy(D, energy, most)
-  const factors = factored(found.parts, found.rank)
-  return { ...factors, rank: found.rank, error: await relativeError(D, factors, found.rank) }
+  const factors = factored(leadingParts.parts, leadingParts.rank)
+  return { ...factors, rank: leadingParts.rank, error: await relativeError(D, factors, leadingParts.rank) }
 }

@@ -63,13 +63,13 @@ const taste = async (
     })
     const n = ingredients.length
     const candidate = await weightedSum([soup, await pot.parameters(i)], [n / (n + 1), 1 / (n + 1)])
-    const found = await pot.score(await pot.settled(candidate))
-    const accepted = pot.better(found, score) || (ties === 'accept' && found === score)
-    log.push({ model: names[i], score: scores[i], soup: found, accepted })
+    const soupScore = await pot.score(await pot.settled(candidate))
+    const accepted = pot.better(soupScore, score) || (ties === 'accept' && soupScore === score)
+    log.push({ model: names[i], score: scores[i], soup: soupScore, accepted })
     if (!accepted) continue
     ingredients.push(i)
     soup = candidate
-    score = found
+    score = soupScore
   }
   return { log, ingredients, soup, score }
 }
@@ -82,8 +82,8 @@ const inOrder = (
   seed: number | string,
 ): number[] => {
   if (order === 'score') return ranking(scores, pot)
-  const given = [...scores.keys()]
-  return order === 'given' ? given : new Stream(`greedy soup ${seed}`).shuffle(given)
+  const indices = [...scores.keys()]
+  return order === 'given' ? indices : new Stream(`greedy soup ${seed}`).shuffle(indices)
 }
 
 /**

@@ -250,14 +250,14 @@ const times = (x: JsonObject[string] | undefined, by: number): JsonObject[string
       : (x ?? null)
 
 /** The rank that the average has at each module whose weight is too small for the rank that it has elsewhere. */
-const lowered = ([first]: readonly Checkpoint[], rank: (own: number) => number): Map<string, number> => {
+const lowered = ([first]: readonly Checkpoint[], rank: (oldRank: number) => number): Map<string, number> => {
   const modules = first.names().filter(isFirst)
-  const found = modules.flatMap((name): [string, number][] => {
-    const [own, inside] = first.info(name).shape
+  const shortened = modules.flatMap((name): [string, number][] => {
+    const [oldRank, inside] = first.info(name).shape
     const most = Math.min(inside, first.info(partner(name)).shape[0])
-    return rank(own) > most ? [[name, most]] : []
+    return rank(oldRank) > most ? [[name, most]] : []
   })
-  return new Map(found)
+  return new Map(shortened)
 }
 
 const moduleOf = (name: string): string =>
@@ -278,15 +278,15 @@ const withRanks = (config: JsonObject, factor: number, low: ReadonlyMap<string, 
       `${moduleOf([...low.keys()][0])} is too small for the rank of the average, and the adapter has ranks by module already`,
       { hint: 'Average fewer checkpoints, or the folded models: BASE+ADAPTER.' },
     )
-  const own = (of: (rank: number) => number): JsonObject =>
+  const patternOf = (of: (rank: number) => number): JsonObject =>
     Object.fromEntries([...low].map(([name, rank]) => [moduleOf(name), of(rank)]))
   return {
     ...config,
     r: times(config.r, factor),
     lora_alpha: times(config.lora_alpha, factor ** power),
-    rank_pattern: low.size ? own((rank) => rank) : times(config.rank_pattern ?? {}, factor),
+    rank_pattern: low.size ? patternOf((rank) => rank) : times(config.rank_pattern ?? {}, factor),
     alpha_pattern: low.size
-      ? own((rank) => alpha * (rank / r) ** power)
+      ? patternOf((rank) => alpha * (rank / r) ** power)
       : times(config.alpha_pattern ?? {}, factor ** power),
   }
 }
@@ -324,7 +324,7 @@ export const writeAverage = async (
   const delta = space === 'delta'
   if (delta) checkPlain(adapters)
   const factor = delta ? (rank === undefined ? models.length : rank / Number(config.r)) : 1
-  const low = delta ? lowered(models, (own) => factor * own) : new Map<string, number>()
+  const low = delta ? lowered(models, (oldRank) => factor * oldRank) : new Map<string, number>()
   const changed = delta ? withRanks(config, factor, low) : config
   async function* tensors(): AsyncGenerator<TensorData> {
     for (const name of names) {

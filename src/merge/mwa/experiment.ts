@@ -174,12 +174,12 @@ const measure = async (arm: Arm, context: MeasureContext<Size>): Promise<Metrics
     await at('last', { score: 'last' }),
     await at(`uniform ${window}`, { score: 'uniform', window }),
   ]
-  const own = await merged(run, arm)
+  const scores = await merged(run, arm)
   return {
-    ...own,
-    overLast: own.accuracy - last.accuracy,
-    overUniform: own.accuracy - uniform.accuracy,
-    lossUnderUniform: uniform.loss - own.loss,
+    ...scores,
+    overLast: scores.accuracy - last.accuracy,
+    overUniform: scores.accuracy - uniform.accuracy,
+    lossUnderUniform: uniform.loss - scores.loss,
   }
 }
 

@@ -53,13 +53,13 @@ const fromMetrics = async (folder: string): Promise<Row[]> => {
 
 /** The number at the end of a folder's name: checkpoint-500, step-500. */
 const stepInName = (folder: string): number | undefined => {
-  const found = /(\d+)$/.exec(basename(folder))
-  return found ? Number(found[1]) : undefined
+  const digits = /(\d+)$/.exec(basename(folder))
+  return digits ? Number(digits[1]) : undefined
 }
 
 /** The log beside a checkpoint: in its folder, or up to two folders above it. */
-const historyOf = async (given: string): Promise<History> => {
-  const folder = resolve(given)
+const historyOf = async (folderOrCheckpoint: string): Promise<History> => {
+  const folder = resolve(folderOrCheckpoint)
   if (await exists(join(folder, 'trainer_state.json'))) return fromTrainer(folder)
   for (const place of [folder, dirname(folder), dirname(dirname(folder))]) {
     if (!(await exists(join(place, runFiles.metrics)))) continue
@@ -85,11 +85,11 @@ export const readCheckpointMetrics = async (folders: readonly string[]): Promise
     const before = steps.filter((other) => other < step)
     const after = steps.filter((other) => other > step)
     const start = before.length ? maxOf(before) : after.length ? step - (minOf(after) - step) : -Infinity
-    const own = rows.filter((row) => row.step > start && row.step <= step)
+    const window = rows.filter((row) => row.step > start && row.step <= step)
     return {
       step,
-      loss: meanOf(own.flatMap(({ loss }) => loss ?? [])),
-      evaluation: own.flatMap(({ evaluation }) => evaluation ?? []).at(-1),
+      loss: meanOf(window.flatMap(({ loss }) => loss ?? [])),
+      evaluation: window.flatMap(({ evaluation }) => evaluation ?? []).at(-1),
       source,
     }
   })

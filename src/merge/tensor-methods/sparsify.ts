@@ -44,9 +44,9 @@ const maskOf = (...bounds: readonly [low: Bound, high: Bound]): Mask => {
   const cut = (delta: Float32Array, { key, nth, equal }: Bound, b: number): number => {
     if (nth >= equal) return delta.length
     if (left[b] === 0) return 0
-    const found = countEqual(delta, key)
-    const place = found > left[b] ? placeAfter(delta, key, left[b]) : delta.length
-    left[b] = Math.max(0, left[b] - found)
+    const equalCount = countEqual(delta, key)
+    const place = equalCount > left[b] ? placeAfter(delta, key, left[b]) : delta.length
+    left[b] = Math.max(0, left[b] - equalCount)
     return place
   }
   return (delta, first) => {

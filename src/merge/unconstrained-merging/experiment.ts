@@ -115,13 +115,13 @@ const judgeFor = (like: Model, count: number, seed: string): ((c: Checkpoint) =>
   })
   return async (candidate) => {
     const { parameters } = await openModel(candidate, { trainable: true })
-    const found: number[][] = []
+    const scores: number[][] = []
     for (const batch of sets) {
       const { loss, share } = await program({ parameters, batch })
-      found.push([Number((await loss.read())[0]), Number((await share.read())[0])])
+      scores.push([Number((await loss.read())[0]), Number((await share.read())[0])])
     }
-    const mean = (i: number): number => found.reduce((sum, one) => sum + one[i], 0) / found.length
-    const [sums, reversal, depth] = found.map(([, share]) => share)
+    const mean = (i: number): number => scores.reduce((sum, one) => sum + one[i], 0) / scores.length
+    const [sums, reversal, depth] = scores.map(([, share]) => share)
     return { loss: mean(0), accuracy: mean(1), sums, reversal, brackets: depth }
   }
 }
@@ -171,7 +171,7 @@ type SearchArm = Pick<SearchOptions, 'granularity' | 'start'> & {
 }
 
 /** The recipe that an arm comes to, with as many evaluations as any other. */
-const found = async (
+const searched = async (
   { by, ...options }: SearchArm,
   { opened, validate }: Experts,
   { seed, size, log }: MeasureContext<Size>,
@@ -319,10 +319,10 @@ type MergeMetrics = Partial<Metrics & Readonly<Record<'validation' | 'newLoss' |
 
 const measure = async (arm: SearchArm | FusionArm, context: MeasureContext<Size>): Promise<MergeMetrics> => {
   if (!('by' in arm)) return fusedLosses(arm, context)
-  const given = await context.once('experts', () => trainExperts(context))
-  const merged = await found(arm, given, context)
+  const experts = await context.once('experts', () => trainExperts(context))
+  const merged = await searched(arm, experts, context)
   context.signal?.throwIfAborted()
-  return { ...(await given.test(merged)), validation: await given.validate(merged) }
+  return { ...(await experts.test(merged)), validation: await experts.validate(merged) }
 }
 
 export const experiment: Reproduction = reproduction(unconstrainedMerging, {

@@ -34,11 +34,13 @@ export const ranked = async (
   for await (const { keys } of passes())
     keys.forEach((list, l) => countHigh(list, (high[l] ??= wordsBeside(list, half))))
   const places = ranks.map((wanted, l) => wanted.map((rank) => binOf(high[l], rank)))
-  const low = places.map((own, l) => new Map(own.map(({ bin }) => [bin, wordsBeside(high[l], half)])))
+  const low = places.map(
+    (binsOfLayer, l) => new Map(binsOfLayer.map(({ bin }) => [bin, wordsBeside(high[l], half)])),
+  )
   for await (const { keys } of passes())
     keys.forEach((list, l) => low[l].forEach((bins, bin) => countLow(list, bins, bin)))
-  return places.map((own, l) =>
-    own.map(({ bin, before }, r) => {
+  return places.map((binsOfLayer, l) =>
+    binsOfLayer.map(({ bin, before }, r) => {
       const bins = low[l].get(bin)!
       const inner = binOf(bins, ranks[l][r] - before)
       return {

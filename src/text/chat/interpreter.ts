@@ -231,9 +231,9 @@ const macro = ({ name, args: parameters, body }: Omit<Macro, 'type'>, around: Sc
     const scope = new Scope(around)
     const rest = new Map(named)
     for (const [i, { name: parameter, otherwise }] of known.entries()) {
-      const given = i < args.length ? args[i] : rest.get(parameter)
+      const passed = i < args.length ? args[i] : rest.get(parameter)
       const isGiven = i < args.length || rest.delete(parameter)
-      scope.names.set(parameter, isGiven || !otherwise ? given : evaluate(otherwise, scope))
+      scope.names.set(parameter, isGiven || !otherwise ? passed : evaluate(otherwise, scope))
     }
     const caller = rest.get('caller')
     if (rest.delete('caller')) scope.names.set('caller', caller)

@@ -37,9 +37,9 @@ export const trimmed = (template: string): string => {
   let out = ''
   let startsLine = true
   for (let i = 0; i < source.length;) {
-    const found = source.slice(i).search(/\{[%#{]/)
-    if (found < 0) return out + source.slice(i)
-    const open = i + found
+    const offset = source.slice(i).search(/\{[%#{]/)
+    if (offset < 0) return out + source.slice(i)
+    const open = i + offset
     const isTag = source[open + 1] !== '{'
     const keeps = source[open + 2] === '+'
     const text = source.slice(i, open)

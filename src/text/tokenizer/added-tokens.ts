@@ -49,18 +49,18 @@ class Finder {
 
   /** The tokens in `text` from the left, none within another. */
   find(text: string): Found[] {
-    const found: Found[] = []
-    if (this.#byFirst.size === 0) return found
+    const hits: Found[] = []
+    if (this.#byFirst.size === 0) return hits
     this.#first.lastIndex = 0
     for (let at = this.#first.exec(text); at; at = this.#first.exec(text)) {
       const from = at.index
       const token = this.#byFirst.get(text.charCodeAt(from))?.find((t) => text.startsWith(t.content, from))
       if (!token) continue
       const to = from + token.content.length
-      found.push({ from, to, id: token.id })
+      hits.push({ from, to, id: token.id })
       this.#first.lastIndex = to
     }
-    return found
+    return hits
   }
 }
 

@@ -27,8 +27,8 @@ const cleanUpToken = (token: string): string => cleanUp(token.replaceAll(' do no
 const byteLevel: Decoder = (tokens) => {
   const bytes: number[] = []
   for (const token of tokens) {
-    const own = fromByteCharacters(token)
-    for (let i = 0; i < own.length; i++) bytes.push(own[i])
+    const characters = fromByteCharacters(token)
+    for (let i = 0; i < characters.length; i++) bytes.push(characters[i])
   }
   return [textOf(bytes)]
 }

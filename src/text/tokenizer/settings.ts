@@ -18,10 +18,10 @@ const roles = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((role) => `
 
 /** The special tokens that have a role (`bos_token`, `sep_token`, `image_token`, ...), by it: strings or objects. */
 export const namedTokens = (config: Json): Map<string, unknown> => {
-  const own = Object.keys(config).filter((key) => key.endsWith('_token') && !roles.includes(key))
+  const roleKeys = Object.keys(config).filter((key) => key.endsWith('_token') && !roles.includes(key))
   const extra = isObject(config.extra_special_tokens) ? config.extra_special_tokens : {}
   const named = { ...config, ...extra }
-  const keys = new Set([...roles, ...own, ...Object.keys(extra)])
+  const keys = new Set([...roles, ...roleKeys, ...Object.keys(extra)])
   return new Map([...keys].map((key) => [key, named[key]] as const).filter(([, token]) => tokenText(token)))
 }
 

@@ -61,15 +61,15 @@ const insideOf = (spec: WeightSpec, role: HeadInside | undefined, unit: number):
 
 /** The segments of each group of a table, groups in the order of their first tensor. */
 export const segmentsOf = (table: readonly WeightSpec[]): ReadonlyMap<string, readonly Segment[]> => {
-  const found = new Map<string, Segment[]>()
+  const segmentsByGroup = new Map<string, Segment[]>()
   for (const spec of table.filter(({ tied }) => tied === undefined))
     for (const [axis, along] of spec.axes.entries())
       for (const { inside: role, ...run } of runsAlong(spec, axis)) {
         const inside = insideOf(spec, role, run.unit)
         const segment = { tensor: spec.name, axis, ...run, kind: spec.kind, inside }
-        found.set(along!.group, [...(found.get(along!.group) ?? []), segment])
+        segmentsByGroup.set(along!.group, [...(segmentsByGroup.get(along!.group) ?? []), segment])
       }
-  return found
+  return segmentsByGroup
 }
 
 /** Segments of one axis, as one. `each`: the elements of unit u of a segment. */
@@ -97,9 +97,9 @@ const insidesOf = (segments: readonly Segment[], within: WithinHeads): Inside[] 
   return [...names]
     .filter((name) => within === 'all' || (within === 'values' && name.endsWith('values')))
     .map((name) => {
-      const own = segments.filter(({ inside }) => inside === name)
+      const segmentsOfGroup = segments.filter(({ inside }) => inside === name)
       // The elements of dimension d of head u stand `size` apart where several query heads share a key head.
-      const axes = joined(own, segments[0].units * size, ({ offset, unit }, i) =>
+      const axes = joined(segmentsOfGroup, segments[0].units * size, ({ offset, unit }, i) =>
         count(unit / size, offset + Math.floor(i / size) * unit + (i % size), size),
       )
       return { name, size, axes }

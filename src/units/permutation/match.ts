@@ -68,9 +68,9 @@ const visit = async (
   for (const inside of group.insides)
     for (let u = 0; u < group.units; u++) {
       const one = insideUnit(inside, u)
-      const found = improve(now, one, await weightSimilarity(one.axes, [reference, now.tensors]))
-      now = found.aligned
-      moved ||= found.moved
+      const step = improve(now, one, await weightSimilarity(one.axes, [reference, now.tensors]))
+      now = step.aligned
+      moved ||= step.moved
     }
   return { aligned: now, moved }
 }
@@ -93,9 +93,9 @@ export const matchWeights = async (
     let moved = false
     for (const index of stream.permutation(groups.length)) {
       signal?.throwIfAborted()
-      const found = await visit(aligned, reference, groups[index], counts, heads)
-      aligned = found.aligned
-      moved ||= found.moved
+      const step = await visit(aligned, reference, groups[index], counts, heads)
+      aligned = step.aligned
+      moved ||= step.moved
     }
     if (!moved) break
   }

@@ -82,9 +82,9 @@ export const openPot = async (
         : (await openModel(models[i], { trainable: true, buffers: true })).parameters,
     score: async (parameters, wanted = metric) => {
       signal?.throwIfAborted()
-      const found = await evaluate!(parameters)
+      const scores = await evaluate!(parameters)
       signal?.throwIfAborted()
-      return numberOf(found, wanted)
+      return numberOf(scores, wanted)
     },
     better: (a, b) => (lowerIsBetter.has(metric) ? a < b : a > b),
     settled,
@@ -93,15 +93,15 @@ export const openPot = async (
 }
 
 /** Throws UsageError where nothing was scored, or not by this metric. */
-const numberOf = (found: Evaluation, metric: Metric): number => {
-  if (found.labels === 0)
+const numberOf = (scores: Evaluation, metric: Metric): number => {
+  if (scores.labels === 0)
     throw new UsageError('NoLabels', 'the data to score on hold no label that counts', {
       hint: 'Give other data (--data, --eval-data).',
     })
-  const score = found[metric]
+  const score = scores[metric]
   if (score === undefined)
     throw new UsageError('NoSuchMetric', `metric: these data have no ${metric}`, {
-      hint: `They have: ${metrics.filter((name) => found[name] !== undefined).join(', ')}.`,
+      hint: `They have: ${metrics.filter((name) => scores[name] !== undefined).join(', ')}.`,
     })
   return score
 }

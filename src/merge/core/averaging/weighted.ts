@@ -40,15 +40,15 @@ const mean: MergeMethod = merge({
 /** What the models are called: as given, or by their folders; numbered where two are the same. */
 export const namesOf = (
   models: readonly Checkpoint[],
-  given: readonly string[] = models.map(({ folder }) => folder),
-): string[] => given.map((name, i) => (given.indexOf(name) === i ? name : `${name} (${i + 1})`))
+  shownNames: readonly string[] = models.map(({ folder }) => folder),
+): string[] => shownNames.map((name, i) => (shownNames.indexOf(name) === i ? name : `${name} (${i + 1})`))
 
 /** One model's weight for every tensor. Filters are parts of names, and the first that fits holds: the longest first. */
 const settingsOf = (weights: ModelWeights, m: number): Settings => {
   if (!(weights instanceof Map)) return { weight: (weights as readonly number[])[m] }
   const entries = [...(weights as ReadonlyMap<string, readonly number[]>)]
   const longest = entries.sort(([a], [b]) => b.length - a.length || (a < b ? -1 : 1))
-  return { weight: longest.map(([filter, own]) => ({ filter, value: own[m] })) }
+  return { weight: longest.map(([filter, perModel]) => ({ filter, value: perModel[m] })) }
 }
 
 /** The recipe that says the same, up to the rounding of its sums. */
@@ -62,14 +62,14 @@ const differences = (a: Checkpoint, b: Checkpoint): string[] => {
   const shown = (c: Checkpoint, name: string): string =>
     c.has(name) ? `${c.info(name).dtype} [${c.info(name).shape.join(', ')}]` : 'absent'
   const names = [...new Set([...a.names(), ...b.names()])].sort()
-  const found = names.flatMap((name) => {
+  const unlike = names.flatMap((name) => {
     const here = shown(a, name)
     const there = shown(b, name)
     return here === there ? [] : [`${name} is ${here} and ${there}`]
   })
   const labels = [a, b].map(({ config }) => JSON.stringify(config.id2label))
-  if (labels[0] !== labels[1]) found.unshift(`id2label of config.json is ${labels[0]} and ${labels[1]}`)
-  return found.length > 3 ? [...found.slice(0, 3), `and ${found.length - 3} more`] : found
+  if (labels[0] !== labels[1]) unlike.unshift(`id2label of config.json is ${labels[0]} and ${labels[1]}`)
+  return unlike.length > 3 ? [...unlike.slice(0, 3), `and ${unlike.length - 3} more`] : unlike
 }
 
 /** Throws CheckpointError unless all models have the same tensors (names, shapes, dtypes) and labels. */
@@ -77,11 +77,11 @@ export const checkAlike = (models: readonly Checkpoint[]): void => {
   const named = new Map(models.map((model, i) => [String(i), model]))
   const [first, ...others] = underTableNames(named).views.values()
   for (const other of others) {
-    const found = differences(first, other)
-    if (found.length)
+    const unlike = differences(first, other)
+    if (unlike.length)
       throw new CheckpointError(
         'NotAlike',
-        `${first.folder} and ${other.folder} differ: ${found.join('; ')}.`,
+        `${first.folder} and ${other.folder} differ: ${unlike.join('; ')}.`,
         { hint: 'Only models of one shape can be averaged.' },
       )
   }
@@ -115,10 +115,11 @@ export const writeWeighted = async (
     plan.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
   )
   for (const tensor of plan.tensors) {
-    const given = replaced.get(tensor.name)
-    const bytes = given
-      ? encode(convertValue(value(await given.read(), given.shape, given.dtype), valueDType[tensor.dtype]))
-          .data
+    const changed = replaced.get(tensor.name)
+    const bytes = changed
+      ? encode(
+          convertValue(value(await changed.read(), changed.shape, changed.dtype), valueDType[tensor.dtype]),
+        ).data
       : mergedBytes(tensor, mean)
     await writer.write(tensor.name, bytes)
   }

@@ -56,8 +56,8 @@ export const slicesOf = (
     const joins = base !== undefined && method.base !== 'none' && !models.some(({ model }) => model === base)
     return [{ base, module, sources: joins ? [...sources, source(base)] : sources }]
   }
-  return slices!.map(({ sources, parameters, base_model: own }: RecipeSlice) => ({
-    base: own ?? base,
+  return slices!.map(({ sources, parameters, base_model: sliceBase }: RecipeSlice) => ({
+    base: sliceBase ?? base,
     parameters,
     module,
     sources: sources.map((s) => source(s.model, s.parameters, s.layer_range)),
@@ -125,23 +125,23 @@ const checkRange = ({ model, range }: Source, count: number): void => {
 
 /** The tensors of one stack of layers in one slice, from layer `offset` of the output on. */
 const alignStack = (slice: Slice, all: readonly Layers[], stack: string, offset: number): Aligned[] => {
-  const own = slice.sources.map((source, s) => {
+  const layersOfSources = slice.sources.map((source, s) => {
     const layers = all[s].stacks.get(stack) ?? []
     checkRange(source, layers.length)
     const [start, end] = source.range ?? [0, layers.length]
     return { start, layers: layers.slice(start, end) }
   })
-  const length = maxOf(own.map(({ layers }) => layers.length))
-  const uneven = own.findIndex(({ layers }) => layers.length !== length)
+  const length = maxOf(layersOfSources.map(({ layers }) => layers.length))
+  const uneven = layersOfSources.findIndex(({ layers }) => layers.length !== length)
   if (uneven >= 0 && slice.sources[uneven].range)
     throw new UsageError('BadValue', 'the sources of a slice must have equally many layers', {
       hint: slice.sources.map(({ model, range }) => `${model}: [${range}]`).join(', '),
     })
   return Array.from({ length }, (_, layer) => {
-    const ends = [...new Set(own.flatMap(({ layers }) => [...(layers[layer] ?? [])]))].sort()
+    const ends = [...new Set(layersOfSources.flatMap(({ layers }) => [...(layers[layer] ?? [])]))].sort()
     return ends.map((end): Aligned => {
-      const holder = slice.sources[own.findIndex(({ layers }) => layers[layer]?.has(end))]
-      const nameIn = (s: number): string => `${stack}${own[s].start + layer}${end}`
+      const holder = slice.sources[layersOfSources.findIndex(({ layers }) => layers[layer]?.has(end))]
+      const nameIn = (s: number): string => `${stack}${layersOfSources[s].start + layer}${end}`
       return {
         name: `${stack}${offset + layer}${end}`,
         depth: length > 1 ? layer / (length - 1) : 1,

@@ -55,16 +55,16 @@ export const recipeParts = (recipe: Recipe, config: JsonObject): RecipePart[] =>
   const parts = partsOf(config)
   const type = String(config.model_type)
   const names = parts.map(({ name }) => name)
-  const found = (part: ArchitecturePart): string | undefined =>
+  const nameOf = (part: ArchitecturePart): string | undefined =>
     Object.keys(modules).find((name) => name === part.name || part.aliases.includes(name))
-  const known = new Set(parts.map(found))
+  const known = new Set(parts.map(nameOf))
   for (const name of Object.keys(modules))
     if (!known.has(name))
       throw new UsageError('NoSuchModule', `modules.${name}: the architecture ${type} has no such module`, {
         hint: `It has: ${names.join(', ')}. Nearest: ${nearest(name, names, 1).join('')}.`,
       })
   return parts.map((part) => {
-    const name = found(part)
+    const name = nameOf(part)
     if (name !== undefined) return { part, recipe: modules[name] }
     throw new UsageError('MissingModule', `modules: the architecture ${type} also has ${part.name}`, {
       hint: `A model needs all of: ${names.join(', ')}.`,

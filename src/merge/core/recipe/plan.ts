@@ -73,7 +73,7 @@ const parametersOf = (
   recipe: Recipe,
 ): ParameterValues => {
   const common = [slice.parameters, slice.module, recipe.parameters]
-  const own = Object.entries(method.perModel).map(([key, schema]) => [
+  const perModel = Object.entries(method.perModel).map(([key, schema]) => [
     key,
     models.map(({ model, info, parameters }) =>
       parse(
@@ -87,15 +87,15 @@ const parametersOf = (
     key,
     parse(schema, settingOf(key, name, depth, common), `${method.name}: ${key} for ${name}`),
   ])
-  return Object.fromEntries([...own, ...global]) as ParameterValues
+  return Object.fromEntries([...perModel, ...global]) as ParameterValues
 }
 
-const checkCount = ({ name, counts: [least, most], base }: MergeMethod, found: number): void => {
-  if (found >= least && found <= most) return
+const checkCount = ({ name, counts: [least, most], base }: MergeMethod, count: number): void => {
+  if (count >= least && count <= most) return
   const wanted = least === most ? `exactly ${least}` : `at least ${least}`
   throw new UsageError(
     'WrongModelCount',
-    `${name} takes ${wanted} model${least === 1 ? '' : 's'}${base === 'none' ? '' : ' beside the base'}; the recipe gives ${found}`,
+    `${name} takes ${wanted} model${least === 1 ? '' : 's'}${base === 'none' ? '' : ' beside the base'}; the recipe gives ${count}`,
   )
 }
 
@@ -144,8 +144,8 @@ const outputConfig = (donor: Checkpoint, recipe: Recipe, parts: readonly Planned
   let config: JsonObject = { ...donor.config }
   const dtype = recipe.out_dtype ?? recipe.dtype
   if (dtype) config['torch_dtype' in config ? 'torch_dtype' : 'dtype'] = dtype
-  for (const { part, recipe: own, layers } of parts) {
-    if (!own.slices) continue
+  for (const { part, recipe: partRecipe, layers } of parts) {
+    if (!partRecipe.slices) continue
     const key = part.layerKeys.find((k) => k in config)
     if (key === undefined)
       throw new CheckpointError(
@@ -164,7 +164,7 @@ const outputConfig = (donor: Checkpoint, recipe: Recipe, parts: readonly Planned
 }
 
 const notesOf = (recipe: Recipe, method: MergeMethod, slices: readonly Slice[]): string[] => {
-  const given = [
+  const parameterSets = [
     recipe.parameters,
     ...slices.flatMap((slice) => [
       slice.parameters,
@@ -172,7 +172,9 @@ const notesOf = (recipe: Recipe, method: MergeMethod, slices: readonly Slice[]):
       ...slice.sources.map(({ parameters }) => parameters),
     ]),
   ].flatMap((settings) => Object.keys(settings ?? {}))
-  const idle = [...new Set(given)].filter((key) => !(key in method.perModel) && !(key in method.global))
+  const idle = [...new Set(parameterSets)].filter(
+    (key) => !(key in method.perModel) && !(key in method.global),
+  )
   const half = recipe.dtype !== undefined && recipe.dtype !== 'float32'
   return [
     ...idleIn(recipe),

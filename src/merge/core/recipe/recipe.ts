@@ -229,10 +229,10 @@ export const idleIn = (recipe: Recipe): string[] => {
 
 /** What a recipe says of the vocabulary, in one spelling; undefined where it says nothing. */
 export const tokenizerOf = ({
-  tokenizer: given,
+  tokenizer: asked,
   tokenizer_source: source,
 }: Recipe): (RecipeTokenizer & { readonly source: string }) | undefined =>
-  given ? { ...given, source: given.source ?? 'union' } : source === undefined ? undefined : { source }
+  asked ? { ...asked, source: asked.source ?? 'union' } : source === undefined ? undefined : { source }
 
 /** Linear interpolation of a gradient at depth `t`; a list with anything but numbers in it has steps instead. */
 const at = (values: readonly (number | boolean)[], t: number): number | boolean => {

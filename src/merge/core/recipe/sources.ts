@@ -26,9 +26,9 @@ export const namedModels = ({ base_model: base, models, slices, modules = {} }: 
     ...[{ models, slices }, ...Object.values(modules)].flatMap(
       ({ models: whole = [], slices: parts = [] }) => [
         ...whole.map(({ model }) => model),
-        ...parts.flatMap(({ sources, base_model: own }) => [
+        ...parts.flatMap(({ sources, base_model: sliceBase }) => [
           ...sources.map(({ model }) => model),
-          ...(own === undefined ? [] : [own]),
+          ...(sliceBase === undefined ? [] : [sliceBase]),
         ]),
       ],
     ),

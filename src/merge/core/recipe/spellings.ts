@@ -49,9 +49,10 @@ const path = (x: unknown): unknown => {
 
 /** {model, lora} -> 'model+lora'. */
 const model = (x: unknown): unknown => {
-  const given = changed(x, { model: path, lora: path })
-  if (!isMapping(given) || Object.keys(given).some((key) => key !== 'model' && key !== 'lora')) return path(x)
-  return 'lora' in given ? `${String(given.model)}+${String(given.lora)}` : given.model
+  const pathParts = changed(x, { model: path, lora: path })
+  if (!isMapping(pathParts) || Object.keys(pathParts).some((key) => key !== 'model' && key !== 'lora'))
+    return path(x)
+  return 'lora' in pathParts ? `${String(pathParts.model)}+${String(pathParts.lora)}` : pathParts.model
 }
 
 /** Older recipes write model:PATH. */
@@ -77,7 +78,8 @@ const parts = {
 
 const token = (x: unknown): unknown =>
   changed(x, {
-    source: (given) => (isMapping(given) && 'kind' in given ? changed(given, { model }) : model(given)),
+    source: (kindOrModel) =>
+      isMapping(kindOrModel) && 'kind' in kindOrModel ? changed(kindOrModel, { model }) : model(kindOrModel),
   })
 
 /** The recipe `x`, a parsed document, in the one spelling that the schema knows; what is no recipe as it is. */
@@ -89,5 +91,5 @@ export const inOneSpelling = (x: unknown): unknown =>
     dtype,
     out_dtype: dtype,
     tokenizer_source: tokenizerSource,
-    tokenizer: (given) => changed(given, { source: tokenizerSource, tokens: eachValue(token) }),
+    tokenizer: (asMapping) => changed(asMapping, { source: tokenizerSource, tokens: eachValue(token) }),
   })

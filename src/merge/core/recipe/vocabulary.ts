@@ -39,9 +39,9 @@ export const vocabularyFrom = (model: string, file: string, json: JsonObject): V
   const { model: tokens, added_tokens: list } = json
   const entries = (Array.isArray(list) ? list : []).filter(isJsonObject)
   const added = new Map(entries.map((entry) => [String(entry.content), entry]))
-  const own = ownTokens(isJsonObject(tokens) ? tokens.vocab : undefined)
-  for (const token of added.keys()) own.delete(token)
-  return { model, file, json, own, added }
+  const vocabulary = ownTokens(isJsonObject(tokens) ? tokens.vocab : undefined)
+  for (const token of added.keys()) vocabulary.delete(token)
+  return { model, file, json, own: vocabulary, added }
 }
 
 /** The vocabulary in tokenizer.json; undefined where a model has none. */
@@ -68,8 +68,8 @@ export const tensorInWords = (
 
 const declaredRows = ({ config }: Checkpoint): number | undefined => {
   const { vocab_size: size, text_config: text } = config
-  const found = size ?? (isJsonObject(text) ? text.vocab_size : undefined)
-  return typeof found === 'number' ? found : undefined
+  const vocabularySize = size ?? (isJsonObject(text) ? text.vocab_size : undefined)
+  return typeof vocabularySize === 'number' ? vocabularySize : undefined
 }
 
 /**

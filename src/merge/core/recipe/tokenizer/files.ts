@@ -51,10 +51,11 @@ export const writtenTokenizer = async (
 const templateOf = async (from: Companions): Promise<string | undefined> => {
   const file = await companionText(from, 'chat_template.jinja')
   if (file !== undefined) return file.trim()
-  const { chat_template: found } = (await companionJson(from, 'tokenizer_config.json')) ?? {}
-  const named = Array.isArray(found)
-    ? (found as { name?: string; template?: string }[]).find(({ name }) => name === 'default')?.template
-    : found
+  const { chat_template: templateField } = (await companionJson(from, 'tokenizer_config.json')) ?? {}
+  const named = Array.isArray(templateField)
+    ? (templateField as { name?: string; template?: string }[]).find(({ name }) => name === 'default')
+        ?.template
+    : templateField
   return typeof named === 'string' ? named.trim() : undefined
 }
 
@@ -70,8 +71,8 @@ const mostCommon = (texts: readonly string[]): string | undefined => {
 
 const resolve = async (wanted: string, members: readonly Companions[]): Promise<string | undefined> => {
   if (wanted === 'auto') {
-    const found = await Promise.all(members.map(templateOf))
-    return mostCommon(found.filter((text) => text !== undefined))
+    const memberTemplates = await Promise.all(members.map(templateOf))
+    return mostCommon(memberTemplates.filter((text) => text !== undefined))
   }
   if (Object.hasOwn(chatTemplates, wanted)) return chatTemplates[wanted]
   if (wanted.length >= 20 && wanted.includes('{')) return wanted

@@ -57,17 +57,17 @@ const readAll = async (recipe: Recipe, members: ReadonlyMap<string, Member>): Pr
   const [all, stored] = [new Map<string, Vocabulary>(), new Map<string, Vocabulary>()]
   const read = async (model: string): Promise<Vocabulary> => {
     const { checkpoint, companions } = members.get(model)!
-    const found = (await readVocabulary(model, companions)) ?? all.get(base)
-    if (!found)
+    const readTokens = (await readVocabulary(model, companions)) ?? all.get(base)
+    if (!readTokens)
       throw new CheckpointError('NoTokenizer', `${checkpoint.folder}/tokenizer.json: no such file`, {
         hint: 'A vocabulary (tokenizer_source) is read from tokenizer.json, which fast Hugging Face tokenizers write: save the tokenizer with one, or leave tokenizer_source out.',
       })
-    if (found.model === model) stored.set(model, found)
+    if (readTokens.model === model) stored.set(model, readTokens)
     else notes.push(`${model} has no tokenizer: taken to be that of ${base}`)
     const rows = embeddedRows(checkpoint)
-    if (rows === undefined) return found
-    const { vocabulary, left } = withinRows(found, rows, `${checkpoint.folder} (${rows} rows)`)
-    if (left.length && found.model === model)
+    if (rows === undefined) return readTokens
+    const { vocabulary, left } = withinRows(readTokens, rows, `${checkpoint.folder} (${rows} rows)`)
+    if (left.length && readTokens.model === model)
       notes.push(
         `${model} has no rows for ${left.length} added tokens, which are left out: ${left.slice(0, 5).join(' ')}`,
       )
@@ -130,8 +130,8 @@ const rowsIn = (
   const out = new Int32Array(size).fill(-1)
   const numbers = numbersOf(vocabulary)
   for (const [token, id] of tokens) {
-    const own = numbers.get(token)
-    if (own !== undefined && own < rows) out[id] = own
+    const row = numbers.get(token)
+    if (row !== undefined && row < rows) out[id] = row
   }
   return out
 }
@@ -207,7 +207,7 @@ const reorderedTensor = (aligned: Aligned, order: Order): Aligned => {
   const fill = (token: string, id: number): void => {
     if (!filled.has(id)) filled.set(id, standIns(token, id, order, models, base).map(row))
   }
-  const own = sources.map(({ model }) => {
+  const perSource = sources.map(({ model }) => {
     const all = rows.get(model)!.slice()
     for (const [token, id] of tokens) {
       if (settings[token]?.force) all[id] = -1
@@ -224,7 +224,7 @@ const reorderedTensor = (aligned: Aligned, order: Order): Aligned => {
     )
   return {
     ...aligned,
-    sources: sources.map((source, s) => reordered(source, { own: padded(own[s], size), filled })),
+    sources: sources.map((source, s) => reordered(source, { own: padded(perSource[s], size), filled })),
   }
 }
 
@@ -259,13 +259,13 @@ const unchanged = async (
   options: { readonly allowCrimes?: boolean },
 ): Promise<VocabularyPlan> => {
   const read = [...members].map(([model, { companions }]) => readVocabulary(model, companions))
-  const found = (await Promise.all(read)).filter((vocabulary) => vocabulary !== undefined)
+  const vocabularies = (await Promise.all(read)).filter((vocabulary) => vocabulary !== undefined)
   return {
     reorder: (aligned) => aligned,
     configured: (config) => config,
     companions: members.get(recipe.base_model ?? namedModels(recipe)[0])!.companions,
     inputs: [],
-    notes: checkSameVocabulary(found, options),
+    notes: checkSameVocabulary(vocabularies, options),
   }
 }
 
@@ -289,18 +289,18 @@ export const planVocabulary = async (
   const tokens = numbersOf(vocabulary)
   const count = sizeOf(vocabulary)
   const models = [...vocabularies.all]
-  const given = Object.entries(settings).flatMap(([token, { source }]) =>
+  const forced = Object.entries(settings).flatMap(([token, { source }]) =>
     source === undefined ? [] : [[token, givenRow(token, source, vocabularies, members)] as const],
   )
   const order: Order = {
     size: multiple(count, wanted.pad_to_multiple_of),
     tokens,
     settings,
-    given: new Map(given),
+    given: new Map(forced),
     rows: new Map(
-      models.map(([model, own]) => {
+      models.map(([model, ids]) => {
         const rows = embeddedRows(members.get(model)!.checkpoint) ?? Infinity
-        return [model, rowsIn(tokens, count, own, rows)] as const
+        return [model, rowsIn(tokens, count, ids, rows)] as const
       }),
     ),
     members,

@@ -150,13 +150,13 @@ export const sizeOf = (vocabulary: Vocabulary): number => {
 const unitedMerges = (
   merges: readonly Json[],
   others: readonly Vocabulary[],
-  own: ReadonlyMap<string, number>,
+  ids: ReadonlyMap<string, number>,
 ): Json[] => {
   const all = [...merges]
   const known = new Set(merges.map((merge) => pairOf(merge).join(' ')))
   for (const pair of others.flatMap(mergesOf).map(pairOf)) {
     const key = pair.join(' ')
-    if (!known.has(key) && [...pair, pair.join('')].every((token) => own.has(token))) all.push(pair)
+    if (!known.has(key) && [...pair, pair.join('')].every((token) => ids.has(token))) all.push(pair)
     known.add(key)
   }
   return all
@@ -169,7 +169,7 @@ const unitedMerges = (
 export const union = (base: Vocabulary, others: readonly Vocabulary[]): Vocabulary => {
   const parts = partsOf(base)
   const numbers = numbersOf(base)
-  const own = new Map(parts.own)
+  const ids = new Map(parts.own)
   const scores = new Map(parts.scores)
   const first = sizeOf(base)
   let next = first
@@ -185,7 +185,7 @@ export const union = (base: Vocabulary, others: readonly Vocabulary[]): Vocabula
     const theirs = scoresOf(other)
     for (const [token] of fresh.sort(([, a], [, b]) => a - b)) {
       numbers.set(token, next)
-      own.set(token, next++)
+      ids.set(token, next++)
       scores.set(token, theirs.get(token) ?? 0)
     }
   }
@@ -194,8 +194,8 @@ export const union = (base: Vocabulary, others: readonly Vocabulary[]): Vocabula
   for (const other of others)
     for (const [token, entry] of [...other.added].sort(([, a], [, b]) => Number(a.id) - Number(b.id)))
       if (!added.has(token)) added.set(token, { ...entry, id: numbers.get(token) ?? next++ })
-  for (const token of added.keys()) own.delete(token)
+  for (const token of added.keys()) ids.delete(token)
   if (!grown && added.size === parts.added.size) return base
-  const merges = grown ? unitedMerges(parts.merges, others, own) : parts.merges
-  return rewritten(base, { own, added, merges, scores })
+  const merges = grown ? unitedMerges(parts.merges, others, ids) : parts.merges
+  return rewritten(base, { own: ids, added, merges, scores })
 }
