@@ -3,14 +3,10 @@ import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathInside } from './disk.js'
 
-const companions: ReadonlySet<string> = new Set([
+/** Names of the files that make a tokenizer, whichever of them a folder has; chat templates are not among them. */
+export const tokenizerFileNames: readonly string[] = [
   'added_tokens.json',
-  'chat_template.jinja',
-  'chat_template.json',
-  'generation_config.json',
   'merges.txt',
-  'preprocessor_config.json',
-  'processor_config.json',
   'sentencepiece.bpe.model',
   'special_tokens_map.json',
   'spiece.model',
@@ -19,12 +15,21 @@ const companions: ReadonlySet<string> = new Set([
   'tokenizer_config.json',
   'vocab.json',
   'vocab.txt',
+]
+
+/** Names of what a tokenizer and its chat templates lie in. */
+const ofTokenizer: ReadonlySet<string> = new Set([
+  ...tokenizerFileNames,
+  'chat_template.jinja',
+  'chat_template.json',
 ])
 
-/** Those that a tokenizer is made of. */
-const ofTokenizer: ReadonlySet<string> = new Set(
-  [...companions].filter((name) => !/^(generation|preprocessor|processor)_config\.json$/.test(name)),
-)
+const companions: ReadonlySet<string> = new Set([
+  ...ofTokenizer,
+  'generation_config.json',
+  'preprocessor_config.json',
+  'processor_config.json',
+])
 
 /**
  * Lays the tokenizer and chat template of the folder `from`, where it has any, over those in the folder `to`, and returns

@@ -3,7 +3,7 @@ export * from './web.js'
 export { type Adapter, adapterNames, readAdapter, writeAdapter, type WriteAdapterOptions } from './adapter.js'
 export { writeFileAtomic } from './atomic.js'
 export { type GgufTensor, type GgufValue, writeGguf } from './formats/gguf.js'
-export { copyCompanions, overlayTokenizer } from './companions.js'
+export { copyCompanions, overlayTokenizer, tokenizerFileNames } from './companions.js'
 export { diskFiles } from './disk.js'
 export {
   type CacheOptions,

@@ -16,41 +16,31 @@ export const chat: Verb = {
       'cat questions.txt | weft chat models/SmolLM2-135M-Instruct      # an answer a line',
     ],
     options: async () => {
-      const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
+      const [{ z }, { flag }, { adapterFlags, drawingFlags, machineFlags }] = await Promise.all([
+        import('zod'),
+        import('./options.js'),
+        import('./use-options.js'),
+      ])
       const count = z.number().int().positive()
-      const drawing = [{ temperature: { not: [0] } }]
       return z.object({
-        adapter: flag(z.string().optional(), 'folder of an adapter to put on the model', { value: 'DIR' }),
+        ...adapterFlags,
         system: flag(z.string().optional(), 'system message to begin with', { value: 'TEXT' }),
         maxTokens: flag(count.default(512), 'most tokens of an answer', { short: 'n' }),
-        temperature: flag(
-          z.number().nonnegative().optional(),
-          '0: always the likeliest token (0, or 1 with --top-k or --top-p)',
-          { short: 't' },
-        ),
-        topK: flag(count.optional(), 'draw from the k likeliest tokens', { when: drawing }),
-        topP: flag(z.number().gt(0).max(1).optional(), 'draw from the likeliest that have this share', {
-          when: drawing,
-        }),
-        seed: common.seed,
-        anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
-          when: [{ adapter: 'given' }],
-        }),
-        strict: common.strict,
-        device: common.device,
-        threads: common.threads,
+        ...drawingFlags,
+        ...machineFlags,
       })
     },
     run: async ({ arguments: { model: folder }, options }, context) => {
-      const [{ openForUse }, { Conversation }, { talk }, { UsageError }, { positionLimit }] =
+      const [{ openForUse }, { Conversation }, { talk }, { UsageError }, { positionLimit }, { drawingOf }] =
         await Promise.all([
           import('./open-model.js'),
           import('./conversation.js'),
           import('./talk.js'),
           import('../errors.js'),
           import('../train/index.js'),
+          import('./use-options.js'),
         ])
-      const { system, maxTokens, seed, topK, topP, temperature } = options
+      const { system, maxTokens } = options
       const opened = await openForUse(folder, options, context)
       const { model, checkpoint } = opened
       await using _open = checkpoint
@@ -59,11 +49,9 @@ export const chat: Verb = {
         throw new UsageError('NoChat', `${folder}: its tokenizer has no chat template`, {
           hint: 'Take a model that was made for conversations, or continue texts with: weft generate.',
         })
-      const drawn = topK !== undefined || topP !== undefined
-      const sampling = { maxTokens, topK, topP, temperature: temperature ?? (drawn ? 1 : 0) }
       const limit = positionLimit(model)
       const conversation = new Conversation({ tokenizer, limit, answerTokens: maxTokens, system })
-      await talk(model, conversation, { ...sampling, seed, tokenizer }, context)
+      await talk(model, conversation, { ...drawingOf(options), maxTokens, tokenizer }, context)
     },
   }),
 }

@@ -33,26 +33,22 @@ export const evaluation: Verb = {
       'weft eval models/SmolLM2-135M --data choices.jsonl      # {"question", "choices", "answer"} a line',
     ],
     options: async () => {
-      const [{ z }, { common, flag }, { dataHelp, taskFlags }] = await Promise.all([
+      const [{ z }, { flag }, { dataHelp, taskFlags }, { adapterFlags, machineFlags }] = await Promise.all([
         import('zod'),
         import('./options.js'),
         import('./training.js'),
+        import('./use-options.js'),
       ])
       const count = z.number().int().positive()
       return z.object({
         data: flag(z.string().min(1), dataHelp('evaluate on'), { short: 'd', value: 'FILE', names: 'data' }),
-        adapter: flag(z.string().optional(), 'folder of an adapter to put on the model', { value: 'DIR' }),
+        ...adapterFlags,
         batch: flag(count.default(8), 'rows in a batch', { short: 'b' }),
         batches: flag(count.optional(), 'at most so many batches (all)'),
         length: flag(count.optional(), "longest row in tokens (512, or the model's own limit)"),
         packing: flag(z.boolean().default(false), 'lay documents end to end instead of padding each'),
         ...taskFlags,
-        anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
-          when: [{ adapter: 'given' }],
-        }),
-        strict: common.strict,
-        device: common.device,
-        threads: common.threads,
+        ...machineFlags,
       })
     },
     run: async ({ arguments: { model: folder }, options }, context) => {

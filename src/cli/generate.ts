@@ -19,22 +19,17 @@ export const generate: Verb = {
       "cat question.txt | weft generate models/SmolLM2-135M-Instruct --prompt - --system 'Answer briefly.'",
     ],
     options: async () => {
-      const [{ z }, { common, flag }] = await Promise.all([import('zod'), import('./options.js')])
+      const [{ z }, { flag }, { adapterFlags, drawingFlags, machineFlags }] = await Promise.all([
+        import('zod'),
+        import('./options.js'),
+        import('./use-options.js'),
+      ])
       const count = z.number().int().positive()
-      const drawing = [{ temperature: { not: [0] } }]
       return z.object({
         prompt: flag(z.string(), 'text to begin with; - reads standard input', { short: 'p', value: 'TEXT' }),
-        adapter: flag(z.string().optional(), 'folder of an adapter to put on the model', { value: 'DIR' }),
+        ...adapterFlags,
         maxTokens: flag(count.default(128), 'most new tokens', { short: 'n' }),
-        temperature: flag(
-          z.number().nonnegative().optional(),
-          '0: always the likeliest token (0, or 1 with --top-k or --top-p)',
-          { short: 't' },
-        ),
-        topK: flag(count.optional(), 'draw from the k likeliest tokens', { when: drawing }),
-        topP: flag(z.number().gt(0).max(1).optional(), 'draw from the likeliest that have this share', {
-          when: drawing,
-        }),
+        ...drawingFlags,
         stop: flag(z.array(z.string().min(1)).default([]), 'text that ends the answer; may be repeated', {
           value: 'TEXT',
           verbatim: true,
@@ -44,19 +39,14 @@ export const generate: Verb = {
           value: 'TEXT',
           when: [{ chat: [true] }],
         }),
-        seed: common.seed,
-        anyBase: flag(z.boolean().default(false), 'put the adapter also on another base than its own', {
-          when: [{ adapter: 'given' }],
-        }),
-        strict: common.strict,
-        device: common.device,
-        threads: common.threads,
+        ...machineFlags,
       })
     },
     run: async ({ arguments: { model: folder }, options }, context) => {
-      const [{ openForUse }, { generate }] = await Promise.all([
+      const [{ openForUse }, { generate }, { drawingOf }] = await Promise.all([
         import('./open-model.js'),
         import('../train/index.js'),
+        import('./use-options.js'),
       ])
       const { signal, stdout, json } = context
       const opened = await openForUse(folder, options, context)
@@ -64,18 +54,13 @@ export const generate: Verb = {
       await using _open = checkpoint
       const tokenizer = await opened.tokenizer()
       const prompt = conversation(readPrompt(options.prompt), tokenizer, options)
-      const { maxTokens, stop, seed, topK, topP } = options
-      const drawn = topK !== undefined || topP !== undefined
-      const temperature = options.temperature ?? (drawn ? 1 : 0)
+      const { maxTokens, stop } = options
       const start = performance.now()
       let text = ''
       for await (const piece of generate(model, prompt, {
+        ...drawingOf(options),
         maxTokens,
         stop,
-        seed,
-        topK,
-        topP,
-        temperature,
         tokenizer,
         signal,
       })) {

@@ -21,20 +21,6 @@ export interface Companions {
   readonly files: Readonly<Record<string, string>>
 }
 
-/** The files that make a tokenizer, whichever of them a folder has. */
-export const tokenizerFiles: readonly string[] = [
-  'added_tokens.json',
-  'merges.txt',
-  'sentencepiece.bpe.model',
-  'special_tokens_map.json',
-  'spiece.model',
-  'tokenizer.json',
-  'tokenizer.model',
-  'tokenizer_config.json',
-  'vocab.json',
-  'vocab.txt',
-]
-
 const readText = async (folder: string, name: string): Promise<string | undefined> => {
   if (!(await isFile(join(folder, name)))) return undefined
   const file = await diskFiles(folder).open(name)

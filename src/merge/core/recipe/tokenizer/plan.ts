@@ -1,9 +1,9 @@
 /** @file The vocabulary of a merged model: the tokenizer it gets, and the rows that each model's embeddings have in it. */
 import type { Checkpoint, JsonObject } from '../../../../checkpoint/index.js'
-import { isJsonObject } from '../../../../checkpoint/index.js'
+import { isJsonObject, tokenizerFileNames } from '../../../../checkpoint/index.js'
 import { CheckpointError, nearest, UsageError } from '../../../../errors.js'
 import type { Aligned } from '../align.js'
-import { companionJson, type Companions, companionText, tokenizerFiles } from '../companions.js'
+import { companionJson, type Companions, companionText } from '../companions.js'
 import { type Recipe, type RecipeToken, tokenizerOf, type TokenSource } from '../recipe.js'
 import { namedModels } from '../sources.js'
 import { writtenTokenizer } from './files.js'
@@ -334,7 +334,7 @@ const sameNumbers = (a: Vocabulary, b: Vocabulary): boolean => {
 
 const rewrittenCompanions = async (from: Companions, vocabulary: Vocabulary): Promise<Companions> => ({
   ...from,
-  leave: [...new Set([...from.leave, ...tokenizerFiles])],
+  leave: [...new Set([...from.leave, ...tokenizerFileNames])],
   files: { ...from.files, ...(await writtenTokenizer(vocabulary, (name) => companionText(from, name))) },
 })
 
