@@ -1,6 +1,7 @@
 /** @file What the lab accepts, as schemas. The types they give are those of api.ts. */
 import { z } from 'zod'
 import type { ZodType } from 'zod'
+import { runStatuses } from '../runs/index.js'
 import type {
   GenerateRequest,
   JobRequest,
@@ -19,7 +20,6 @@ const id: z.ZodString = text(400).min(1)
 const part = { limit: whole(1, 200).default(50), offset: whole(0, 1e9).default(0) }
 
 export const paperStates = ['planned', 'unmeasured', 'works', 'short', 'baseline', 'listed'] as const
-export const runStatuses = ['running', 'finished', 'failed', 'cancelled', 'interrupted'] as const
 export const topics = ['papers', 'runs', 'claims'] as const
 
 type Paged<T> = T & { limit: number; offset: number }

@@ -38,5 +38,6 @@ export {
   type RunProcess,
   type RunRecord,
   type RunStatus,
+  runStatuses,
 } from './run.js'
-export { recordedProcess, runStatuses, time } from './schema.js'
+export { recordedProcess, time } from './schema.js'

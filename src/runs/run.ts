@@ -3,8 +3,11 @@
  * `metrics.jsonl`, and artifacts. The folder is the truth; indexes and pages are made from it and can be thrown away.
  */
 
+/** The statuses that a run can have. */
+export const runStatuses = ['running', 'finished', 'failed', 'cancelled', 'interrupted'] as const
+
 /** How a run stands. `interrupted`: it never said how it ended, and its process is gone. */
-export type RunStatus = 'running' | 'finished' | 'failed' | 'cancelled' | 'interrupted'
+export type RunStatus = (typeof runStatuses)[number]
 
 /** The statuses that a run can end with by its own word. */
 export type FinalStatus = Exclude<RunStatus, 'running' | 'interrupted'>

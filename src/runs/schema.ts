@@ -1,28 +1,10 @@
 /** @file What `run.json` must say to be a run: whoever reads one may rely on these types. */
 import { z } from 'zod'
 import type { ZodType } from 'zod'
-import type { Json, Machine, RunProcess, RunStatus } from './run.js'
+import { type Json, type Machine, type RunProcess, type RunRecord, runStatuses } from './run.js'
 
-/** What is read of a `run.json`; older versions left out some of it. */
-export interface ReadRecord {
-  readonly command: string
-  readonly subject?: string
-  readonly argv: readonly string[]
-  readonly config: { readonly [key: string]: Json }
-  readonly seed?: number
-  readonly versions: { readonly [name: string]: string }
-  readonly machine?: Machine
-  readonly process: RunProcess
-  readonly commit?: string
-  readonly started: string
-  readonly ended?: string
-  readonly status: RunStatus
-  readonly result?: Json
-  readonly error?: { readonly code: string; readonly message: string }
-}
-
-/** The statuses that a run can have. */
-export const runStatuses = ['running', 'finished', 'failed', 'cancelled', 'interrupted'] as const
+/** What is read of a `run.json`: it has its id from its folder, and older versions did not say the machine. */
+export type ReadRecord = Omit<RunRecord, 'id' | 'machine'> & Partial<Pick<RunRecord, 'machine'>>
 
 /** A time, in UTC as all of ours are: they are compared as text. */
 export const time: ZodType<string> = z.iso
