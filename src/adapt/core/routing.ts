@@ -123,7 +123,7 @@ export const skillSpecs = (
 })
 
 /** The task of each row: [batch], or [1] where all are of one. */
-export const rowsOf = (
+export const tasksOfRows = (
   { method, tasks, task }: Pick<RoutedSettings, 'method' | 'tasks' | 'task'>,
   askedTasks: Tensor | undefined,
 ): Tensor => {
@@ -160,7 +160,7 @@ export const mixtureOf = (
   s: RoutedSettings,
   taskIds: Tensor | undefined,
   random?: RandomStreams,
-): Tensor => mixture(p[s.router], s, rowsOf(s, taskIds), random)
+): Tensor => mixture(p[s.router], s, tasksOfRows(s, taskIds), random)
 
 /** Averages over skills. factors: [splits, skills, a, b], weights: [splits, batch, skills] -> [splits, batch, a, b]. */
 const averaged = (factors: Tensor, weights: Tensor): Tensor => {

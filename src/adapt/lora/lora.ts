@@ -4,6 +4,7 @@
  * the magnitude m: [out], by which the rows of the changed weight are scaled: m (W + s B A) / ||W + s B A||. Of QLoRA
  * (Dettmers et al. 2023, arXiv 2305.14314) the base rounded to four bits.
  */
+import type { Parameters } from '../../models/index.js'
 import { requireRank } from '../../models/sites.js'
 import { embedding, stopGradient, type Tensor } from '../../tensor/index.js'
 import { adapter } from '../core/adapter.js'
@@ -16,13 +17,11 @@ import { type LoraOptions, loraOptions, type LoraSettings, loraSettings, rankAt 
 import { loraTable } from './peft.js'
 import { withoutStart } from './starts.js'
 
-type Parameters = Readonly<Record<string, Tensor>>
-
 /** s B A: [out, in]. */
-const delta = ({ A, B }: Parameters, { scale }: LoraSettings): Tensor => B.matmul(A).mul(scale)
+const delta = ({ A, B }: Parameters<Tensor>, { scale }: LoraSettings): Tensor => B.matmul(A).mul(scale)
 
 /** m / ||W + s B A|| of each row; the norm is a constant in the backward pass. */
-const magnitudeScale = (W: Tensor, p: Parameters, s: LoraSettings): Tensor =>
+const magnitudeScale = (W: Tensor, p: Parameters<Tensor>, s: LoraSettings): Tensor =>
   p.magnitude.div(stopGradient(W.add(delta(p, s)).square().sum(1).sqrt()))
 
 const spec: AdapterSpec<LoraOptions, LoraSettings> = {

@@ -20,7 +20,7 @@ import {
 } from '../core/bottleneck.js'
 import { hyperMatrices, hyperSpecs, placeSpecs, type RowMatrices } from './hyperformer.js'
 import { type Initial, uniformWithin, zeros } from '../core/initial.js'
-import { checkTasks, noSuchTask, rowsOf } from '../core/routing.js'
+import { checkTasks, noSuchTask, tasksOfRows } from '../core/routing.js'
 import { type Site, sitesOf } from '../../models/sites.js'
 import type { AdapterMethod, AdapterSpec, Named, ParameterSpec, Plan, SiteContext } from '../core/spec.js'
 import { visualModule } from './vision.js'
@@ -108,7 +108,7 @@ const matrices = ({
 const rowsOfTasks = (p: Named<Tensor>, s: Settings, { input }: SiteContext): RowMatrices => {
   if (s.sharing === 'single' || (s.tasks === 1 && s.sharing !== 'hyper'))
     return { D: p.D, d: p.d, U: p.U, u: p.u }
-  const ids = rowsOf(s, input('taskIds'))
+  const ids = tasksOfRows(s, input('taskIds'))
   if (s.sharing === 'hyper') return hyperMatrices(p, s, ids)
   const byRow = (x: Tensor): Tensor => (x.shape[0] === 1 ? x : x.gather(ids, 0))
   return { D: byRow(p.D), d: byRow(p.d), U: byRow(p.U), u: byRow(p.u) }
