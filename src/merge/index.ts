@@ -32,13 +32,8 @@ export {
 } from './core/procedure.js'
 export { type AnatomyOptions, anatomyOf } from './core/anatomy.js'
 export { formatRecipe } from './core/recipe/model-card.js'
-export {
-  extract,
-  type ExtractedTensor,
-  type Extraction,
-  type ExtractOptions,
-  planExtraction,
-} from './extract/extract.js'
+export { extract, type Extraction, type ExtractOptions, planExtraction } from './extract/extract.js'
+export type { ExtractedTensor } from './extract/report.js'
 export {
   type Conditional,
   type Gradient,

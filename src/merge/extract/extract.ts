@@ -4,21 +4,16 @@
  * leading singular vectors of D (Eckart and Young 1936). One matrix is in memory at a time, and the adapter.
  */
 import type { Checkpoint } from '../../checkpoint/index.js'
-import { CheckpointError, UsageError } from '../../errors.js'
+import { UsageError } from '../../errors.js'
 import { type AdaptedModel, lora } from '../../adapt/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
-import {
-  type Model,
-  openModel,
-  type Site,
-  targetSites,
-  type Targets,
-  type WeightSpec,
-} from '../../models/index.js'
+import { type Model, openModel, type Site, targetSites, type Targets } from '../../models/index.js'
 import type { OnProgress } from '../../progress.js'
-import { sameShape, type Value, valueOf } from '../../tensor/index.js'
-import { type LowRank, nearestLowRank, type RankChoice } from './low-rank.js'
-import { tensorInWords } from '../core/recipe/vocabulary.js'
+import { type Value, valueOf } from '../../tensor/index.js'
+import { checkSame, differenceOf } from './difference.js'
+import { checkChoice, nearestLowRank, type RankChoice } from './low-rank.js'
+import { type ExtractedTensor, type Factors, type Findings, reported } from './report.js'
+import { isSaved, savedModules } from './saved.js'
 
 /** Options of `extract`. */
 export interface ExtractOptions extends Pick<Targets, 'targets' | 'exclude'>, RankChoice {
@@ -30,19 +25,6 @@ export interface ExtractOptions extends Pick<Targets, 'targets' | 'exclude'>, Ra
   readonly signal?: AbortSignal
 }
 
-/** Fate of a tensor in which the two differ. */
-export interface ExtractedTensor {
-  readonly name: string
-  readonly shape: readonly number[]
-  /** `low-rank`: in the adapter; `saved`: whole; `left`: its change is in no adapter. */
-  readonly kept: 'low-rank' | 'saved' | 'left'
-  readonly rank?: number
-  /** ||D|| over the larger of ||W|| and ||W'||, Frobenius norms: how much the tuning changed. */
-  readonly change: number
-  /** ||D - B A|| / ||D||: the share of the change that is not kept; 0 where it is saved, 1 where it is left. */
-  readonly error: number
-}
-
 /** Adapter that was extracted, and the error that it leaves. */
 export interface Extraction {
   /** The base with the adapter; `save` writes PEFT's folder. */
@@ -51,95 +33,6 @@ export interface Extraction {
   /** The tensors that are the same in both. */
   readonly unchanged: number
   readonly notes: readonly string[]
-}
-
-/** The tensors of both by name. Throws CheckpointError naming the first that is not there, or of another shape. */
-const checkSame = (base: Model, tuned: Model): void => {
-  const types = [base, tuned].map(({ checkpoint }) => String(checkpoint.config.model_type))
-  if (types[0] !== types[1])
-    throw new CheckpointError(
-      'ArchitectureMismatch',
-      `${base.checkpoint.folder} is of type ${types[0]}, ${tuned.checkpoint.folder} of type ${types[1]}.`,
-    )
-  const [ours, theirs] = [base, tuned].map(
-    ({ architecture, config }) => new Map(architecture.table(config).map((spec) => [spec.name, spec])),
-  )
-  for (const name of new Set([...ours.keys(), ...theirs.keys()])) {
-    const a = ours.get(name)
-    const b = theirs.get(name)
-    if (a && b && sameShape(a.shape, b.shape) && (a.tied === undefined) === (b.tied === undefined)) continue
-    const place = ({ checkpoint }: Model, spec?: WeightSpec): string =>
-      spec ? placed(checkpoint, spec) : `${checkpoint.folder}, which has no ${name}`
-    throw new CheckpointError(
-      a && b && sameShape(a.shape, b.shape) ? 'TiedAndUntied' : 'ShapeMismatch',
-      `${place(base, a)} does not fit ${place(tuned, b)}.`,
-      { hint: 'An adapter stands on a base of the same architecture and sizes.' },
-    )
-  }
-}
-
-const placed = (checkpoint: Checkpoint, { name, shape, tied }: WeightSpec): string => {
-  const file = checkpoint.has(name) ? checkpoint.info(name).file : 'config.json'
-  return `${tensorInWords(checkpoint, { name, shape, file })}${tied === undefined ? '' : ` (tied to ${tied})`}`
-}
-
-/** W' - W, and how large it is. */
-const differenceOf = async (
-  base: Model,
-  tuned: Model,
-  name: string,
-): Promise<{ difference: Value; change: number }> => {
-  const { data: a, shape } = await baseTensor(base, name)
-  const { data: b } = await baseTensor(tuned, name)
-  const old = a as Float32Array
-  const fresh = b as Float32Array
-  const out = new Float32Array(old.length)
-  let before = 0
-  let after = 0
-  let changed = 0
-  for (let i = 0; i < out.length; i++) {
-    const ours = old[i]
-    const theirs = fresh[i]
-    const d = theirs - ours
-    if (!Number.isFinite(d)) throw notFinite(base, tuned, name, i, ours)
-    out[i] = d
-    before += ours * ours
-    after += theirs * theirs
-    changed += d * d
-  }
-  return {
-    difference: valueOf(out, shape),
-    change: changed === 0 ? 0 : Math.sqrt(changed / Math.max(before, after)),
-  }
-}
-
-const notFinite = (base: Model, tuned: Model, name: string, at: number, ours: number): CheckpointError => {
-  const { checkpoint, architecture, config } = Number.isFinite(ours) ? tuned : base
-  const spec = architecture.table(config).find((s) => s.name === name)!
-  return new CheckpointError(
-    'NotFinite',
-    `${placed(checkpoint, spec)} holds NaN or an infinity at element ${at}.`,
-  )
-}
-
-const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'))
-
-/** The low rank of one site's difference, as the adapter has it. */
-interface Factors extends LowRank {
-  readonly site: Site
-}
-
-/** What is known of the tensors after all of them were read. */
-interface Findings {
-  readonly factors: readonly Factors[]
-  /** Differences that no low rank holds: norms, biases, embeddings, modules that are no targets. */
-  readonly rest: readonly {
-    readonly name: string
-    readonly shape: readonly number[]
-    readonly change: number
-  }[]
-  readonly changes: ReadonlyMap<string, number>
-  readonly unchanged: number
 }
 
 const find = async (
@@ -175,29 +68,6 @@ const find = async (
     })
   }
   return { factors, rest, changes, unchanged: table.length - changes.size }
-}
-
-/** Which modules and biases the adapter saves whole. */
-const savedModules = (
-  { rest }: Findings,
-  modulesToSave: ExtractOptions['modulesToSave'] = [],
-): { modulesToSave: readonly string[]; bias: 'none' | 'all' } => {
-  const wanted = [modulesToSave].flat()
-  if (!wanted.includes('changed')) return { modulesToSave: wanted, bias: 'none' }
-  const whole = rest.filter(({ name }) => !name.endsWith('.bias')).map(({ name }) => moduleOf(name))
-  const isSaved = new Set(whole)
-  const biases = rest.some(({ name }) => name.endsWith('.bias') && !isSaved.has(moduleOf(name)))
-  const named = wanted.filter((name) => name !== 'changed')
-  return { modulesToSave: [...new Set([...whole, ...named])], bias: biases ? 'all' : 'none' }
-}
-
-/** Whether a module, or one that it lies in, ends as one of these, as PEFT finds modules to save. */
-const isSaved = (name: string, modulesToSave: readonly string[]): boolean => {
-  const parts = name.split('.')
-  return parts.some((_, i) => {
-    const module = parts.slice(0, i + 1).join('.')
-    return modulesToSave.some((end) => module.endsWith(end))
-  })
 }
 
 /** Modules that are saved whole need no low rank. */
@@ -292,7 +162,10 @@ export const extract = async (
   const sites = sitesFor(ours, options)
   await checkSaved(ours, sites, options)
   const findings = await find(ours, theirs, sites, options)
-  const saved = savedModules(findings, options.modulesToSave)
+  const saved = savedModules(
+    findings.rest.map(({ name }) => name),
+    options.modulesToSave,
+  )
   const factors = remaining(findings, saved.modulesToSave)
   if (factors.length === 0)
     throw new UsageError(
@@ -321,45 +194,4 @@ export const extract = async (
         ]
       : [],
   }
-}
-
-const reported = (
-  { rest, factors: all, changes }: Findings,
-  factors: readonly Factors[],
-  whole: ReadonlySet<string>,
-): ExtractedTensor[] => {
-  const low = new Set(factors)
-  const tensors = [
-    ...all.map((extractedModule): ExtractedTensor => {
-      const { name, in: width, out, transposed: turned } = extractedModule.site
-      const tensor = `${name}.weight`
-      const shape = turned ? [width, out] : [out, width]
-      const change = changes.get(tensor)!
-      if (!low.has(extractedModule)) return { name: tensor, shape, kept: 'saved', change, error: 0 }
-      return {
-        name: tensor,
-        shape,
-        kept: 'low-rank',
-        rank: extractedModule.rank,
-        change,
-        error: extractedModule.error,
-      }
-    }),
-    ...rest.map(({ name, shape, change }): ExtractedTensor => {
-      const kept = whole.has(name) ? 'saved' : 'left'
-      return { name, shape, kept, change, error: kept === 'saved' ? 0 : 1 }
-    }),
-  ]
-  return tensors.sort((a, b) => (a.name < b.name ? -1 : 1))
-}
-
-const checkChoice = ({ rank, energy }: RankChoice): void => {
-  if (rank === undefined && energy === undefined)
-    throw new UsageError('NoRank', 'neither a rank nor an energy', {
-      hint: 'Say how much is kept: rank (--rank 16), or the share of the squared singular values (--energy 0.99).',
-    })
-  if (rank !== undefined && !(Number.isInteger(rank) && rank > 0))
-    throw new UsageError('BadValue', `rank: expected an integer from 1 on, found ${rank}`)
-  if (energy !== undefined && !(energy > 0 && energy <= 1))
-    throw new UsageError('BadValue', `energy: expected a share in (0, 1], found ${energy}`)
 }

@@ -8,6 +8,7 @@ import {
   type SVD,
   svd,
 } from '../../linalg/index.js'
+import { UsageError } from '../../errors.js'
 
 /** How the rank is chosen. With both, it is the lowest that holds `energy`, but no higher than `rank`. */
 export interface RankChoice {
@@ -92,4 +93,16 @@ export const nearestLowRank = async (D: Dense, { rank, energy }: RankChoice): Pr
     energy === undefined ? { parts: await leading(D, most), rank: most } : await byEnergy(D, energy, most)
   const factors = factored(leadingParts.parts, leadingParts.rank)
   return { ...factors, rank: leadingParts.rank, error: await relativeError(D, factors, leadingParts.rank) }
+}
+
+/** Check of the choice of a rank. Throws UsageError where neither rank nor energy is given, and for values out of range. */
+export const checkChoice = ({ rank, energy }: RankChoice): void => {
+  if (rank === undefined && energy === undefined)
+    throw new UsageError('NoRank', 'neither a rank nor an energy', {
+      hint: 'Say how much is kept: rank (--rank 16), or the share of the squared singular values (--energy 0.99).',
+    })
+  if (rank !== undefined && !(Number.isInteger(rank) && rank > 0))
+    throw new UsageError('BadValue', `rank: expected an integer from 1 on, found ${rank}`)
+  if (energy !== undefined && !(energy > 0 && energy <= 1))
+    throw new UsageError('BadValue', `energy: expected a share in (0, 1], found ${energy}`)
 }
