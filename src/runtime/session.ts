@@ -1,5 +1,6 @@
 /** @file What a runtime gives the engine: sessions that run a lowered graph on a device. */
 import type { Device } from '../tensor/device.js'
+import type { OnnxGraph } from '../tensor/onnx.js'
 import type { Value } from '../tensor/value.js'
 import { WeftError } from '../errors.js'
 
@@ -16,6 +17,8 @@ export interface SessionOptions {
    * mapped.
    */
   readonly prepack: boolean
+  /** The graph that the model encodes, for whoever looks at it instead of opening it. */
+  readonly graph?: OnnxGraph
 }
 
 /** An open graph. */

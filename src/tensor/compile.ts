@@ -122,6 +122,7 @@ const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptio
     optimization,
     memory: await readSources(lowered.memory, device),
     prepack: lowered.traits.has('packed kernels'),
+    graph: lowered.graph,
   })
   opened.set(key, new WeakRef(session))
   forgotten.register(session, () => opened.get(key)?.deref() ?? opened.delete(key))

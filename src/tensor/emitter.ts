@@ -53,6 +53,8 @@ interface Shared {
   opset: number
   readonly traits: Set<Trait>
   readonly target: Target
+  /** Shapes and types of what nodes give, by name. */
+  readonly known: Map<string, OnnxValueInfo>
 }
 
 /** How what lies in memory is named in every program, so that equal programs have equal bytes. */
@@ -114,7 +116,7 @@ export class Emitter {
     parent: Emitter | Target,
   ) {
     const inner = parent instanceof Emitter
-    this.shared = inner ? parent.shared : { next: 0, opset: 21, traits: new Set(), target: parent }
+    this.shared = inner ? parent.shared : { next: 0, opset: 21, traits: new Set(), target: parent, known: new Map() }
     this.memory = inner ? parent.memory : new Map()
     this.outermost = inner ? parent.outermost : this.initializers
   }
@@ -261,7 +263,10 @@ export class Emitter {
     const rule = this.rules[node.op] as Rule<Primitive>
     const inputs = this.sources(node.outputs[0]).map((t) => this.name(t))
     const names = [rule(this, inputs, node)].flat()
-    node.outputs.forEach((t, i) => this.set(t, names[i]))
+    node.outputs.forEach((t, i) => {
+      this.set(t, names[i])
+      this.shared.known.set(names[i], { name: names[i], type: onnxType[t.dtype], shape: t.shape })
+    })
   }
 
   /** Everything unnamed that `outputs` are computed from. */
@@ -348,6 +353,7 @@ export class Emitter {
       outputs: info,
       initializers: this.initializers,
       values: this.valueInfo,
+      known: this.shared.known,
     }
   }
 }

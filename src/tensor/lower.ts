@@ -12,7 +12,7 @@ import {
   type Trait,
 } from './emitter.js'
 import { kernels } from './kernels.js'
-import { encodeGraph, type OnnxAttribute, type OnnxGraph, type OnnxTensor } from './onnx.js'
+import { type OnnxAttribute, type OnnxGraph, type OnnxTensor } from './onnx.js'
 import type { Attributes, Node, Primitive, Subgraph } from './primitives.js'
 import { sameShape, type Shape, ShapeError } from './shape.js'
 import type { Tensor } from './tensor.js'
@@ -152,7 +152,7 @@ const branchGraph = (e: Emitter, { parameters, outputs }: Subgraph, operands: In
   const inner = new Emitter(e.device, rules, new Set(), e)
   parameters.forEach((p, i) => inner.set(p, operands[i]))
   inner.emit(outputs)
-  return { graph: encodeGraph(inner.graph(outputs, inner.finish(outputs))) }
+  return { graph: inner.graph(outputs, inner.finish(outputs)) }
 }
 
 const cond: Rule<'cond'> = (

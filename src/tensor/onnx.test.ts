@@ -26,7 +26,7 @@ const graph: OnnxGraph = {
         float: { float: 0.5 },
         text: 'größer',
         ints: [1, -2, 2 ** 40],
-        graph: { graph: encodeGraph(inner) },
+        graph: { graph: inner },
       },
     },
   ],

@@ -20,7 +20,7 @@ export const onnxType: Record<DType | 'uint16' | 'uint32', number> = {
 }
 
 export type OnnxAttribute =
-  number | string | readonly number[] | { readonly float: number } | { readonly graph: Uint8Array }
+  number | string | readonly number[] | { readonly float: number } | { readonly graph: OnnxGraph }
 
 export interface OnnxNode {
   readonly type: string
@@ -53,6 +53,8 @@ export interface OnnxGraph {
   readonly initializers: readonly OnnxTensor[]
   /** Values inside the graph whose shapes are said. */
   readonly values?: readonly OnnxValueInfo[]
+  /** What is known of the values inside, branches included: not written into the model. */
+  readonly known?: ReadonlyMap<string, OnnxValueInfo>
 }
 
 const message = (w: BinaryWriter, field: number, bytes: Uint8Array): BinaryWriter =>
@@ -86,7 +88,7 @@ const attribute = (name: string, value: OnnxAttribute): Uint8Array => {
     return typed(AttributeType.float)
   }
   if ('graph' in value) {
-    message(w, 6, value.graph)
+    message(w, 6, encodeGraph(value.graph))
     return typed(AttributeType.graph)
   }
   for (const n of value) integer(w, 8, n)
