@@ -85,8 +85,23 @@ learningRate: 1e-3
     const argv = ['train', '--model', base, '--data', data, '--out', at('dry'), '--dry-run']
     const { code, out } = await weft(...argv)
     expect(out).toMatch(/Would train [\d,]+ numbers on 15 records/)
+    expect(out).toMatch(/Memory: [\d.]+ [kMG]B at most, .*there are [\d.]+ [kMGT]B/)
+    expect(out).toMatch(/A step takes about [\d.e-]+ s/)
     expect(code).toBe(0)
     expect(existsSync(at('dry'))).toBe(false)
+  })
+
+  it('refuses with code 4 what needs more memory than there is, and leaves nothing', async () => {
+    const argv = ['--data', data, '--out', at('large'), '--memory']
+    for (const memory of ['1KB', '20MB']) {
+      const { code, err } = await weft('train', '--model', base, ...argv, memory)
+      expect(code).toBe(4)
+      expect(err).toMatch(/training would take [\d.]+ [kMG]B; there are/)
+      expect(existsSync(at('large'))).toBe(false)
+    }
+    const adapted = await weft('adapt', 'lora', base, ...argv, '20MB')
+    expect([adapted.code, existsSync(at('large'))]).toEqual([4, false])
+    expect((await weft('train', '--model', base, ...argv, '20MB', '--dry-run')).code).toBe(0)
   })
 
   it("AdamW's betas, epsilon and decay are options, and each changes what is learned", async () => {

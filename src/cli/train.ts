@@ -74,13 +74,15 @@ type Options = TrainingOptions & {
 
 /** A model that exists, and its data; the classes that these name are the trained model's. */
 const tuned = async (folder: string, strict: boolean, options: Options, context: Context) => {
-  const [{ open }, { existingModel }, training] = await Promise.all([
+  const [{ open }, { existingModel }, { checkState }, training] = await Promise.all([
     import('../checkpoint/index.js'),
     import('./new-model.js'),
+    import('./needs.js'),
     import('./training.js'),
   ])
   const checkpoint = await open(folder, { strict, onWarning: context.info })
   try {
+    checkState(checkpoint, options)
     const data = await training.openRunData(checkpoint, options, options.task, context)
     const named = data.config ? checkpoint.withConfig(data.config) : checkpoint
     return { ...(await existingModel(named, data.task !== 'image')), data }

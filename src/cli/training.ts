@@ -25,9 +25,9 @@ import { formatConfig } from './config.js'
 import { peakMemory } from './engine.js'
 import { common, flag } from './options.js'
 import type { Choice } from './schema.js'
+import { considering, forecast, memoryLimit, type Plan, planText, stateBytes } from './needs.js'
 import { saveInto } from './output.js'
-import { formatBytes, formatTime, short } from './progress.js'
-import { grouped } from './table.js'
+import { formatTime, short } from './progress.js'
 import type { Context } from './verb.js'
 import { sizeOf } from '../tensor/shape.js'
 
@@ -61,6 +61,8 @@ export interface TrainingOptions {
   labelColumn?: string
   map: Record<string, string>
   skipMalformed: boolean
+  recompute: boolean
+  memory?: number
   seed: number
   resume: boolean
   force: boolean
@@ -94,6 +96,14 @@ export const taskFlags = {
   labelColumn: flag(labelColumn, labelColumn.description!, { value: 'NAME' }),
   map: flag(map, map.description!, { value: 'COLUMN=FIELD' }),
   skipMalformed,
+}
+
+const memoryOptions: Schemas<Pick<TrainingOptions, 'recompute' | 'memory'>> = {
+  recompute: flag(
+    z.boolean().default(false),
+    'keep of each block only what enters it: less memory, more time',
+  ),
+  memory: common.memory,
 }
 
 /** The options of a run that trains; `learningRate` is its default. */
@@ -143,6 +153,7 @@ export const trainingOptions = (learningRate: number): Schemas<TrainingOptions> 
   }),
   checkpointEvery: flag(count.default(100), 'steps between checkpoints'),
   ...taskFlags,
+  ...memoryOptions,
   seed: common.seed,
   resume: common.resume,
   force: common.force,
@@ -283,6 +294,7 @@ const fitOptions = (
   accumulate: options.accumulate,
   length: options.length,
   packing: options.packing,
+  recompute: options.recompute,
   seed: options.seed,
   evaluation: data.held,
   evaluateEvery: options.evalEvery,
@@ -293,7 +305,7 @@ const fitOptions = (
 })
 
 /** Options that say how one call is made, not what the run is. */
-const ofTheCall = ['out', 'resume', 'force', 'dryRun', 'strict', 'device', 'threads']
+const ofTheCall = ['out', 'resume', 'force', 'dryRun', 'strict', 'device', 'threads', 'memory']
 
 const lasting = (options: TrainingOptions): Record<string, unknown> =>
   Object.fromEntries(Object.entries(options).filter(([key]) => !ofTheCall.includes(key)))
@@ -305,7 +317,7 @@ const lasting = (options: TrainingOptions): Record<string, unknown> =>
 export const runTraining = async (training: Training, context: Context): Promise<void> => {
   const { command, method, base, options } = training
   const { out, resume, force, seed } = options
-  if (options.dryRun) return context.result(planOf(training), planText)
+  if (options.dryRun) return context.result(await planOf(training, context), planText)
   const config = lasting(options)
   const words = [command, method].filter(Boolean).join(' ')
   const subject = [method, basename(base)].filter(Boolean).join(' ')
@@ -325,7 +337,9 @@ export const runTraining = async (training: Training, context: Context): Promise
 const trainInto = async (folder: string, training: Training, context: Context): Promise<TrainingResult> => {
   const start = performance.now()
   const { data, save, model } = training
-  const result = await fit(model, data.data, fitOptions(training, folder, context))
+  const settings = fitOptions(training, folder, context)
+  const consider = considering(model, data.data, settings, memoryLimit(training.options.memory))
+  const result = await fit(model, data.data, { ...settings, consider })
   const { outcome, evaluation, loss, state } = result
   if (outcome !== 'interrupted') await saveInto(folder, async (fresh) => save(result.model, fresh))
   return {
@@ -355,25 +369,13 @@ const summary = ({ folder, outcome, steps, loss, evaluation, seconds }: Training
     evaluation ? `, held-out loss ${short(evaluation.loss)}${measuresOf(evaluation)}` : '',
   ].join('')
 
-/** What `--dry-run` says. */
-interface Plan {
-  base: string
-  out?: string
-  records: number
-  trainable: number
-  /** Bytes of trained numbers, their gradients and the optimiser's moments; activations come on top. */
-  stateBytes: number
-}
-
-const planOf = ({ base, model, data, options }: Training): Plan => {
+const planOf = async (training: Training, context: Context): Promise<Plan> => {
+  const { base, model, data, options } = training
   const trainable = sizeOfModel(model)
-  const copies = options.optimizer === 'adamw' ? 4 : options.momentum ? 3 : 2
-  return { base, out: options.out, records: data.records, trainable, stateBytes: trainable * 4 * copies }
+  const settings = fitOptions(training, '', context)
+  return {
+    ...{ base, out: options.out, records: data.records, trainable },
+    stateBytes: stateBytes(trainable, options),
+    ...(await forecast(model, data.data, settings, memoryLimit(options.memory))),
+  }
 }
-
-const planText = ({ base, out, records, trainable, stateBytes }: Plan): string =>
-  [
-    `Would train ${grouped(trainable)} numbers on ${grouped(records)} records, beginning from ${base},`,
-    `and write ${out ?? 'a new folder under runs/'}.`,
-    `Parameters, gradients and optimiser: ${formatBytes(stateBytes)}, activations on top.`,
-  ].join('\n')

@@ -13,6 +13,7 @@ import { type Device, heldAs, isProcessor } from './device.js'
 import { interpret, toValue } from './interpreter.js'
 import { lower, type Lowered } from './lower.js'
 import { encodeModel } from './onnx.js'
+import { needsOf, type ProgramNeeds } from './rehearsal.js'
 import type { Node, Spec } from './primitives.js'
 import { type RandomSource, randomSource, type RunOptions } from './random-source.js'
 import type { FileSource } from './source.js'
@@ -32,6 +33,8 @@ export interface CompileOptions {
   readonly device?: Device | 'reference'
   /** ONNX Runtime's graph optimisation. Default: what was measured to be fastest for the graph on the device. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
+  /** Is told what a program needs before it is opened, and may throw. */
+  readonly consider?: (needs: ProgramNeeds) => void | Promise<void>
   /** Opener of the sessions. Default: in this thread, which a run blocks; `workerSessions` opens them in a worker. */
   readonly openSession?: OpenSession
 }
@@ -117,6 +120,7 @@ const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptio
   const opened = openedBy(open)
   const known = opened.get(key)?.deref()
   if (known) return known
+  await options.consider?.(needsOf(lowered.graph, model, lowered.memory))
   const session = await open(model, {
     device,
     optimization,

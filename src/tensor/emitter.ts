@@ -116,7 +116,9 @@ export class Emitter {
     parent: Emitter | Target,
   ) {
     const inner = parent instanceof Emitter
-    this.shared = inner ? parent.shared : { next: 0, opset: 21, traits: new Set(), target: parent, known: new Map() }
+    this.shared = inner
+      ? parent.shared
+      : { next: 0, opset: 21, traits: new Set(), target: parent, known: new Map() }
     this.memory = inner ? parent.memory : new Map()
     this.outermost = inner ? parent.outermost : this.initializers
   }

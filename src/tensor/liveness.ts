@@ -151,7 +151,8 @@ const workOf = (node: OnnxNode, find: Find): Work => {
   }
 }
 
-const added = (a: Work, b: Work): Work => ({
+/** Both together. */
+export const addWork = (a: Work, b: Work): Work => ({
   flops: a.flops + b.flops,
   bytes: a.bytes + b.bytes,
   functions: a.functions + b.functions,
@@ -240,10 +241,10 @@ export const footprintOf = (graph: OnnxGraph, around: Find = () => undefined, wh
   order.forEach((i, step) => {
     const node = graph.nodes[i]
     plan.run(node, step)
-    work = added(work, workOf(node, find))
+    work = addWork(work, workOf(node, find))
     const branches = branchesOf(node).map((branch) => footprintOf(branch, find, false))
     if (branches.length === 0) return
-    work = added(work, branches[0].work)
+    work = addWork(work, branches[0].work)
     inside[step] = maxOf(branches.map(({ peak }) => peak))
   })
   return {

@@ -139,8 +139,8 @@ export const fit = async <M extends Model>(
   return { ...result, model: model.with({ ...state.parameters }) as M, state }
 }
 
-/** The model's own loss, for all of its parameters that follow the gradient, as its method would have it. */
-const objectiveOf = (model: Model, { recompute, optimizer }: FitOptions): Objective => {
+/** Objective of `fit` where none is given: the model's own loss, for all of its parameters that follow the gradient, as its method would have it. */
+export const objectiveOf = (model: Model, { recompute, optimizer }: FitOptions): Objective => {
   const training = trainingOf(model)
   const loss = modelLoss(recompute ? recomputing(model) : model)
   const usual = { loss, optimizer: optimizer ?? adamW(training.optimizer), moves: isMoved(model) }
