@@ -28,8 +28,6 @@ export interface Forecast {
   readonly fits?: string
 }
 
-const total = ({ memory }: Needs): number => process.memoryUsage.rss() + memory
-
 /** The same run with less memory: what its flags would be, the gentlest first. */
 const smaller = (
   model: Model,
@@ -55,35 +53,39 @@ const smaller = (
   return found
 }
 
-/** The gentlest flags with which the run stays below `limit`; undefined where none would do. */
+/** The gentlest flags with which the run takes no more than `room` beside what is held; undefined where none would do. */
 const fitting = async (
   model: Model,
   data: Data,
   options: FitOptions,
-  limit: number,
+  room: number,
 ): Promise<string | undefined> => {
   for (const { flags, options: changed } of smaller(model, options))
-    if (total(await rehearse(model, data, changed)) <= limit) return flags
+    if ((await rehearse(model, data, changed)).memory <= room) return flags
   return undefined
 }
 
-/** What the run of these options will take. Throws as `rehearse` and `calibrate` do. */
+/** What the run of these options will take. Throws as `rehearse` and `calibrate` do, and the reason of an aborted signal. */
 export const forecast = async (
   model: Model,
   data: Data,
   options: FitOptions,
   limit: number,
 ): Promise<Forecast> => {
-  const speed = await calibrate()
+  options.signal?.throwIfAborted()
   const needs = await rehearse(model, data, options)
-  const memory = total(needs)
+  options.signal?.throwIfAborted()
+  // Before the calibration, whose own memory no run takes.
+  const held = process.memoryUsage.rss()
+  const memory = held + needs.memory
+  const speed = await calibrate()
   const share = needs.tokens.mean / needs.tokens.largest
   return {
     memory,
     mapped: needs.mapped,
     limit,
     stepSeconds: secondsOf(needs.work, speed) * share,
-    ...(memory > limit && { fits: await fitting(model, data, options, limit) }),
+    ...(memory > limit && { fits: await fitting(model, data, options, limit - held) }),
   }
 }
 
@@ -130,15 +132,25 @@ export const checkState = ({ config }: Pick<Checkpoint, 'config'>, options: Stat
   if (bytes > limit) refuse(bytes, limit, undefined)
 }
 
-/** Refuses a program of the run that would take more than `limit` bytes, before it is opened: for `compile`'s `consider`. */
-export const considering =
-  (model: Model, data: Data, options: FitOptions, limit: number) =>
-  async (program: ProgramNeeds): Promise<void> => {
-    const programs = [program]
-    const memory =
-      process.memoryUsage.rss() + engineBytes(programs) + mappedBytes(programs) + valueBytes(program)
-    if (memory > limit) refuse(memory, limit, await fitting(model, data, options, limit))
+/**
+ * Refuses a program of the run that would take more than `limit` bytes, before it is opened: for `compile`'s `consider`. What
+ * programs before it have mapped is not counted once more.
+ */
+export const considering = (
+  model: Model,
+  data: Data,
+  options: FitOptions,
+  limit: number,
+): ((program: ProgramNeeds) => Promise<void>) => {
+  const before: ProgramNeeds[] = []
+  return async (program) => {
+    const mapped = mappedBytes([...before, program]) - mappedBytes(before)
+    before.push(program)
+    const held = process.memoryUsage.rss()
+    const memory = held + engineBytes([program]) + mapped + valueBytes(program)
+    if (memory > limit) refuse(memory, limit, await fitting(model, data, options, limit - held))
   }
+}
 
 /** What `--dry-run` says. */
 export interface Plan extends Forecast {
