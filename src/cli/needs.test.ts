@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { open } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
-import { forecast } from './needs.js'
+import { rehearse } from '../train/index.js'
+import { fitting } from './needs.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let model: Model
@@ -20,9 +21,11 @@ describe('what a run will take', () => {
       text: sentences[i % sentences.length].repeat(8),
     }))
     const options = { batch: 128, length: 64 }
-    const free = await forecast(model, records, options, Infinity)
-    expect(free.fits).toBeUndefined()
-    const room = await forecast(model, records, options, free.memory - free.memory * 0.02)
-    expect(room.fits).toMatch(/^--recompute/)
+    const { memory } = await rehearse(model, records, options)
+    expect(await fitting(model, records, options, memory - 1)).toBe('--recompute')
+    expect(await fitting(model, records, options, memory / 2)).toMatch(
+      /^--recompute --batch \d+ --accumulate \d+$/,
+    )
+    expect(await fitting(model, records, options, 0)).toBeUndefined()
   })
 })

@@ -54,7 +54,7 @@ const smaller = (
 }
 
 /** The gentlest flags with which the run takes no more than `room` beside what is held; undefined where none would do. */
-const fitting = async (
+export const fitting = async (
   model: Model,
   data: Data,
   options: FitOptions,
