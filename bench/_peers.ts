@@ -60,8 +60,8 @@ export class Peer {
   }
 
   /** Starts `file` of bench/peers with `command` on the problem in `problem`. */
-  static start(command: string, file: string, problem: string): Promise<Peer> {
-    return Peer.spawn(command, [`${folder}${file}`, problem], file)
+  static start(command: string, file: string, problem: string, ...more: string[]): Promise<Peer> {
+    return Peer.spawn(command, [`${folder}${file}`, problem, ...more], file)
   }
 
   /** Starts a file of this folder, in TypeScript. */
