@@ -12,3 +12,4 @@ export {
   type WorkerHost,
   workerSessions,
 } from './worker.js'
+export { type Rehearsal, rehearsal, type RehearsedRun } from './rehearsal.js'

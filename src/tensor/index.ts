@@ -10,15 +10,7 @@ export { reachable, substitute } from './graph.js'
 export { interpret } from './interpreter.js'
 export type { ConvAttributes, CustomGradient, Node, Spec } from './primitives.js'
 export * from './random-source.js'
-export {
-  engineBytes,
-  mappedBytes,
-  type ProgramNeeds,
-  rehearsal,
-  type Rehearsal,
-  type RehearsedRun,
-  valueBytes,
-} from './rehearsal.js'
+export { engineBytes, mappedBytes, type ProgramNeeds, valueBytes } from './needs.js'
 export { addWork, type Footprint, type Work } from './liveness.js'
 export { broadcastShapes, sameShape, type Shape, ShapeError, sizeOf } from './shape.js'
 export type { FileSource, MemorySource, Source } from './source.js'

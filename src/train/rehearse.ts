@@ -1,11 +1,11 @@
 /** @file What a training run will need, said before anything is loaded or run: its peak of memory and the time of a step. */
 import type { Model } from '../models/index.js'
+import { rehearsal } from '../runtime/index.js'
 import {
   addWork,
   byteLength,
   engineBytes,
   mappedBytes,
-  rehearsal,
   sizeOf,
   type Value,
   valueBytes,

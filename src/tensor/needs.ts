@@ -1,10 +1,6 @@
-/** @file Programs that are compiled and run without any engine: what they would need is noted, and nothing is computed. */
-import type { OpenSession } from '#sessions'
-import { allocate, arrayLength, type DType, type TypedArray } from './dtype.js'
+/** @file What a program needs of the machine that opens and runs it, in bytes and work, said by its graph alone. */
 import { type Footprint, footprintOf } from './liveness.js'
-import { type OnnxGraph, onnxType } from './onnx.js'
-import { type Shape, sizeOf } from './shape.js'
-import type { Value } from './value.js'
+import type { OnnxGraph } from './onnx.js'
 
 /** What a program needs of the machine that opens it. */
 export interface ProgramNeeds {
@@ -15,38 +11,6 @@ export interface ProgramNeeds {
   /** Bytes of files that it is bound to, by the place where they lie. */
   readonly mapped: ReadonlyMap<string, number>
 }
-
-/** One run of a program. */
-export interface RehearsedRun {
-  readonly session: ProgramNeeds
-  readonly given: readonly Value[]
-}
-
-/** What was noted. */
-export interface Rehearsal {
-  /** Gives programs that run nothing: for `compile`'s options. Their results are zeros, made when they are read. */
-  readonly openSession: OpenSession
-  readonly sessions: readonly ProgramNeeds[]
-  readonly runs: readonly RehearsedRun[]
-}
-
-const dtypes = new Map<number, DType>(
-  (['float32', 'float64', 'int32', 'int64', 'bool', 'uint8', 'int8', 'float16', 'bfloat16'] as const).map(
-    (dtype) => [onnxType[dtype], dtype],
-  ),
-)
-
-/** A value whose numbers nobody has computed: zeros, once somebody reads them. */
-export const blankValue = (shape: Shape, dtype: DType = 'float32'): Value => ({
-  shape,
-  dtype,
-  get data(): TypedArray {
-    return allocate(dtype, arrayLength(dtype, sizeOf(shape)))
-  },
-  async read() {
-    return allocate(dtype, arrayLength(dtype, sizeOf(shape)))
-  },
-})
 
 const mappedBy = ({ initializers }: OnnxGraph, memory: ReadonlyMap<string, unknown>): Map<string, number> => {
   const mapped = new Map<string, number>()
@@ -86,23 +50,3 @@ export const mappedBytes = (programs: readonly ProgramNeeds[]): number =>
 /** Most bytes of a run's values: what it gives back lies in the engine and, copied, with us. */
 export const valueBytes = ({ footprint: { peak, outputs } }: ProgramNeeds): number =>
   Math.max(gaps * peak, 2 * outputs)
-
-/** A stage on which programs are rehearsed: give its `openSession` to `compile`. */
-export const rehearsal = (): Rehearsal => {
-  const sessions: ProgramNeeds[] = []
-  const runs: RehearsedRun[] = []
-  const openSession: OpenSession = async (model, { graph, memory }) => {
-    const session = needsOf(graph!, model, memory)
-    const blanks = new Map(
-      graph!.outputs.map(({ name, shape, type }) => [name, { shape, dtype: dtypes.get(type) ?? 'float32' }]),
-    )
-    sessions.push(session)
-    return {
-      run: async (feeds, names) => {
-        runs.push({ session, given: Object.values(feeds) })
-        return names.map((name) => blankValue(blanks.get(name)!.shape, blanks.get(name)!.dtype))
-      },
-    }
-  }
-  return { openSession, sessions, runs }
-}
