@@ -24,6 +24,22 @@ export interface RowBlock {
   readonly bytes: Uint8Array
 }
 
+/** Place of a tensor's numbers in float32, in a file on disk. */
+export interface FloatPlace {
+  /** Absolute path, symbolic links resolved. */
+  readonly path: string
+  readonly offset: number
+  readonly length: number
+  /** Sees to it that the file is there. */
+  prepare(): Promise<void>
+}
+
+/** Float32 copies of a checkpoint's 16-bit tensors. */
+export interface FloatCopies {
+  /** Place of the tensor's copy; undefined where there is none. */
+  place(info: TensorInfo): Promise<FloatPlace | undefined>
+}
+
 /** Parts that make a checkpoint. */
 export interface CheckpointParts {
   /** The folder or file as the user named it; messages begin with it. */
@@ -35,6 +51,8 @@ export interface CheckpointParts {
   readonly files: ReadonlyMap<string, RandomAccess>
   /** Sentences about what was found amiss, and passed over because the tensors that are there are right. Default none. */
   readonly warnings?: readonly string[]
+  /** Default none. */
+  readonly copies?: FloatCopies
 }
 
 /**
@@ -51,6 +69,7 @@ export class Checkpoint implements AsyncDisposable {
   readonly warnings: readonly string[]
   private readonly tensors: ReadonlyMap<string, TensorInfo>
   private readonly files: ReadonlyMap<string, RandomAccess>
+  private readonly copies?: FloatCopies
 
   constructor(parts: CheckpointParts) {
     this.folder = parts.folder
@@ -60,12 +79,31 @@ export class Checkpoint implements AsyncDisposable {
     this.tensors = parts.tensors
     this.files = parts.files
     this.warnings = parts.warnings ?? []
+    this.copies = parts.copies
+  }
+
+  /** This checkpoint's parts with others in place of some. */
+  private but(parts: Partial<CheckpointParts>): Checkpoint {
+    const { folder, config, generationConfig, metadata, tensors, files, warnings, copies } = this
+    return new Checkpoint({
+      ...{ folder, config, generationConfig, metadata, tensors, files, warnings, copies },
+      ...parts,
+    })
   }
 
   /** The same checkpoint with another config.json. Its files are this one's: only one of the two is to be closed. */
   withConfig(config: JsonObject): Checkpoint {
-    const { folder, generationConfig, metadata, tensors, files } = this
-    return new Checkpoint({ folder, config, generationConfig, metadata, tensors, files })
+    return this.but({ config })
+  }
+
+  /** The same checkpoint, whose 16-bit tensors have float32 copies. Its files are this one's: only one of the two is to be closed. */
+  withCopies(copies: FloatCopies): Checkpoint {
+    return this.but({ copies })
+  }
+
+  /** Place of the tensor `name` in float32, where it is stored in 16 bits and has a copy. Throws CheckpointError for an unknown name. */
+  async floatPlace(name: string): Promise<FloatPlace | undefined> {
+    return this.copies?.place(this.info(name))
   }
 
   /** Every tensor's name, sorted. */
@@ -84,15 +122,7 @@ export class Checkpoint implements AsyncDisposable {
    */
   renamed(names: ReadonlyMap<string, string>): Checkpoint {
     const tensors = [...names].map(([name, stored]) => [name, { ...this.info(stored), name }] as const)
-    return new Checkpoint({
-      folder: this.folder,
-      config: this.config,
-      generationConfig: this.generationConfig,
-      metadata: this.metadata,
-      tensors: new Map(tensors),
-      files: this.files,
-      warnings: this.warnings,
-    })
+    return this.but({ tensors: new Map(tensors) })
   }
 
   /** Place, element type and shape of the tensor `name`. Throws CheckpointError with the nearest names when there is none. */

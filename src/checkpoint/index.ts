@@ -4,6 +4,14 @@ export { type Adapter, adapterNames, readAdapter, writeAdapter, type WriteAdapte
 export { writeFileAtomic } from './atomic.js'
 export { type GgufTensor, type GgufValue, writeGguf } from './formats/gguf.js'
 export { copyCompanions, overlayTokenizer, tokenizerFileNames } from './companions.js'
+export {
+  clearFloatCopies,
+  floatCopies,
+  floatCopiesFolder,
+  type FloatCopiesOptions,
+  listFloatCopies,
+  type StoredCopy,
+} from './float-copies.js'
 export { diskFiles } from './disk.js'
 export {
   type CacheOptions,

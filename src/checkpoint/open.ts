@@ -4,6 +4,7 @@ import { basename, dirname } from 'node:path'
 import { CheckpointError } from '../errors.js'
 import type { Checkpoint } from './checkpoint.js'
 import { diskFiles } from './disk.js'
+import { floatCopies } from './float-copies.js'
 import { type FolderOptions, openFile, openFolder } from './folder.js'
 import { findCached, hubCacheFolder, parseHubId } from './hub-cache.js'
 
@@ -45,9 +46,10 @@ export const open = async (model: string, options: OpenOptions = {}): Promise<Ch
     const checkpoint = await openFolder(diskFiles(path), options)
     const { onWarning = console.warn } = options
     for (const warning of checkpoint.warnings) onWarning(warning)
-    return checkpoint
+    return checkpoint.withCopies(floatCopies(checkpoint))
   }
   // A file that the user names may be a link to anywhere; only files that a folder names may not.
   const file = await realpath(path)
-  return openFile(diskFiles(dirname(file)), basename(file))
+  const checkpoint = await openFile(diskFiles(dirname(file)), basename(file))
+  return checkpoint.withCopies(floatCopies(checkpoint))
 }

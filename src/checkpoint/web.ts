@@ -1,5 +1,12 @@
 /** @file The part of this folder that runs in a browser: everything but disk and hub. */
-export { Checkpoint, type CheckpointParts, type RandomAccess, type RowBlock } from './checkpoint.js'
+export {
+  Checkpoint,
+  type CheckpointParts,
+  type FloatCopies,
+  type FloatPlace,
+  type RandomAccess,
+  type RowBlock,
+} from './checkpoint.js'
 export { checkNames } from './check.js'
 export { normaliseConfig } from './config.js'
 export {

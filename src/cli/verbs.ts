@@ -1,5 +1,6 @@
 /** @file Every verb, in the order of the help page. A new verb is a file beside this one and a line here. */
 import { adapt } from './adapt.js'
+import { cache } from './cache.js'
 import { convert } from './convert.js'
 import { chat } from './chat.js'
 import { docs } from './docs.js'
@@ -37,5 +38,6 @@ export const verbs: readonly Verb[] = [
   papers,
   reproduce,
   runs,
+  cache,
   lab,
 ]

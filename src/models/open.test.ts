@@ -12,6 +12,8 @@ import {
   encode,
   type JsonObject,
   open,
+  floatCopies,
+  listFloatCopies,
 } from '../checkpoint/index.js'
 import { CheckpointError, UsageError, WeftError } from '../errors.js'
 import { compile, type DType, mapTree, type Value, valueOf, zerosValue } from '../tensor/index.js'
@@ -169,6 +171,26 @@ describe('what trains, and what stays in its file', () => {
       expect(distance(await logitsOf(trains), expected)).toBeLessThan(1e-6)
     }
   })
+
+  test.each(['bfloat16', 'float16'] as const)(
+    '%s with copies in float32: programs map these, and nothing is widened',
+    async (dtype) => {
+      const checkpoint = await golden('llama')
+      const stored = await onDisk(checkpoint.config, await narrowedOf(checkpoint, dtype))
+      const expected = await logitsOf(await openModel(stored))
+      const folder = await newFolder()
+      const model = await openModel(stored.withCopies(floatCopies(stored, { folder, least: 1 })))
+      expect(await listFloatCopies(folder)).toEqual([])
+      expect(distance(await logitsOf(model), expected)).toBeLessThan(1e-6)
+      expect(await listFloatCopies(folder)).toHaveLength(1)
+      const tensor = model.weights({}, {}).tensor('model.norm.weight')
+      expect(tensor.node.op).toBe('bound')
+      const again = await newFolder()
+      await model.save(again)
+      await using saved = await open(again)
+      expect(saved.info('model.norm.weight').dtype).toBe(stored.info('model.norm.weight').dtype)
+    },
+  )
 
   test('other values of the parameters are another model; unlike ones are refused', async () => {
     const model = await openModel(await golden('llama'), {

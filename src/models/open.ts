@@ -36,6 +36,9 @@ const sourceOf = async (
   { name, path, dtype, ...info }: TensorInfo,
 ): Promise<Source> => {
   const { shape, offset, length } = info
+  const copy = await checkpoint.floatPlace(name)
+  if (copy)
+    return { kind: 'file', dtype: 'float32', shape, ...copy, read: () => checkpoint.read(name, 'float32') }
   if (path !== undefined && mappable.has(dtype))
     return {
       kind: 'file',
@@ -98,8 +101,8 @@ const assemble = (base: Base, parameters: Parameters<Value>): Model => ({
 
 /**
  * The model in `checkpoint`. Tensors that train are read as float32; the others stay where they are, and programs are
- * bound to them (float32 as it lies in the file, float16 and bfloat16 widened as they are used). The checkpoint must
- * stay open. Throws CheckpointError for an unknown architecture, an unusable configuration, and tensors that are
+ * bound to them (float32 as it lies in the file, float16 and bfloat16 as their copy in float32 where the checkpoint has one, else
+ * widened as they are used). The checkpoint must stay open. Throws CheckpointError for an unknown architecture, an unusable configuration, and tensors that are
  * missing, unexpected or of another shape.
  */
 export const openModel = async (

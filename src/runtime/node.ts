@@ -59,6 +59,7 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
   if (device === 'wasm')
     throw new EngineError('device wasm runs in browsers', { hint: 'In Node use cpu, which is faster.' })
   const ort = await load()
+  await options.prepare?.()
   const session = {
     disable_prepacking: options.prepack ? '0' : '1',
     model_external_initializers_file_folder_path: '/',

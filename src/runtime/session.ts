@@ -17,6 +17,8 @@ export interface SessionOptions {
    * mapped.
    */
   readonly prepack: boolean
+  /** Sees to it that the files that the graph is bound to are there; who opens the graph calls it first. */
+  prepare?(): Promise<void>
   /** The graph that the model encodes, for whoever looks at it instead of opening it. */
   readonly graph?: OnnxGraph
 }

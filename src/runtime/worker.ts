@@ -280,7 +280,8 @@ export const workerSessions = (host: WorkerHost<SessionFunctions>): OpenSession 
   const released = new FinalizationRegistry<number>(
     (id) => void host.call('release', id).catch(() => undefined),
   )
-  return async (model, { memory, graph: _graph, ...options }) => {
+  return async (model, { memory, graph: _graph, prepare, ...options }) => {
+    await prepare?.()
     const id = await host.call('open', { model, memory: Object.fromEntries(memory), ...options })
     const session: Session = {
       run: (feeds, outputs) => host.call('run', { session: id, feeds, outputs }),

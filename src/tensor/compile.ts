@@ -126,6 +126,10 @@ const sessionOf = async (lowered: Lowered, device: Device, options: CompileOptio
     optimization,
     memory: await readSources(lowered.memory, device),
     prepack: lowered.traits.has('packed kernels'),
+    prepare: async () => {
+      const files = new Map([...lowered.files].map((file) => [file.path, file]))
+      for (const file of files.values()) await file.prepare?.()
+    },
     graph: lowered.graph,
   })
   opened.set(key, new WeakRef(session))

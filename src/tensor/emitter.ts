@@ -12,7 +12,7 @@ import {
 } from './onnx.js'
 import type { FusedAttributes, Node, Primitive } from './primitives.js'
 import { ShapeError, sizeOf, swapsLast } from './shape.js'
-import type { Source } from './source.js'
+import type { FileSource, Source } from './source.js'
 import { append } from './numbers.js'
 import type { Tensor } from './tensor.js'
 import { castValue, value, type Value } from './value.js'
@@ -53,6 +53,8 @@ interface Shared {
   opset: number
   readonly traits: Set<Trait>
   readonly target: Target
+  /** Files that sessions map. */
+  readonly files: Set<FileSource>
   /** Shapes and types of what nodes give, by name. */
   readonly known: Map<string, OnnxValueInfo>
 }
@@ -118,13 +120,17 @@ export class Emitter {
     const inner = parent instanceof Emitter
     this.shared = inner
       ? parent.shared
-      : { next: 0, opset: 21, traits: new Set(), target: parent, known: new Map() }
+      : { next: 0, opset: 21, traits: new Set(), target: parent, files: new Set(), known: new Map() }
     this.memory = inner ? parent.memory : new Map()
     this.outermost = inner ? parent.outermost : this.initializers
   }
 
   get opset(): number {
     return this.shared.opset
+  }
+
+  get files(): Set<FileSource> {
+    return this.shared.files
   }
 
   get traits(): Set<Trait> {
@@ -235,14 +241,15 @@ export class Emitter {
   bound(source: Source): string {
     const name = this.fresh()
     const { dtype, shape } = source
-    const external =
-      source.kind === 'file' && this.shared.target.mapsFiles
-        ? {
-            location: source.path.replace(/^([A-Za-z]:)?[\\/]+/, ''),
-            offset: source.offset,
-            length: source.length,
-          }
-        : this.hold(source, source)
+    const mapped = source.kind === 'file' && this.shared.target.mapsFiles
+    if (mapped) this.files.add(source)
+    const external = mapped
+      ? {
+          location: source.path.replace(/^([A-Za-z]:)?[\\/]+/, ''),
+          offset: source.offset,
+          length: source.length,
+        }
+      : this.hold(source, source)
     const packed = dtype === 'int4' ? [byteLength(dtype, sizeOf(shape))] : shape
     this.outermost.push({ name, type: onnxType[heldAs(dtype, this.device)], shape: packed, external })
     return name

@@ -16,7 +16,7 @@ import { type OnnxAttribute, type OnnxGraph, type OnnxTensor } from './onnx.js'
 import type { Attributes, Node, Primitive, Subgraph } from './primitives.js'
 import { sameShape, type Shape, ShapeError } from './shape.js'
 import type { Tensor } from './tensor.js'
-import type { MemorySource, Source } from './source.js'
+import type { FileSource, MemorySource, Source } from './source.js'
 import { castValue, value } from './value.js'
 
 /** What a lowered graph needs beside its bytes. */
@@ -27,6 +27,8 @@ export interface Lowered {
   readonly outputs: readonly string[]
   /** Arrays bound by reference, by the name that stands for their file. */
   readonly memory: ReadonlyMap<string, Source>
+  /** Files that the session maps. */
+  readonly files: ReadonlySet<FileSource>
   readonly opset: number
   readonly traits: ReadonlySet<Trait>
 }
@@ -311,7 +313,7 @@ export const lower = (
   e.emit(outputs)
   const names = e.finish(outputs)
   const graph = e.graph(outputs, names)
-  const found = { inputs: e.inputs, outputs: names, opset: e.opset, traits: e.traits }
+  const found = { inputs: e.inputs, outputs: names, opset: e.opset, traits: e.traits, files: e.files }
   const isHeld = ({ external }: OnnxTensor): boolean =>
     external !== undefined && e.memory.has(external.location)
   const maps = graph.initializers.some((t) => t.external !== undefined && !isHeld(t))

@@ -13,6 +13,8 @@ export interface FileSource {
   /** Bytes from the start of the file. */
   readonly offset: number
   readonly length: number
+  /** Sees to it that the file is there, before a session maps it. Default: it is there. */
+  prepare?(): Promise<void>
   /** The numbers, for the interpreter and for devices that cannot map files. */
   read(): Promise<Value>
 }

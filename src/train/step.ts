@@ -159,7 +159,7 @@ const leanStep = (objectives: readonly Objective[], options: StepOptions) => {
     for (const [i, objective] of objectives.entries()) {
       const scalars = scalarValues(objective, state.step, learningRate)
       const { gradients: left } = sums![i]
-      for (const name of Object.keys(left)) {
+      for (const name of bySize(left)) {
         const next = await updates[i]({
           parameters: { [name]: state.parameters[name] },
           gradients: { [name]: left[name] },
@@ -177,6 +177,10 @@ const leanStep = (objectives: readonly Objective[], options: StepOptions) => {
     return resultOf(sums!, scale)
   }
 }
+
+/** Names of the tensors, the smallest first: when the largest is updated, the gradients of all others are gone. */
+const bySize = (tensors: Readonly<Record<string, Value>>): string[] =>
+  Object.keys(tensors).sort((a, b) => sizeOf(tensors[a].shape) - sizeOf(tensors[b].shape))
 
 const numberOf = async (v: Value): Promise<number> => Number((await v.read())[0])
 
