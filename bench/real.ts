@@ -9,6 +9,7 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Peer, pythonWithTorch, type Steps, threads } from './_peers.js'
+import { append } from '../src/tensor/numbers.js'
 import { median, type Row, row } from './row.js'
 
 /** Steps that both take in turn; the first compiles, and counts in the peaks alone. */
@@ -136,7 +137,7 @@ export const bench = async (): Promise<Row[]> => {
   try {
     const rows = chosen.includes('start') ? start(models, scratch) : []
     for (const name of Object.keys(cases).filter((name) => python && chosen.includes(name)))
-      rows.push(...(await rowsOf(name, models, python!)))
+      append(rows, await rowsOf(name, models, python!))
     return rows
   } finally {
     rmSync(scratch, { recursive: true })
