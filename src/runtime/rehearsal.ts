@@ -10,6 +10,7 @@ import type { OpenSession } from './session.js'
 export interface RehearsedRun {
   readonly session: ProgramNeeds
   readonly given: readonly Value[]
+  readonly made: readonly Value[]
 }
 
 /** What was noted. */
@@ -52,8 +53,9 @@ export const rehearsal = (): Rehearsal => {
     sessions.push(session)
     return {
       run: async (feeds, names) => {
-        runs.push({ session, given: Object.values(feeds) })
-        return names.map((name) => blankValue(blanks.get(name)!.shape, blanks.get(name)!.dtype))
+        const made = names.map((name) => blankValue(blanks.get(name)!.shape, blanks.get(name)!.dtype))
+        runs.push({ session, given: Object.values(feeds), made })
+        return made
       },
     }
   }

@@ -34,8 +34,8 @@ export const needsOf = (
 
 /** What ONNX Runtime keeps of each node of an open program, in bytes. */
 const nodeBytes = 3_000
-/** What the engine and our own code come to once they run. */
-const runningBytes = 25e6
+/** What the engine comes to once it runs: its library's pages, and what it holds beside values. */
+const runningBytes = 45e6
 /** Of the memory that an arena takes for values, what lies between them. */
 const gaps = 1.04
 
@@ -47,6 +47,8 @@ export const engineBytes = (programs: readonly ProgramNeeds[]): number =>
 export const mappedBytes = (programs: readonly ProgramNeeds[]): number =>
   [...new Map(programs.flatMap(({ mapped }) => [...mapped])).values()].reduce((sum, n) => sum + n, 0)
 
-/** Most bytes of a run's values: what it gives back lies in the engine and, copied, with us. */
-export const valueBytes = ({ footprint: { peak, outputs } }: ProgramNeeds): number =>
-  Math.max(gaps * peak, 2 * outputs)
+/** Bytes that the engine holds for a program's values, from its first run on: it keeps what a run took for the next. */
+export const arenaBytes = ({ footprint: { peak } }: ProgramNeeds): number => gaps * peak
+
+/** Most bytes of one run's values: those that the engine holds, and the copies that it gives back. */
+export const valueBytes = (program: ProgramNeeds): number => arenaBytes(program) + program.footprint.outputs

@@ -1,14 +1,14 @@
 /** @file What a training run will need, said before anything is loaded or run: its peak of memory and the time of a step. */
 import type { Model } from '../models/index.js'
-import { rehearsal } from '../runtime/index.js'
+import { rehearsal, type RehearsedRun } from '../runtime/index.js'
 import {
   addWork,
+  arenaBytes,
   byteLength,
   engineBytes,
   mappedBytes,
   sizeOf,
   type Value,
-  valueBytes,
   type Work,
 } from '../tensor/index.js'
 import { maxOf } from '../tensor/numbers.js'
@@ -16,7 +16,7 @@ import { batchesOf, type Data } from './data.js'
 import { type FitOptions, objectiveOf } from './fit.js'
 import type { Batch } from './loss.js'
 import { trainingOf } from './method.js'
-import { initialState } from './objective.js'
+import { initialState, type TrainingState } from './objective.js'
 import { makeStep } from './step.js'
 
 /** What a run needs. */
@@ -60,37 +60,67 @@ const bytesOf = (values: Iterable<Value>): number =>
   [...values].reduce((sum, { dtype, shape }) => sum + byteLength(dtype, sizeOf(shape)), 0)
 
 /**
- * What training `model` on `data` will need: one step is traced and lowered as `fit` would, on the largest of the first batches, and
- * its graphs are walked. Nothing is run. Throws UsageError as `fit` does.
+ * Most bytes of values beside the engine's at once: what a run makes is there until the last run that reads it, and for good where
+ * it is in `kept`; what it is given from outside, as long as it runs. What is in `before` was there anyway.
+ */
+const mostAlive = (
+  runs: readonly RehearsedRun[],
+  kept: ReadonlySet<Value>,
+  before: ReadonlySet<Value>,
+): number => {
+  const last = new Map<Value, number>()
+  runs.forEach(({ given, made }, i) => {
+    for (const v of [...given, ...made]) last.set(v, kept.has(v) ? runs.length : i)
+  })
+  const made = new Set(runs.flatMap((run) => run.made))
+  const leaving = (i: number): number => bytesOf([...made].filter((v) => last.get(v) === i))
+  let alive = 0
+  let most = 0
+  runs.forEach((run, i) => {
+    alive += bytesOf(run.made)
+    most = Math.max(most, alive + bytesOf(run.given.filter((v) => !made.has(v) && !before.has(v))))
+    alive -= leaving(i)
+  })
+  return most
+}
+
+/**
+ * What training `model` on `data` will need: two steps are traced and lowered as `fit` would, on the largest of the first batches,
+ * and their graphs are walked; the second begins with what the first leaves. Nothing is run. Throws UsageError as `fit` does.
  */
 export const rehearse = async (model: Model, data: Data, options: FitOptions = {}): Promise<Needs> => {
   const { batch, mean } = await largestOf(model, data, options)
   const objectives = options.objectives ?? [objectiveOf(model, options)]
   const state = initialState(objectives, model.parameters)
+  // Parameters are there already; of moments that nobody has written there are no pages yet.
+  const before = new Set(valuesOf(state))
   const stage = rehearsal()
   const { accumulate = 1, learningRate = 2e-4, seed } = options
-  // Of the state the parameters are there already; the moments take memory once they are written.
-  const moments = state.optimizers.flatMap((slots) =>
-    Object.values(slots).flatMap((slot) => Object.values(slot)),
-  )
-  const own = trainingOf(model).inputs?.(state, { steps: 1, seed: seed ?? 0, learningRate })
   const step = makeStep(objectives, { ...options, openSession: stage.openSession })
-  await step(
-    state,
-    Array.from({ length: accumulate }, () => ({ ...batch, ...own })),
-    { learningRate, seed },
-  )
-  const kept = new Set([...Object.values(model.parameters), ...moments])
-  const values = maxOf(
-    stage.runs.map(({ session, given }) => bytesOf(given.filter((v) => !kept.has(v))) + valueBytes(session)),
-    0,
-  )
+  const takeStep = async (): Promise<void> => {
+    const own = trainingOf(model).inputs?.(state, { steps: 2, seed: seed ?? 0, learningRate })
+    const batches = Array.from({ length: accumulate }, () => ({ ...batch, ...own }))
+    await step(state, batches, { learningRate, seed })
+  }
+  await takeStep()
+  const first = stage.runs.length
+  await takeStep()
   const mapped = mappedBytes(stage.sessions)
+  const arenas = stage.sessions.map(arenaBytes)
+  const alive = mostAlive(stage.runs, new Set(valuesOf(state)), before)
   return {
-    memory: bytesOf(moments) + values + mapped + engineBytes(stage.sessions),
+    memory: alive + arenas.reduce((sum, n) => sum + n, 0) + mapped + engineBytes(stage.sessions),
     mapped,
-    values,
-    work: stage.runs.map(({ session }) => session.footprint.work).reduce(addWork),
+    values: maxOf(arenas, 0),
+    work: stage.runs
+      .slice(first)
+      .map(({ session }) => session.footprint.work)
+      .reduce(addWork),
     tokens: { largest: tokensOf(batch), mean },
   }
 }
+
+const valuesOf = ({ parameters, optimizers }: TrainingState): Value[] => [
+  ...Object.values(parameters),
+  ...optimizers.flatMap((slots) => Object.values(slots).flatMap((slot) => Object.values(slot))),
+]
