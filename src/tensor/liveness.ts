@@ -10,6 +10,8 @@ import { sizeOf } from './shape.js'
 export interface Work {
   /** Multiplications and additions of products. */
   readonly flops: number
+  /** Bytes of the matrices that products put into the order of their kernels, however few rows there are. */
+  readonly packed: number
   /** Bytes that are read and written by everything else. */
   readonly bytes: number
   /** Elements of which a function like exp is taken. */
@@ -137,6 +139,11 @@ const flopsOf = (node: OnnxNode, find: Find, out: OnnxValueInfo): number => {
   return 0
 }
 
+const packedBytes = ({ inputs: [, b] }: OnnxNode, find: Find): number => {
+  const matrix = find(b)
+  return matrix ? bytesOf(matrix) : 0
+}
+
 const workOf = (node: OnnxNode, find: Find): Work => {
   const infos = node.outputs.map((name) => infoOf(name, node, find))
   const flops = flopsOf(node, find, infos[0])
@@ -144,6 +151,7 @@ const workOf = (node: OnnxNode, find: Find): Work => {
   const passive = views.has(node.type) || flops > 0 || node.type === 'If'
   return {
     flops,
+    packed: products.has(node.type) ? packedBytes(node, find) : 0,
     // Of what it gathers from or pads, a node reads no more than it gives.
     bytes: passive ? 0 : moved.reduce((sum, info) => sum + Math.min(bytesOf(info), 4 * bytesOf(infos[0])), 0),
     functions: functions.has(node.type) ? sizeOf(infos[0].shape) : 0,
@@ -154,12 +162,13 @@ const workOf = (node: OnnxNode, find: Find): Work => {
 /** Both together. */
 export const addWork = (a: Work, b: Work): Work => ({
   flops: a.flops + b.flops,
+  packed: a.packed + b.packed,
   bytes: a.bytes + b.bytes,
   functions: a.functions + b.functions,
   nodes: a.nodes + b.nodes,
 })
 
-const nothing: Work = { flops: 0, bytes: 0, functions: 0, nodes: 0 }
+const nothing: Work = { flops: 0, packed: 0, bytes: 0, functions: 0, nodes: 0 }
 
 /** The buffers of a graph as ONNX Runtime plans them: written over, or taken again by a value of the same shape. */
 class Plan {

@@ -4,11 +4,7 @@ import { compile, sizeOf, type Tensor, type Value, valueOf, type Work } from '..
 /** How much of each kind of work this machine does in a second. */
 export type Speed = Readonly<Record<keyof Work, number>>
 
-const filled = (shape: readonly number[]): Value =>
-  valueOf(
-    Float32Array.from({ length: sizeOf(shape) }, (_, i) => (i % 17) / 17 - 0.5),
-    shape,
-  )
+const filled = (shape: readonly number[]): Value => valueOf(new Float32Array(sizeOf(shape)).fill(0.3), shape)
 
 type Inputs = Readonly<Record<'x' | 'w', Tensor>>
 
@@ -32,12 +28,15 @@ const secondsFor = async (f: (inputs: Inputs) => Tensor, x: Value, w: Value): Pr
 const chain = (x: Tensor, count: number, each: (x: Tensor) => Tensor): Tensor =>
   Array.from({ length: count }).reduce<Tensor>((y) => each(y), x)
 
-/** Of tensors too large for the caches that a core has to itself, as a step's are. */
+/** Rows and width of tensors that no cache holds, as the largest of a step. */
+const large = [8192, 1024] as const
+/** Rows and width of a product that computes for longer than it moves numbers. */
 const rows = 2048
 const width = 1024
+/** Rows and width of one that does not. */
+const few = 32
+const wide = 2048
 const times = 2
-/** Bytes that one addition of two tensors reads and writes. */
-const moved = 12 * rows * width
 const least = 1e-9
 
 let known: Promise<Speed> | undefined
@@ -53,29 +52,30 @@ export const calibrate = (): Promise<Speed> => {
 }
 
 const measured = async (): Promise<Speed> => {
-  const x = filled([rows, width])
-  const w = filled([width, width])
-  const few = filled([8])
-  const node = (await secondsFor(({ x }) => chain(x, 1000, (y) => y.add(x)), few, few)) / 1000
-  // What a run takes whatever it computes is part of every time, and no part of a speed.
-  const idle = await secondsFor(({ x, w }) => x.sum().add(w.sum()), x, w)
-  const spent = async (each: (y: Tensor, inputs: Inputs) => Tensor): Promise<number> =>
-    (await secondsFor(
-      (inputs) =>
-        chain(inputs.x, times, (y) => each(y, inputs))
-          .sum()
-          .add(inputs.w.sum()),
-      x,
-      w,
-    )) - idle
-  const sums = Math.max(least, await spent((y, { x }) => y.add(x)))
-  const exps = Math.max(least, (await spent((y, { x }) => y.exp().sub(x).mul(0.1))) - 2 * sums)
-  const products = Math.max(least, await spent((y, { w }) => y.matmul(w.t())))
+  const small = filled([8])
+  const node = (await secondsFor(({ x }) => chain(x, 1000, (y) => y.add(x)), small, small)) / 1000
+  /** Seconds of one `each`: what a run takes whatever it computes is part of every time, and no part of a speed. */
+  const spent = async (x: Value, w: Value, each: (y: Tensor, inputs: Inputs) => Tensor): Promise<number> => {
+    const of = (count: number) => (inputs: Inputs) =>
+      chain(inputs.x, count, (y) => each(y, inputs))
+        .sum()
+        .add(inputs.w.sum())
+    const idle = await secondsFor(of(0), x, w)
+    return Math.max(least, ((await secondsFor(of(times), x, w)) - idle) / times)
+  }
+  const product = (y: Tensor, { w }: Inputs): Tensor => y.matmul(w.t())
+  const tensor = filled(large)
+  const sum = await spent(tensor, small, (y, { x }) => y.add(x))
+  const exp = await spent(tensor, small, (y, { x }) => y.exp().sub(x).mul(0.1))
+  const many = await spent(filled([rows, width]), filled([width, width]), product)
+  const narrow = await spent(filled([few, wide]), filled([wide, wide]), product)
+  const flops = (2 * rows * width * width) / many
   return {
     nodes: 1 / node,
-    bytes: (times * moved) / sums,
-    functions: (times * rows * width) / exps,
-    flops: (times * 2 * rows * width * width) / products,
+    bytes: (12 * sizeOf(large)) / sum,
+    functions: sizeOf(large) / Math.max(least, exp - 2 * sum),
+    flops,
+    packed: (4 * wide * wide) / Math.max(least, narrow - (2 * few * wide * wide) / flops),
   }
 }
 
