@@ -18,11 +18,11 @@ import { definition, shapeOf, styleOf, unwrap } from './schema.js'
 import type { Action, Verb } from './verb.js'
 import { verbs } from './verbs.js'
 
-let scratch: Awaited<ReturnType<typeof scratchFolder>>
+// There before the tests are listed, since what they choose lies in it.
+const scratch = await scratchFolder()
 const at = (...names: string[]): string => join(scratch.path, ...names)
 
 beforeAll(async () => {
-  scratch = await scratchFolder()
   await writeTinyLlama(at('model'))
   await writeTinyLlama(at('tuned'))
   await writeFile(at('data.jsonl'), sentences.map((text) => JSON.stringify({ text, label: 'so' })).join('\n'))
@@ -251,45 +251,48 @@ const valuesFor = ({ schema }: Pick<Named, 'schema'>, choice: Made): Values => {
   return { ...Object.fromEntries(fallbacks), ...(choice.key ? { [choice.key]: choice.value } : {}) }
 }
 
+/** The choice in a test's name. */
+const said = ({ key, value }: Made): string =>
+  key === undefined ? 'the default' : `${key} ${JSON.stringify(value).replaceAll(scratch.path, '...')}`
+
 describe.each(actions.map((named) => [named.words.join(' '), named] as const))('weft %s', (_, named) => {
   const flags = flagsOf(named.schema).map(({ long }) => long)
   const keys = Object.keys(shapeOf(named.schema)).filter((key) => flags.includes(`--${kebab(key)}`))
 
-  it('refuses by name every flag that what was chosen does not take', async () => {
-    for (const choice of choicesOf(named))
-      for (const key of keys) {
-        if (key === choice.key || isTaken(named.schema, key, valuesFor(named, choice))) continue
-        const flag = flagOf(key, sampleOf(shapeOf(named.schema)[key], key))
-        const required = requiredOf(named, choice, [key])
-        const { code, err, read } = await ran(
-          named,
-          [...chosenArgv(named, choice), ...required, ...flag],
-          false,
-        )
-        const told = `${key} with ${JSON.stringify(choice)}: ${err}`
-        expect(err, told).toMatch(/^UnwantedOption: --/)
-        expect(err, told).toContain(`--${kebab(key)}: not taken`)
-        expect(err, told).toMatch(
-          /Taken (with|without|by) .*(Nearest that is taken here: --|Nothing is taken here)/,
-        )
-        expect({ code, read }, told).toEqual({ code: 2, read: undefined })
-      }
+  const choices = choicesOf(named).map((choice) => [said(choice), choice] as const)
+
+  it.each(choices)('refuses by name every flag that %s does not take', async (_, choice) => {
+    for (const key of keys) {
+      if (key === choice.key || isTaken(named.schema, key, valuesFor(named, choice))) continue
+      const flag = flagOf(key, sampleOf(shapeOf(named.schema)[key], key))
+      const required = requiredOf(named, choice, [key])
+      const { code, err, read } = await ran(
+        named,
+        [...chosenArgv(named, choice), ...required, ...flag],
+        false,
+      )
+      const told = `${key} with ${JSON.stringify(choice)}: ${err}`
+      expect(err, told).toMatch(/^UnwantedOption: --/)
+      expect(err, told).toContain(`--${kebab(key)}: not taken`)
+      expect(err, told).toMatch(
+        /Taken (with|without|by) .*(Nearest that is taken here: --|Nothing is taken here)/,
+      )
+      expect({ code, read }, told).toEqual({ code: 2, read: undefined })
+    }
   })
 
-  it('reads every flag that it takes', async () => {
-    for (const choice of choicesOf(named)) {
-      const taken = keys.filter(
-        (key) =>
-          key !== choice.key &&
-          !isProgrammes(named, key) &&
-          isTaken(named.schema, key, valuesFor(named, choice)) &&
-          !excludes(named, key, choice),
-      )
-      // What only says what it would do reads little else.
-      const dry = taken.filter((key) => key === 'dryRun')
-      const rest = taken.filter((key) => key !== 'dryRun')
-      expect([...(await unread(named, choice, rest)), ...(await unread(named, choice, dry))]).toEqual([])
-    }
+  it.each(choices)('reads every flag that %s takes', async (_, choice) => {
+    const taken = keys.filter(
+      (key) =>
+        key !== choice.key &&
+        !isProgrammes(named, key) &&
+        isTaken(named.schema, key, valuesFor(named, choice)) &&
+        !excludes(named, key, choice),
+    )
+    // What only says what it would do reads little else.
+    const dry = taken.filter((key) => key === 'dryRun')
+    const rest = taken.filter((key) => key !== 'dryRun')
+    expect([...(await unread(named, choice, rest)), ...(await unread(named, choice, dry))]).toEqual([])
   })
 })
 
