@@ -10,8 +10,9 @@ export const trainForResume = async (
   out: string | undefined,
   hook?: Hook,
 ): Promise<FitResult> => {
-  const model = await lora(await open(base), { rank: 2, dropout: 0.1, targets: 'all-linear', seed: 1 })
-  return fit(
+  await using checkpoint = await open(base)
+  const model = await lora(checkpoint, { rank: 2, dropout: 0.1, targets: 'all-linear', seed: 1 })
+  return await fit(
     model,
     sentences.map((text) => ({ text })),
     {

@@ -1,25 +1,26 @@
 import { spawn } from 'node:child_process'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bundleForNode } from '../../test/bundle.js'
 import { trainForResume } from '../../test/resume-run.js'
 import { scratchFolder, writeTinyLlama } from '../../test/tiny.js'
 import { Stream } from '../random/index.js'
 import { RunFolder } from './run-folder.js'
 import type { FitResult } from './index.js'
 
-const child = fileURLToPath(new URL('../../test/fit-child.ts', import.meta.url))
-
-/** Starts the run in a process of its own and kills it `delay` ms after its first step. */
-const killedRun = (base: string, out: string, delay: number): Promise<void> =>
+/** Runs `program` in a process of its own and kills it once it has said that step `last` is done. */
+const killedRun = (program: URL, base: string, out: string, last: number): Promise<void> =>
   new Promise((resolve, reject) => {
-    const process_ = spawn(process.execPath, ['--import', 'tsx', child, base, out], {
+    const child = spawn(process.execPath, [fileURLToPath(program), base, out], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let errors = ''
-    process_.stderr.on('data', (text: Buffer) => (errors += text.toString()))
-    process_.stdout.once('data', () => setTimeout(() => process_.kill('SIGKILL'), delay))
-    process_.on('exit', (code, signal) =>
+    child.stderr.on('data', (text: Buffer) => (errors += text.toString()))
+    createInterface(child.stdout).on('line', (step) => Number(step) >= last && child.kill('SIGKILL'))
+    child.on('exit', (code, signal) =>
       signal === 'SIGKILL' || code === 0 ? resolve() : reject(new Error(errors)),
     )
   })
@@ -34,11 +35,16 @@ const everything = ({ state, loss }: FitResult): unknown => ({
 })
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
+let program: URL
 beforeAll(async () => {
   scratch = await scratchFolder()
+  program = await bundleForNode(new URL('../../test/fit-child.ts', import.meta.url))
   await writeTinyLlama(join(scratch.path, 'base'))
 })
-afterAll(() => scratch.remove())
+afterAll(async () => {
+  await scratch.remove()
+  await rm(program)
+})
 
 describe('a run killed by SIGKILL at a random moment', () => {
   it('resumes and ends with the loss, weights and optimiser state of an undisturbed run, bit for bit', async () => {
@@ -48,7 +54,7 @@ describe('a run killed by SIGKILL at a random moment', () => {
     let underWay = 0
     for (let i = 0; i < 10; i++) {
       const out = join(scratch.path, `run-${i}`)
-      await killedRun(base, out, moments.int(600))
+      await killedRun(program, base, out, 1 + moments.int(36))
       const [newest = 0] = await new RunFolder(out).steps()
       underWay += Number(newest < 40)
       expect(everything(await trainForResume(base, out))).toEqual(whole)
