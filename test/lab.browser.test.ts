@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import { SMTPServer } from 'smtp-server'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { search, violations } from './lab-pages.js'
+import { patientContext, search, violations } from './lab-pages.js'
 import { findChromium } from '../scripts/chromium.mjs'
 import { scratch, until, writeRun } from './lab.js'
 import { readRuns } from '../src/runs/index.js'
@@ -57,7 +57,7 @@ const startServer = async (smtpPort: number): Promise<string> => {
   })
   let out = ''
   server.stdout!.on('data', (chunk: Buffer) => (out += String(chunk)))
-  await until(() => /"url": "([^"]+)"/.test(out), 60)
+  await until(() => /"url": "([^"]+)"/.test(out))
   return /"url": "([^"]+)"/.exec(out)![1].replace(/\/$/, '')
 }
 
@@ -74,7 +74,7 @@ beforeAll(async () => {
     executablePath: findChromium(),
     args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
   })
-}, 120_000)
+})
 
 afterAll(async () => {
   await browser?.close()
@@ -90,7 +90,7 @@ interface Visit {
 }
 
 const visit = async (path: string, options: Parameters<Browser['newContext']>[0] = {}): Promise<Visit> => {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, ...options })
+  const context = await patientContext(browser, { viewport: { width: 1200, height: 900 }, ...options })
   const page = await context.newPage()
   const complaints: string[] = []
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
@@ -159,8 +159,8 @@ describe('the lab', () => {
   it('starts the quick reproduction of LoRA and shows what it measured; verdicts wait for a full run', async () => {
     const { page, context } = await visit('/papers/lora')
     await page.getByRole('button', { name: 'Run, quick form' }).click()
-    await page.waitForSelector('.job [data-state="finished"]', { timeout: 110_000 })
-    await page.waitForSelector('section[aria-labelledby="claims"] .facts', { timeout: 60_000 })
+    await page.waitForSelector('.job [data-state="finished"]')
+    await page.waitForSelector('section[aria-labelledby="claims"] .facts')
     const claims = page.locator('section[aria-labelledby="claims"]')
     expect(await claims.locator('.facts').textContent()).toContain('quick form: verdicts need a full run')
     expect(await claims.locator('tbody [data-state="holds"]').count()).toBe(0)
@@ -247,9 +247,7 @@ describe('the lab', () => {
     await page.getByLabel('Tokens').fill('6')
     await page.getByLabel('Prompt').fill('The cat')
     await page.getByRole('button', { name: 'Generate' }).click()
-    await page.waitForFunction(() => /\d+ tokens? in/.test(document.body.textContent ?? ''), undefined, {
-      timeout: 60_000,
-    })
+    await page.waitForFunction(() => /\d+ tokens? in/.test(document.body.textContent ?? ''))
     expect(await page.locator('.token').count()).toBeGreaterThan(0)
     await page.locator('.token').first().click()
     await expect.poll(() => page.locator('.alternatives tbody tr').count()).toBeGreaterThan(1)
@@ -265,7 +263,7 @@ describe('the lab', () => {
     await page.getByLabel('E-mail').fill('reader@example.org')
     await page.getByRole('button', { name: 'Subscribe' }).click()
     await page.getByText('A mail is on its way').waitFor()
-    await until(() => mails.length > 0, 20)
+    await until(() => mails.length > 0)
     const link = /https?:\/\/[^\s"<>]*\/confirm\/[A-Za-z0-9_-]+/.exec(mails[0].replace(/=\r?\n/g, ''))![0]
     await page.goto(base + new URL(link).pathname)
     await page.getByRole('button', { name: 'Confirm' }).click()
@@ -280,7 +278,7 @@ describe('the lab', () => {
       return (await fetch('/api/digest', { method: 'POST', headers, body: '{}' })).json()
     })
     expect(sent).toEqual({ sent: 1 })
-    await until(() => mails.length > 1, 20)
+    await until(() => mails.length > 1)
     expect(mails[1]).toContain('List-Unsubscribe')
     await context.close()
   })
@@ -317,30 +315,28 @@ describe('the lab', () => {
     await page.waitForSelector('.uplot')
     const { appendFileSync } = await import('node:fs')
     appendFileSync(join(folder, 'metrics.jsonl'), `${JSON.stringify({ step: 6, loss: 0.125 })}\n`)
-    await page.waitForFunction(
-      () => [...document.querySelectorAll('figure')].some((f) => f.ariaLabel?.includes('0.125')),
-      undefined,
-      { timeout: 20_000 },
+    await page.waitForFunction(() =>
+      [...document.querySelectorAll('figure')].some((f) => f.ariaLabel?.includes('0.125')),
     )
     await context.close()
   })
 
   it('has any number of tabs open at once, and each hears what happens', async () => {
-    const context = await browser.newContext()
+    const context = await patientContext(browser)
     const pages: Page[] = []
     for (let i = 0; i < 9; i++) {
       const page = await context.newPage()
-      await page.goto(`${base}/runs`, { timeout: 20_000 })
+      await page.goto(`${base}/runs`)
       await page.waitForSelector('tbody tr')
       pages.push(page)
     }
     writeRun(home.folder, 'heard', { started: new Date().toISOString() })
-    for (const page of pages) await page.getByRole('link', { name: 'heard' }).waitFor({ timeout: 20_000 })
+    for (const page of pages) await page.getByRole('link', { name: 'heard' }).waitFor()
     await context.close()
   })
 
   it('a hidden page keeps no stream, and reads again when it is seen', async () => {
-    const context = await browser.newContext()
+    const context = await patientContext(browser)
     const page = await context.newPage()
     await page.addInitScript(() => {
       const state = globalThis as unknown as { streams: EventSource[]; hide(hidden: boolean): void }
@@ -379,7 +375,7 @@ describe('the lab', () => {
     await new Promise((done) => setTimeout(done, 1500))
     expect(await page.getByRole('link', { name: 'missed' }).count()).toBe(0)
     await hide(false)
-    await page.getByRole('link', { name: 'missed' }).waitFor({ timeout: 20_000 })
+    await page.getByRole('link', { name: 'missed' }).waitFor()
     await until(async () => (await open()) === 1)
     await context.close()
   })

@@ -74,7 +74,7 @@ export async function* eventsOf(response: Response): AsyncGenerator<StreamedEven
 }
 
 /** Waits until `holds` does; throws after `seconds`. */
-export const until = async (holds: () => unknown, seconds = 20): Promise<void> => {
+export const until = async (holds: () => unknown, seconds = 300): Promise<void> => {
   const end = Date.now() + seconds * 1000
   while (!(await holds())) {
     if (Date.now() > end) throw new Error(`not within ${seconds} s`)

@@ -58,7 +58,7 @@ beforeAll(() => {
   const entry = project.entries.find(({ fileName }) => fileName.endsWith('src/adapt/index.ts'))!
   const module = project.checker.getSymbolAtLocation(entry)!
   exported = new Map(project.checker.getExportsOfModule(module).map((symbol) => [symbol.name, symbol]))
-}, 120_000)
+})
 
 /** The properties of a method's options. */
 const declared = (name: string): ts.Symbol[] => {
