@@ -9,6 +9,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    setupFiles: ['test/open-files.ts'],
     // Two files are tested beside each other: threads that spin while they wait take the cores from one another.
     env: { WEFT_SPIN: '0' },
   },

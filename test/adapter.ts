@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from './golden.js'
 import { scratchFolder } from './tiny.js'
+import { hold } from './held.js'
+import { opened } from './opened.js'
 import { type Checkpoint, diskFiles, open, openFile } from '../src/checkpoint/index.js'
 import { keyOf, normal } from '../src/random/index.js'
 import { type Model, openModel, type Trace } from '../src/models/index.js'
@@ -91,9 +93,9 @@ export const describeAdapter = (name: string, { inputs = {}, trains = false }: G
     let merges: boolean
     beforeAll(async () => {
       scratch = await scratchFolder()
-      own = await openFile(diskFiles(folder), 'golden.safetensors')
-      base = await open(goldenFolder('llama'))
-      const golden = await openFile(diskFiles(goldenFolder('llama')), 'golden.safetensors')
+      own = hold(await openFile(diskFiles(folder), 'golden.safetensors'))
+      base = await opened(goldenFolder('llama'))
+      const golden = hold(await openFile(diskFiles(goldenFolder('llama')), 'golden.safetensors'))
       const read = async (name: string): Promise<Value> => castValue(await golden.read(name), 'int32')
       batch = {
         ids: await read('input_ids'),
@@ -139,7 +141,7 @@ export const describeAdapter = (name: string, { inputs = {}, trains = false }: G
       const out = join(scratch.path, name)
       await model.save(out)
       const [ours, theirs] = await Promise.all(
-        [out, folder].map((f) => openFile(diskFiles(f), 'adapter_model.safetensors')),
+        [out, folder].map(async (f) => hold(await openFile(diskFiles(f), 'adapter_model.safetensors'))),
       )
       expect(ours.names()).toEqual(theirs.names())
       for (const key of ours.names())

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
-import { open } from '../checkpoint/index.js'
+import { opened } from '../../test/opened.js'
 import { type Model, openModel } from '../models/index.js'
 import { rehearse } from '../train/index.js'
 import { fitting } from './needs.js'
@@ -11,7 +11,7 @@ let model: Model
 beforeAll(async () => {
   scratch = await scratchFolder()
   await writeTinyLlama(join(scratch.path, 'base'))
-  model = await openModel(await open(join(scratch.path, 'base')), { trainable: true })
+  model = await openModel(await opened(join(scratch.path, 'base')), { trainable: true })
 })
 afterAll(() => scratch.remove())
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
-import { open } from '../checkpoint/index.js'
+import { opened } from '../../test/opened.js'
 import { type Model, openModel } from '../models/index.js'
 import { baseTensor } from '../models/stored.js'
 import { Stream } from '../random/index.js'
@@ -14,7 +14,7 @@ const vocabulary = 90
 
 let model: Model
 beforeAll(async () => {
-  model = await openModel(await open(goldenFolder('llama')))
+  model = await openModel(await opened(goldenFolder('llama')))
 })
 
 /** Rows of tokens, the last `padding` of which are padding. */

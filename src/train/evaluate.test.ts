@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
-import { open } from '../checkpoint/index.js'
+import { opened } from '../../test/opened.js'
 import { type Model, openModel } from '../models/index.js'
 import { valueOf } from '../tensor/index.js'
 import { evaluate, fit } from './index.js'
@@ -12,7 +12,7 @@ const records = sentences.map((text) => ({ text }))
 beforeAll(async () => {
   scratch = await scratchFolder()
   await writeTinyLlama(join(scratch.path, 'base'))
-  const base = await openModel(await open(join(scratch.path, 'base')), { trainable: true })
+  const base = await openModel(await opened(join(scratch.path, 'base')), { trainable: true })
   model = (await fit(base, records, { batch: 5, length: 24, steps: 60, learningRate: 1e-2 })).model
 })
 afterAll(() => scratch.remove())

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
+import { opened } from '../../test/opened.js'
 import { lora } from '../adapt/index.js'
-import { open } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
 import { everything, reachable } from '../tensor/graph.js'
 import { input, type Tensor, valueAndGrad } from '../tensor/index.js'
@@ -16,7 +16,7 @@ const records = sentences.map((text) => ({ text }))
 beforeAll(async () => {
   scratch = await scratchFolder()
   await writeTinyLlama(join(scratch.path, 'base'))
-  model = await openModel(await open(join(scratch.path, 'base')), { trainable: true })
+  model = await openModel(await opened(join(scratch.path, 'base')), { trainable: true })
 })
 afterAll(() => scratch.remove())
 
@@ -136,7 +136,7 @@ describe('fit', () => {
     await expect(fit(model, records, { ...options, steps: 1, batch: 2, out, resume: true })).rejects.toThrow(
       /batch \(4, now 2\)/,
     )
-    const bert = await openModel(await open(goldenFolder('bert-classify')), { trainable: true })
+    const bert = await openModel(await opened(goldenFolder('bert-classify')), { trainable: true })
     await expect(fit(bert, records, options)).rejects.toThrow(/task 'classify'/)
     const wild = { ...options, steps: 20, schedule: () => 1e30 }
     await expect(fit(model, records, wild)).rejects.toThrow(/loss of step \d+ is (NaN|Infinity)/)

@@ -3,7 +3,9 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
 import { scratchFolder, sentences, writeReciter, writeTinyLlama } from '../../test/tiny.js'
-import { diskFiles, open, openFile } from '../checkpoint/index.js'
+import { hold } from '../../test/held.js'
+import { opened } from '../../test/opened.js'
+import { diskFiles, openFile } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
 import { Stream } from '../random/index.js'
 import { compile, type Tensor, toNumbers, valueOf } from '../tensor/index.js'
@@ -24,7 +26,7 @@ let model: Model
 beforeAll(async () => {
   scratch = await scratchFolder()
   await writeTinyLlama(join(scratch.path, 'base'))
-  const base = await openModel(await open(join(scratch.path, 'base')), { trainable: true })
+  const base = await openModel(await opened(join(scratch.path, 'base')), { trainable: true })
   const data = sentences.map((text) => ({ text }))
   model = (await fit(base, data, { batch: 5, length: 24, steps: 60, learningRate: 1e-2 })).model
 })
@@ -43,16 +45,16 @@ const idsOf = async (m: Model, prompt: readonly number[], options: TokenOptions)
 describe('generation', () => {
   it('gives the tokens of Transformers greedily, with the cache and without', async () => {
     const folder = goldenFolder('llama')
-    const golden = await openFile(diskFiles(folder), 'golden.safetensors')
+    const golden = hold(await openFile(diskFiles(folder), 'golden.safetensors'))
     const expected = [...toNumbers(await golden.read('generated'))]
-    const llama = await openModel(await open(folder))
+    const llama = await openModel(await opened(folder))
     const prompt = [...toNumbers(await golden.read('input_ids'))].slice(0, 5)
     for (const cache of [true, false])
       expect([...prompt, ...(await idsOf(llama, prompt, { maxTokens: 8, eos: [], cache }))]).toEqual(expected)
   })
 
   it('of a sequence-to-sequence model gives at each place the token that its logits say', async () => {
-    const t5 = await openModel(await open(goldenFolder('t5')))
+    const t5 = await openModel(await opened(goldenFolder('t5')))
     const prompt = [3, 1, 4, 1, 5]
     const written = await idsOf(t5, prompt, { maxTokens: 6, eos: [] })
     const start = Number(t5.checkpoint.config.decoder_start_token_id)
@@ -118,7 +120,7 @@ describe('stop texts', () => {
       258,
       { eos_token_id: null },
     )
-    reciter = await openModel(await open(folder))
+    reciter = await openModel(await opened(folder))
   })
   const said = async (options: GenerateOptions = {}): Promise<string> => {
     let text = ''
@@ -211,7 +213,7 @@ describe('the text after a prompt', () => {
       { chat_template: '{{ messages[0].content }}' },
     )
     await writeReciter(folder, [1, 2, 3], 4, { eos_token_id: 3 })
-    const reciter = await openModel(await open(folder))
+    const reciter = await openModel(await opened(folder))
     const said = async (prompt: string | number[] | Message[]): Promise<string> => {
       let text = ''
       for await (const piece of generate(reciter, prompt, { tokenizer })) text += piece

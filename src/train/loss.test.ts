@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
-import { diskFiles, open, openFile } from '../checkpoint/index.js'
+import { hold } from '../../test/held.js'
+import { opened } from '../../test/opened.js'
+import { diskFiles, openFile } from '../checkpoint/index.js'
 import { type ModelOutputs, openModel } from '../models/index.js'
 import { compile, input, interpret, type Tensor, tensor, toNumbers, type Value } from '../tensor/index.js'
 import { type Batch, causalLoss, classLoss, type Loss, modelLoss } from './index.js'
@@ -15,8 +17,8 @@ const inputs = {
 
 describe('the loss of a model by its task', () => {
   it.each(['llama', 'bert-mlm', 'bert-classify', 't5', 'vit'])("is Transformers' on %s", async (name) => {
-    const golden = await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors')
-    const model = await openModel(await open(goldenFolder(name)))
+    const golden = hold(await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors'))
+    const model = await openModel(await opened(goldenFolder(name)))
     const batch: Record<string, Value> = {}
     for (const [key, stored] of Object.entries(inputs))
       if (golden.has(stored)) batch[key] = await golden.read(stored, key === 'pixels' ? 'float32' : 'int32')
@@ -31,7 +33,7 @@ describe('the loss of a model by its task', () => {
   })
 
   it('adds what a model reports as auxiliaryLoss, in training only', async () => {
-    const model = await openModel(await open(goldenFolder('llama')))
+    const model = await openModel(await opened(goldenFolder('llama')))
     const reporting = {
       ...model,
       weights: (...[parameters, trace]: Parameters<typeof model.weights>) => {

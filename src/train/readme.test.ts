@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { hold } from '../../test/held.js'
 import { scratchFolder, sentences, writeTinyLlama } from '../../test/tiny.js'
 import { lora } from '../adapt/index.js'
 import { open } from '../checkpoint/index.js'
@@ -46,6 +47,7 @@ it('adapts, trains, saves and generates in the lines of the README', async () =>
     await tuned.save('adapters/first')
     for await (const piece of generate(tuned, 'Once upon')) process.stdout.write(piece)
     // README ends
+    hold(base)
     expect(output.mock.calls.length).toBeGreaterThan(0)
   } finally {
     output.mockRestore()

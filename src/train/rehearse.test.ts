@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder, writeTinyLlama } from '../../test/tiny.js'
-import { open } from '../checkpoint/index.js'
+import { opened } from '../../test/opened.js'
 import { type Model, openModel } from '../models/index.js'
 import { valueOf } from '../tensor/index.js'
 import { type Batch, rehearse } from './index.js'
@@ -14,7 +14,7 @@ let model: Model
 beforeAll(async () => {
   scratch = await scratchFolder()
   await writeTinyLlama(join(scratch.path, 'base'))
-  model = await openModel(await open(join(scratch.path, 'base')), { trainable: true })
+  model = await openModel(await opened(join(scratch.path, 'base')), { trainable: true })
 })
 afterAll(() => scratch.remove())
 

@@ -1,13 +1,14 @@
 import { execFile } from 'node:child_process'
-import { readdir } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { everything } from '../tensor/graph.js'
+import { bundleForNode } from '../../test/bundle.js'
 import { batchOf, distanceInNorm, norm } from '../../test/golden-case.js'
 import { goldenFolder } from '../../test/golden.js'
+import { opened } from '../../test/opened.js'
 import { adapterRows, lora, mixed, prompt } from '../adapt/index.js'
-import { open } from '../checkpoint/index.js'
 import { headOf, logitsBy, type Model, openModel, type Trace } from '../models/index.js'
 import { Stream } from '../random/index.js'
 import {
@@ -77,10 +78,10 @@ const goldens = async (): Promise<string[]> => {
 }
 
 const golden = async (name: string): Promise<{ model: Model; batch: Named<Value> } | undefined> => {
-  const checkpoint = await open(goldenFolder(name))
+  const checkpoint = await opened(goldenFolder(name))
   const model = await openModel(checkpoint, { trainable: true })
   const task = model.architecture.task(model.config)
-  const saved = await open(goldenFolder(name, 'golden.safetensors'))
+  const saved = await opened(goldenFolder(name, 'golden.safetensors'))
   if (!saved.has('labels')) return undefined
   const { inputs, labels } = await batchOf(saved, task, checkpoint.config)
   const { mask, ...others } = inputs
@@ -181,7 +182,7 @@ describe('a loss of rows in chunks', async () => {
   })
 
   it('computes each row by its sequence: adapters at the head that differ from row to row', async () => {
-    const base = await openModel(await open(goldenFolder('llama')))
+    const base = await openModel(await opened(goldenFolder('llama')))
     const heads = { targets: ['lm_head', 'q_proj'], rank: 2 }
     const noisy = async (seed: number): Promise<Awaited<ReturnType<typeof lora>>> => {
       const model = await lora(base, { ...heads, seed })
@@ -207,7 +208,7 @@ describe('a loss of rows in chunks', async () => {
   })
 
   it('joins the logits of virtual tokens with those of the tokens behind them', async () => {
-    const base = await openModel(await open(goldenFolder('gpt2')))
+    const base = await openModel(await opened(goldenFolder('gpt2')))
     const model = await prompt(base, { tokens: 3, seed: 1 })
     const { batch } = (await golden('gpt2'))!
     const parameters = symbolsOf(model.parameters)
@@ -248,9 +249,8 @@ describe('a loss of rows in chunks', async () => {
 })
 
 /** Bytes that a process of its own grows by while it trains a head over `rows` rows. */
-const growth = async (rows: number, chunk: number): Promise<number> => {
-  const child = fileURLToPath(new URL('../../test/rows-child.ts', import.meta.url))
-  const args = ['--import', 'tsx', child, String(rows), String(chunk)]
+const growth = async (program: URL, rows: number, chunk: number): Promise<number> => {
+  const args = [fileURLToPath(program), String(rows), String(chunk)]
   return Number((await promisify(execFile)(process.execPath, args)).stdout)
 }
 
@@ -275,9 +275,11 @@ describe('memory of a loss of rows', () => {
 
   it('follows the chunk, not the rows', async () => {
     const logits = (rows: number): number => 4 * rows * 40_000
-    const few = await growth(512, 128)
-    const many = await growth(2048, 128)
-    const whole = await growth(512, 512)
+    const program = await bundleForNode(new URL('../../test/rows-child.ts', import.meta.url))
+    const few = await growth(program, 512, 128)
+    const many = await growth(program, 2048, 128)
+    const whole = await growth(program, 512, 512)
+    await rm(program)
     // Four times the rows: were all logits there at once, even one copy, they would weigh 246 MB more.
     expect(many - few).toBeLessThan(logits(128))
     expect(many).toBeLessThan(logits(2048) / 2)

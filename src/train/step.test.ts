@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../test/golden.js'
-import { type Checkpoint, open, openFile, diskFiles } from '../checkpoint/index.js'
+import { hold } from '../../test/held.js'
+import { opened } from '../../test/opened.js'
+import { type Checkpoint, openFile, diskFiles } from '../checkpoint/index.js'
 import { type Model, openModel } from '../models/index.js'
 import { castValue, toNumbers, type Value } from '../tensor/index.js'
 import { adamW, initialState, makeStep, modelLoss, type Objective, sgd } from './index.js'
@@ -19,8 +21,8 @@ let golden: Checkpoint
 let model: Model
 let batch: Record<string, Value>
 beforeAll(async () => {
-  golden = await openFile(diskFiles(goldenFolder('llama')), 'golden.safetensors')
-  model = await openModel(await open(goldenFolder('llama')), { trainable: true })
+  golden = hold(await openFile(diskFiles(goldenFolder('llama')), 'golden.safetensors'))
+  model = await openModel(await opened(goldenFolder('llama')), { trainable: true })
   const read = async (name: string): Promise<Value> => castValue(await golden.read(name), 'int32')
   batch = {
     ids: await read('input_ids'),

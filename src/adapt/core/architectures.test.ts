@@ -6,6 +6,8 @@ import { gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { goldenModels, plainDecoders } from '../../../test/golden-models.js'
 import { scratchFolder } from '../../../test/tiny.js'
+import { hold } from '../../../test/held.js'
+import { opened } from '../../../test/opened.js'
 import { type Checkpoint, diskFiles, open, openFile } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import { heads, type Model, openModel, sitesOf } from '../../models/index.js'
@@ -56,17 +58,17 @@ const crowded = ({ plan }: AdaptedModel, { ids }: Readonly<Record<string, Value 
 
 describe.each(others.map(({ name }, i) => [name, i] as const))('on %s', (name, i) => {
   let base: Checkpoint
-  let opened: Model
+  let unadapted: Model
   let logits: Float64Array
   const inputs: Record<string, Value> = {}
   beforeAll(async () => {
-    base = await open(goldenFolder(name))
-    const golden = await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors')
+    base = await opened(goldenFolder(name))
+    const golden = hold(await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors'))
     const stored = { ids: 'input_ids', labels: 'labels', pixels: 'pixel_values' }
     for (const [key, tensor] of Object.entries(stored))
       if (golden.has(tensor)) inputs[key] = await golden.read(tensor, key === 'pixels' ? 'float32' : 'int32')
-    opened = await openModel(base)
-    logits = await logitsOf(opened, inputs)
+    unadapted = await openModel(base)
+    logits = await logitsOf(unadapted, inputs)
   })
 
   const met = methods.filter((_, j) => (i + j) % stride === 0)
@@ -77,7 +79,7 @@ describe.each(others.map(({ name }, i) => [name, i] as const))('on %s', (name, i
       const attempt = await method(base, given).catch((error: unknown) => error)
       if (attempt instanceof Error) {
         expect(attempt).toBeInstanceOf(UsageError)
-        expect(excuses(opened)).toContain((attempt as UsageError).code)
+        expect(excuses(unadapted)).toContain((attempt as UsageError).code)
         expect((attempt as UsageError).hint).toBeTruthy()
         if ((attempt as UsageError).code !== 'BadSplits') return
       }
@@ -104,7 +106,7 @@ describe.each(others.map(({ name }, i) => [name, i] as const))('on %s', (name, i
       if (!method.folds || homeless(model).length > 0)
         return void (await expect(folding).rejects.toMatchObject({ code: 'CannotFold' }))
       await folding
-      const folded = await openModel(await open(`${folder}-folded`))
+      const folded = await openModel(await opened(`${folder}-folded`))
       expect(gap(await logitsOf(folded, inputs), adapted)).toBeLessThan(1e-4)
     },
   )
@@ -123,13 +125,13 @@ it.each(tiedHeads)(
   '%s of %s, adapted and folded, is a head of its own with the same outputs',
   async (head, name) => {
     await using base = await open(goldenFolder(name))
-    const golden = await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors')
+    const golden = hold(await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors'))
     const inputs: Record<string, Value> = { ids: await golden.read('input_ids', 'int32') }
     if (golden.has('labels')) inputs.labels = await golden.read('labels', 'int32')
     const model = noisy(await lora(base, { targets: [head] }))
     const folder = join(scratch.path, `head-${name}`)
     await model.fold(folder)
-    const folded = await openModel(await open(folder))
+    const folded = await openModel(await opened(folder))
     expect(gap(await logitsOf(folded, inputs), await logitsOf(model, inputs))).toBeLessThan(1e-4)
   },
 )

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../../test/golden.js'
 import { plainDecoders } from '../../../test/golden-models.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { type Model, openModel, type Parameters } from '../../models/index.js'
 import { keyOf, normal, Stream } from '../../random/index.js'
 import {
@@ -97,7 +98,7 @@ describe.each(cases)('$name on $architecture', ({ name, method, architecture }) 
   let fresh: AdaptedModel
   let model: AdaptedModel
   beforeAll(async () => {
-    base = await open(goldenFolder(architecture))
+    base = await opened(goldenFolder(architecture))
     fresh = await adapt(base, given)
     model = perturbed(fresh, 'noise')
   })
@@ -128,10 +129,10 @@ describe.each(cases)('$name on $architecture', ({ name, method, architecture }) 
     async () => {
       const folder = join(scratch.path, `${name}-${architecture}-folded`)
       await model.fold(folder)
-      const whole = await logitsOf(await openModel(await open(folder)))
+      const whole = await logitsOf(await openModel(await opened(folder)))
       expect(gap(whole, await logitsOf(model))).toBeLessThan(2e-5)
       await model.fold(`${folder}-sharded`, { maxShardBytes: 20_000, blockBytes: 1000 })
-      const sharded = await open(`${folder}-sharded`)
+      const sharded = await opened(`${folder}-sharded`)
       expect(new Set(sharded.names().map((tensor) => sharded.info(tensor).file)).size).toBeGreaterThan(1)
       expect(gap(await logitsOf(await openModel(sharded)), whole)).toBeLessThan(1e-6)
     },

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { countOf, gap, logitsOf } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { writeWideLlama } from '../../../test/tiny.js'
+import { opened } from '../../../test/opened.js'
 import { type Checkpoint, type JsonObject, open } from '../../checkpoint/index.js'
 import { largestIndices } from '../../linalg/index.js'
 import { architectureFor, type Model, openModel } from '../../models/index.js'
@@ -19,7 +20,7 @@ import { type AdaptedModel, dsee, type DseeOptions, loadAdapter, lora, prunedNow
 let base: Checkpoint
 let scratch: string
 beforeAll(async () => {
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
   scratch = await mkdtemp(join(tmpdir(), 'weft-dsee-'))
 })
 afterAll(() => rm(scratch, { recursive: true }))
@@ -58,7 +59,7 @@ const quiet = { onWarning: () => undefined }
 const foldedOf = async (model: AdaptedModel, name: string): Promise<Model> => {
   const folder = join(scratch, name)
   await model.fold(folder, quiet)
-  return openModel(await open(folder))
+  return openModel(await opened(folder))
 }
 
 const size = ({ architecture, config }: Model): number =>
@@ -114,10 +115,10 @@ it('with 200,000 free entries of a matrix is pruned, saved and loaded', async ()
   const folder = join(scratch, 'wide')
   await writeWideLlama(folder)
   const large = { targets: ['down_proj'], entries: 200_000, omega: 'magnitude', sparsity: 0.2 } as const
-  const model = await prunedNow(await dsee(await open(folder), large))
+  const model = await prunedNow(await dsee(await opened(folder), large))
   const saved = join(scratch, 'wide-saved')
   await model.save(saved)
-  const loaded = await loadAdapter(await open(folder), saved)
+  const loaded = await loadAdapter(await opened(folder), saved)
   for (const [name, v] of Object.entries(model.parameters))
     expect(Buffer.compare(bytesOf(loaded.parameters[name]), bytesOf(v))).toBe(0)
 })
@@ -214,7 +215,7 @@ describe('pruning of entries', () => {
     const warnings: string[] = []
     await model.fold(folder, { onWarning: (text) => warnings.push(text) })
     expect(warnings).toEqual([expect.stringMatching(/6 of 21 pruned modules have an update.*zeros/s)])
-    const folded = await openModel(await open(folder))
+    const folded = await openModel(await opened(folder))
     expect(gap(await logitsOf(folded), await logitsOf(model))).toBeLessThan(1e-5)
     for (const { site, parameters } of model.plan.sites) {
       const { data } = await baseTensor(folded, `${site.name}.weight`)
@@ -263,7 +264,7 @@ describe('pruning of heads and channels', () => {
     ],
     ['llama', { heads: 2, layers: [1] }, { weft: { num_attention_heads: [4, 2, 4] } }],
   ] as const)('of %s makes a smaller checkpoint with the same logits: %j', async (name, options, said) => {
-    const whole = await open(goldenFolder(name))
+    const whole = await opened(goldenFolder(name))
     const start = await dsee(whole, { ...half, ...options })
     const { model } = await train(start)
     const small = await foldedOf(model, `small-${name}-${JSON.stringify(options).length}`)
@@ -293,7 +294,7 @@ describe('pruning of heads and channels', () => {
   ] as const)(
     'of %s, where stacks share heads or config.json has no head size: %j',
     async (name, options, said) => {
-      const model = await prunedNow(await dsee(await open(goldenFolder(name)), { ...half, ...options }))
+      const model = await prunedNow(await dsee(await opened(goldenFolder(name)), { ...half, ...options }))
       const small = await foldedOf(model, `small-${name}-${JSON.stringify(options).length}`)
       expect(small.checkpoint.config).toMatchObject(said)
       const decoderIds = valueOf([0, 3, 1, 4], [2, 2], 'int32')
@@ -371,7 +372,7 @@ describe('refuses', () => {
       /t5: encoder\.block\.1.*as many out of every layer/s,
     ],
   ] as const)('%s %j', async (name, options, code, message) => {
-    const attempt = dsee(await open(goldenFolder(name)), options as never)
+    const attempt = dsee(await opened(goldenFolder(name)), options as never)
     await expect(attempt).rejects.toMatchObject({ code })
     await expect(attempt).rejects.toThrow(message)
   })

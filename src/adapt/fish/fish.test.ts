@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { countOf } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder, writeWideLlama } from '../../../test/tiny.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
 import { siteWeight } from '../../models/stored.js'
 import { weightGradients } from '../../observe/index.js'
@@ -17,7 +18,7 @@ import { maxOf, minOf } from '../../tensor/numbers.js'
 let base: Checkpoint
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 beforeAll(async () => {
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
   scratch = await scratchFolder()
 })
 afterAll(() => scratch.remove())
@@ -67,7 +68,7 @@ describe('the choice', () => {
   it('of 200,000 entries of a matrix trains, is saved and loaded', async () => {
     const folder = join(scratch.path, 'wide')
     await writeWideLlama(folder)
-    const wide = await open(folder)
+    const wide = await opened(folder)
     const batch = batchOf(1, 8)
     const start = await fish(wide, { targets: ['down_proj'], density: 0.8, calibration: [batch] })
     const { model } = await fit(start, () => [batch, batch], { steps: 2, learningRate: 1e-2 })

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { countOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
 import { toNumbers } from '../../tensor/index.js'
 import { ia3 } from '../index.js'
 
@@ -13,14 +13,14 @@ afterAll(() => scratch.remove())
 
 it('trains a number for each key, each value and each hidden unit', async () => {
   // 3 layers, 2 key heads of size 8, 72 hidden units
-  expect(countOf(await ia3(await open(goldenFolder('llama'))))).toBe(3 * (2 * 16 + 72))
+  expect(countOf(await ia3(await opened(goldenFolder('llama'))))).toBe(3 * (2 * 16 + 72))
 })
 
 it('folds into the rows of keys and values and the columns of what follows the hidden units', async () => {
-  const base = await open(goldenFolder('llama'))
+  const base = await opened(goldenFolder('llama'))
   const model = noisy(await ia3(base))
   await model.fold(join(scratch.path, 'llama'))
-  const folded = await open(join(scratch.path, 'llama'))
+  const folded = await opened(join(scratch.path, 'llama'))
   for (const [module, along] of [
     ['self_attn.k_proj', 'row'],
     ['mlp.down_proj', 'column'],
@@ -39,10 +39,10 @@ it('folds into the rows of keys and values and the columns of what follows the h
 })
 
 it('scales the biases of keys and values with them, and no other', async () => {
-  const base = await open(goldenFolder('gpt2'))
+  const base = await opened(goldenFolder('gpt2'))
   const model = noisy(await ia3(base))
   await model.fold(join(scratch.path, 'gpt2'))
-  const folded = await open(join(scratch.path, 'gpt2'))
+  const folded = await opened(join(scratch.path, 'gpt2'))
   const read = async (name: string): Promise<Float64Array[]> =>
     [await base.read(name), await folded.read(name)].map(toNumbers)
   const l = toNumbers(model.parameters['transformer.h.0.attn.c_attn.ia3_l'])
@@ -53,7 +53,7 @@ it('scales the biases of keys and values with them, and no other', async () => {
 })
 
 it('other feed-forward modules may be named', async () => {
-  const model = await ia3(await open(goldenFolder('llama')), {
+  const model = await ia3(await opened(goldenFolder('llama')), {
     targets: ['up_proj', 'v_proj'],
     feedforward: ['up_proj'],
   })

@@ -2,11 +2,11 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder } from '../../../test/tiny.js'
+import { opened } from '../../../test/opened.js'
 import { createModel, type Model, openModel } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
 import { toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit, isMoved, type TrainingState } from '../../train/index.js'
-import { open } from '../../checkpoint/index.js'
 import { type AdapterMethod, istAround, layerImportance, loadAdapter, lora, methods } from '../index.js'
 import { samplingOptions } from './layers.js'
 
@@ -18,7 +18,7 @@ beforeAll(async () => {
   const heads = { num_attention_heads: 2, num_key_value_heads: 2, num_hidden_layers: 2 }
   const rest = { max_position_embeddings: 16, rms_norm_eps: 1e-6 }
   await (await createModel({ ...config, ...heads, ...rest }, { seed: 1 })).save(join(scratch.path, 'base'))
-  base = await openModel(await open(join(scratch.path, 'base')))
+  base = await openModel(await opened(join(scratch.path, 'base')))
 })
 afterAll(() => scratch.remove())
 

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { countOf, gap, logitsOf } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { writeWideLlama } from '../../../test/tiny.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
 import { keyOf, normal, Stream } from '../../random/index.js'
 import { toNumbers, value, type Value, valueOf } from '../../tensor/index.js'
@@ -27,7 +28,7 @@ import { maskKinds, maskOf, type MaskOptions } from '../../sparse/index.js'
 let base: Checkpoint
 let scratch: string
 beforeAll(async () => {
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
   scratch = await mkdtemp(join(tmpdir(), 'weft-lift-'))
 })
 afterAll(() => rm(scratch, { recursive: true }))
@@ -124,7 +125,7 @@ describe('a fused weight', () => {
   it.each(['principal', 'magnitude', 'random', 'gradient', 'rows'] as const)(
     'has a mask for each of its logical matrices: by %s',
     async (kind) => {
-      const gpt2 = await openModel(await open(goldenFolder('gpt2')), { trainable: true })
+      const gpt2 = await openModel(await opened(goldenFolder('gpt2')), { trainable: true })
       const width = 32
       // Queries ten times as large as keys and values.
       const name = 'transformer.h.0.attn.c_attn.weight'
@@ -170,7 +171,7 @@ const valuesOf = (v: Value): number[] => [...toNumbers(v)]
 const weightsOf = async (model: AdaptedModel, name: string): Promise<Map<string, Value>> => {
   const folder = join(scratch, name)
   await model.fold(folder)
-  const folded = await openModel(await open(folder))
+  const folded = await openModel(await opened(folder))
   const names = model.plan.sites.map((at) => `${at.site.name}.weight`)
   return new Map(await Promise.all(names.map(async (n) => [n, await baseTensor(folded, n)] as const)))
 }
@@ -299,7 +300,7 @@ describe('the refreshed mask', () => {
 it('with 200,000 entries of a matrix is saved and loaded', async () => {
   const folder = join(scratch, 'large-base')
   await writeWideLlama(folder)
-  const start = await lift(await open(folder), {
+  const start = await lift(await opened(folder), {
     ...{ targets: ['down_proj'], density: 0.8, refresh: 1, filterRank: 2 },
   })
   expect(countOf(start)).toBeGreaterThan(200_000)
@@ -307,7 +308,7 @@ it('with 200,000 entries of a matrix is saved and loaded', async () => {
   const { model } = await fit(start, few, { steps: 2, learningRate: 1e-2 })
   const saved = join(scratch, 'large')
   await model.save(saved)
-  const loaded = await loadAdapter(await open(folder), saved)
+  const loaded = await loadAdapter(await opened(folder), saved)
   const entries = loaded.parameters['model.layers.0.mlp.down_proj.lift_indices'].data
   expect(entries.length).toBeGreaterThanOrEqual(countOf(start))
   const batch = few(0).next().value as Batch

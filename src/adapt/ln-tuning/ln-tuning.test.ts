@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
 import { lnTuning } from '../index.js'
 
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
@@ -19,11 +19,11 @@ const norms = {
 it.each(Object.entries(norms))(
   'on %s it trains every norm, and folded nothing else differs',
   async (name, norm) => {
-    const base = await open(goldenFolder(name))
+    const base = await opened(goldenFolder(name))
     const model = noisy(await lnTuning(base))
     const folder = join(scratch.path, name)
     await model.fold(folder)
-    const folded = await open(folder)
+    const folded = await opened(folder)
     for (const tensor of base.names()) {
       const [before, after] = [await base.read(tensor), await folded.read(tensor)]
       if (norm.test(tensor)) expect(after.data).not.toEqual(before.data)
@@ -34,7 +34,7 @@ it.each(Object.entries(norms))(
 )
 
 it('starts from what the norms are', async () => {
-  const base = await open(goldenFolder('gpt2'))
+  const base = await opened(goldenFolder('gpt2'))
   const { parameters } = await lnTuning(base, { targets: ['ln_f'] })
   const name = 'transformer.ln_f'
   expect(Object.keys(parameters)).toEqual(

@@ -1,17 +1,17 @@
 import { expect, it } from 'vitest'
 import { changed, countOf, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
-import { open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
 import { loha, lora } from '../index.js'
 
 it('trains 2 r (in + out) numbers a module', async () => {
-  const model = await loha(await open(goldenFolder('llama')), { rank: 3, targets: 'all-linear' })
+  const model = await loha(await opened(goldenFolder('llama')), { rank: 3, targets: 'all-linear' })
   // 3 layers of width 32, 16 for keys and values, 72 hidden
   expect(countOf(model)).toBe(3 * 2 * 3 * (2 * 64 + 2 * 48 + 3 * 104))
 })
 
 it('is LoRA where the second product is one everywhere', async () => {
-  const base = await open(goldenFolder('llama'))
+  const base = await opened(goldenFolder('llama'))
   const reference = noisy(await lora(base, { rank: 2, alpha: 6 }))
   const model = changed(await loha(base, { rank: 2, alpha: 6 }), (old, name) => {
     const site = name.slice(0, name.lastIndexOf('.'))
@@ -24,7 +24,7 @@ it('is LoRA where the second product is one everywhere', async () => {
 })
 
 it('other ranks and alphas by module', async () => {
-  const { parameters } = await loha(await open(goldenFolder('llama')), { rankPattern: { v_proj: 2 } })
+  const { parameters } = await loha(await opened(goldenFolder('llama')), { rankPattern: { v_proj: 2 } })
   expect(parameters['model.layers.0.self_attn.v_proj.hada_w1_a'].shape).toEqual([16, 2])
   expect(parameters['model.layers.0.self_attn.q_proj.hada_w1_a'].shape).toEqual([32, 8])
 })

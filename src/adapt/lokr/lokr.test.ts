@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { changed, countOf, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
 import { loadAdapter, lokr, lora } from '../index.js'
 
@@ -11,7 +12,7 @@ let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let base: Checkpoint
 beforeAll(async () => {
   scratch = await scratchFolder()
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
 })
 afterAll(() => scratch.remove())
 
@@ -45,7 +46,7 @@ it.each([{ rank: 2 }, { rank: 1, decomposeBoth: true }, { rank: 2, factor: 8 }])
     await model.save(folder)
     expect(await logitsOf(await loadAdapter(base, folder))).toEqual(await logitsOf(model))
     await model.fold(`${folder}-folded`)
-    const folded = await openModel(await open(`${folder}-folded`))
+    const folded = await openModel(await opened(`${folder}-folded`))
     expect(gap(await logitsOf(folded), await logitsOf(model))).toBeLessThan(2e-5)
   },
 )

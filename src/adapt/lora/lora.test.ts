@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { type Checkpoint, diskFiles, open, openFile } from '../../checkpoint/index.js'
+import { hold } from '../../../test/held.js'
+import { opened } from '../../../test/opened.js'
+import { type Checkpoint, diskFiles, openFile } from '../../checkpoint/index.js'
 import { type Model, openModel } from '../../models/index.js'
 import { keyOf, normal } from '../../random/index.js'
 import {
@@ -63,8 +65,8 @@ let llama: Checkpoint
 let gpt2: Checkpoint
 beforeAll(async () => {
   scratch = await scratchFolder()
-  llama = await open(goldenFolder('llama'))
-  gpt2 = await open(goldenFolder('gpt2'))
+  llama = await opened(goldenFolder('llama'))
+  gpt2 = await opened(goldenFolder('gpt2'))
 })
 afterAll(() => scratch.remove())
 
@@ -75,7 +77,7 @@ const foldedLogits = async (
   const folder = join(scratch.path, name)
   await mkdir(folder)
   await model.fold(folder)
-  return { logits: await logitsOf(await openModel(await open(folder))), folder }
+  return { logits: await logitsOf(await openModel(await opened(folder))), folder }
 }
 
 describe('lora', () => {
@@ -95,7 +97,7 @@ describe('lora', () => {
     const model = noisy(fresh)
     const { folder } = await foldedLogits(model, 'dora-norms')
     const name = 'model.layers.1.self_attn.q_proj'
-    const W = await (await open(folder)).read(`${name}.weight`)
+    const W = await (await opened(folder)).read(`${name}.weight`)
     const m = model.parameters[`${name}.lora_magnitude_vector`]
     for (let row = 0; row < W.shape[0]; row++) {
       const values = [...W.data].slice(row * W.shape[1], (row + 1) * W.shape[1]).map(Number)
@@ -137,7 +139,7 @@ describe('lora', () => {
       const [whole, blocks] = ['whole', 'blocks'].map((kind) => join(scratch.path, `${name}-${kind}`))
       await model.fold(whole)
       await model.fold(blocks, { blockBytes: 700 })
-      const [a, b] = [await open(whole), await open(blocks)]
+      const [a, b] = [await opened(whole), await opened(blocks)]
       expect(b.names()).toEqual(a.names())
       for (const tensor of a.names())
         expect(gap(toNumbers(await b.read(tensor)), toNumbers(await a.read(tensor)))).toBeLessThan(1e-6)
@@ -197,8 +199,8 @@ describe('lora', () => {
   it.each(['bert-mlm', 'bert-classify', 't5', 'vit', 'gemma2', 'mixtral', 'qwen3'])(
     'adapts, folds and reloads every linear module of %s',
     async (name) => {
-      const base = await open(goldenFolder(name))
-      const golden = await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors')
+      const base = await opened(goldenFolder(name))
+      const golden = hold(await openFile(diskFiles(goldenFolder(name)), 'golden.safetensors'))
       const inputs: Record<string, Value> = {}
       for (const [key, stored] of Object.entries({
         ids: 'input_ids',
@@ -215,7 +217,7 @@ describe('lora', () => {
       expect(gap(adapted, plain)).toBeGreaterThan(1e-3)
       const folder = join(scratch.path, name)
       await model.fold(folder)
-      const folded = await openModel(await open(folder))
+      const folded = await openModel(await opened(folder))
       expect(gap(await logitsOf(folded, undefined, inputs), adapted)).toBeLessThan(1e-4)
       await model.save(`${folder}-adapter`)
       expect(await logitsOf(await loadAdapter(base, `${folder}-adapter`), undefined, inputs)).toEqual(adapted)

@@ -4,7 +4,8 @@ import { changed, countOf, gap, logitsOf, noisy } from '../../../test/adapter.js
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
 import { weft } from '../../../test/weft.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
 import { toNumbers, valueOf } from '../../tensor/index.js'
 import { type AdaptedModel, exportLora, ia3, loadAdapter, mhr } from '../index.js'
@@ -12,7 +13,7 @@ import { type AdaptedModel, exportLora, ia3, loadAdapter, mhr } from '../index.j
 let base: Checkpoint
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 beforeAll(async () => {
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
   scratch = await scratchFolder()
 })
 afterAll(() => scratch.remove())
@@ -45,7 +46,7 @@ describe('an inventory of (IA)³ vectors', () => {
   it.each(['qwen2', 'gpt2'])(
     'of one skill is one (IA)³ on every output, folded too: %s',
     async (architecture) => {
-      const base = await open(goldenFolder(architecture))
+      const base = await opened(goldenFolder(architecture))
       const model = noisy(await mhr(base, { skill: 'ia3', skills: 1, splits: 2, tasks: 2, task: 1 }))
       const plain = await ia3(base, { targets: sitesOf(model), feedforward: ['none'] })
       expect(sitesOf(plain)).toEqual(sitesOf(model))
@@ -56,7 +57,7 @@ describe('an inventory of (IA)³ vectors', () => {
         expect(gap(await logitsOf(model, tasks(task, task)), await logitsOf(same))).toBeLessThan(1e-5)
       const folder = join(scratch.path, `folded-${architecture}`)
       await model.fold(folder)
-      expect(gap(await logitsOf(await openModel(await open(folder))), await logitsOf(model))).toBeLessThan(
+      expect(gap(await logitsOf(await openModel(await opened(folder))), await logitsOf(model))).toBeLessThan(
         2e-5,
       )
     },
@@ -64,7 +65,7 @@ describe('an inventory of (IA)³ vectors', () => {
 
   it('stands at keys, values and the factor of the hidden units that no activation is on', async () => {
     const ends = async (architecture: string): Promise<string[]> => {
-      const model = await mhr(await open(goldenFolder(architecture)), { skill: 'ia3' })
+      const model = await mhr(await opened(goldenFolder(architecture)), { skill: 'ia3' })
       return [...new Set(sitesOf(model).map((name) => name.replace(/^.*\.\d+\./, '')))].sort()
     }
     expect(await ends('llama')).toEqual(['mlp.up_proj', 'self_attn.k_proj', 'self_attn.v_proj'])

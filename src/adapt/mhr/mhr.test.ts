@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { changed, countOf, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { openModel } from '../../models/index.js'
 import { compile, type Tensor, toNumbers, type Value, valueAndGrad, valueOf } from '../../tensor/index.js'
 import { evaluate, fit, modelLoss, sgd } from '../../train/index.js'
@@ -12,7 +13,7 @@ import { type AdaptedModel, exportLora, loadAdapter, lora, mhr, poly } from '../
 let base: Checkpoint
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 beforeAll(async () => {
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
   scratch = await scratchFolder()
 })
 afterAll(() => scratch.remove())

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { countOf, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { type Checkpoint, open, openFile, diskFiles } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import { type Checkpoint, openFile, diskFiles } from '../../checkpoint/index.js'
 import { architectureFor, type Model, openModel } from '../../models/index.js'
 import { sitesOf } from '../../models/index.js'
 import { compile, type Tensor, toNumbers, type Value, valueAndGrad, valueOf } from '../../tensor/index.js'
@@ -15,7 +16,7 @@ import { exportLora, loadAdapter, lora, mos, type AdaptedModel } from '../index.
 let base: Checkpoint
 let scratch: Awaited<ReturnType<typeof scratchFolder>>
 beforeAll(async () => {
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
   scratch = await scratchFolder()
 })
 afterAll(() => scratch.remove())

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { changed, countOf, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
 import { scratchFolder } from '../../../test/tiny.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { toNumbers } from '../../tensor/index.js'
 import { loadAdapter, oft } from '../index.js'
 
@@ -11,7 +12,7 @@ let scratch: Awaited<ReturnType<typeof scratchFolder>>
 let base: Checkpoint
 beforeAll(async () => {
   scratch = await scratchFolder()
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
 })
 afterAll(() => scratch.remove())
 
@@ -32,7 +33,7 @@ it.each([0.1, 1])(
     const model = noisy(await oft(base, { blockSize: 16 }), scale)
     const folder = join(scratch.path, `folded-${scale}`)
     await model.fold(folder)
-    const folded = await open(folder)
+    const folded = await opened(folder)
     const name = 'model.layers.0.self_attn.q_proj.weight'
     const [before, after] = [await base.read(name), await folded.read(name)].map(toNumbers)
     expect(gap(after, before)).toBeGreaterThan(1e-2)

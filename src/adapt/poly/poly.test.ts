@@ -1,13 +1,14 @@
 import { beforeAll, expect, it } from 'vitest'
 import { changed, countOf, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { compile, RandomStreams, type Tensor, toNumbers, valueOf } from '../../tensor/index.js'
 import { forward } from '../../train/index.js'
 import { type AdaptedModel, lora, poly } from '../index.js'
 
 let base: Checkpoint
-beforeAll(async () => void (base = await open(goldenFolder('llama'))))
+beforeAll(async () => void (base = await opened(goldenFolder('llama'))))
 
 const taskIds = (...ids: number[]) => ({ taskIds: valueOf(ids, [ids.length], 'int32') })
 

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { changed, countOf, gap, logitsOf, noisy } from '../../../test/adapter.js'
 import { goldenFolder } from '../../../test/golden.js'
-import { type Checkpoint, open } from '../../checkpoint/index.js'
+import { opened } from '../../../test/opened.js'
+import type { Checkpoint } from '../../checkpoint/index.js'
 import { type Model, openModel, type Parameters } from '../../models/index.js'
 import { compile, grad, type Tensor, toNumbers, type Value, valueOf } from '../../tensor/index.js'
 import { type Batch, fit, modelLoss, movedParameters, sgd } from '../../train/index.js'
@@ -17,7 +18,7 @@ import { requireUnits } from './selection.js'
 let base: Checkpoint
 let scratch: string
 beforeAll(async () => {
-  base = await open(goldenFolder('llama'))
+  base = await opened(goldenFolder('llama'))
   scratch = await mkdtemp(join(tmpdir(), 'weft-s2ft-'))
 })
 afterAll(() => rm(scratch, { recursive: true }))
@@ -153,7 +154,7 @@ describe.each([
 ] as const)('on %s', (_, targets, architecture, ratio) => {
   let model: AdaptedModel
   beforeAll(async () => {
-    const checkpoint = await open(goldenFolder(architecture))
+    const checkpoint = await opened(goldenFolder(architecture))
     model = await s2ft(checkpoint, { ratio, per: 'layer', targets: [...targets] })
   })
 
@@ -162,14 +163,14 @@ describe.each([
     const logits = await logitsOf(moved)
     const folder = join(scratch, `${architecture} ${targets.join()}`)
     await moved.fold(folder)
-    expect(gap(await logitsOf(await openModel(await open(folder))), logits)).toBeLessThan(1e-5)
+    expect(gap(await logitsOf(await openModel(await opened(folder))), logits)).toBeLessThan(1e-5)
     expect(gap(await logitsOf(await toLora(moved)), logits)).toBeLessThan(1e-5)
   })
 
   it('folded changes the chosen entries and no other bit', async () => {
     const folder = join(scratch, `bits ${architecture} ${targets.join()}`)
     await noisy(model).fold(folder)
-    const folded = await openModel(await open(folder))
+    const folded = await openModel(await opened(folder))
     const chosen = new Map(model.plan.sites.map((at) => [`${at.site.name}.weight`, at]))
     for (const { name } of model.architecture.table(model.config)) {
       const [before, after] = [await baseTensor(model.plan.base, name), await baseTensor(folded, name)]
@@ -205,7 +206,7 @@ describe('beside full fine-tuning', () => {
     const { model: full } = await fit(await trainable(modules(model)), data, options)
     const folder = join(scratch, 'whole')
     await model.fold(folder)
-    const folded = await openModel(await open(folder))
+    const folded = await openModel(await opened(folder))
     for (const module of modules(model)) {
       const [a, b] = [await baseTensor(folded, `${module}.weight`), full.parameters[`${module}.weight`]]
       expect(gap(toNumbers(a), toNumbers(b))).toBeLessThan(1e-6)
@@ -231,10 +232,10 @@ describe('units that do not meet', () => {
     )
     const folded = async (first: AdaptedModel, second: AdaptedModel, name: string): Promise<Value[]> => {
       await first.fold(join(scratch, `${name} one`))
-      const between = await open(join(scratch, `${name} one`))
+      const between = await opened(join(scratch, `${name} one`))
       const again = await s2ft(between, { units: unitsOf(second) })
       await again.with(second.parameters).fold(join(scratch, `${name} two`))
-      const both = await openModel(await open(join(scratch, `${name} two`)))
+      const both = await openModel(await opened(join(scratch, `${name} two`)))
       return Promise.all(modules(a).map((module) => baseTensor(both, `${module}.weight`)))
     }
     const [ab, ba] = [await folded(a, b, 'ab'), await folded(b, a, 'ba')]

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { tensorsOf } from '../../../test/in-memory.js'
 import { scratchFolder } from '../../../test/tiny.js'
+import { hold } from '../../../test/held.js'
+import { opened } from '../../../test/opened.js'
 import { loadAdapter, lora } from '../../adapt/index.js'
 import { type Checkpoint, open, readAdapter } from '../../checkpoint/index.js'
 import { createModel, openModel } from '../../models/index.js'
@@ -52,7 +54,7 @@ beforeAll(async () => {
   scratch = await scratchFolder()
   const model = await createModel(config, { seed: 3 })
   await model.save(at('base'))
-  base = await open(at('base'))
+  base = await opened(at('base'))
   const adapter = await lora(base, { rank: 2, alpha: 4, targets: 'all-linear', seed: 1 })
   folders = losses.map((_, i) => at('run', `checkpoint-${20 * (i + 1)}`))
   for (const [i, folder] of folders.entries()) {
@@ -73,7 +75,7 @@ beforeAll(async () => {
   )
   await writeFile(at('whole', 'metrics.jsonl'), `${rows.join('\n')}\n`)
   adapters = await Promise.all(folders.map(async (folder) => (await readAdapter(folder)).tensors))
-  models = await Promise.all(losses.map((_, i) => open(at('whole', `step-${20 * (i + 1)}`))))
+  models = await Promise.all(losses.map((_, i) => opened(at('whole', `step-${20 * (i + 1)}`))))
 })
 afterAll(async () => {
   await Promise.all([base, ...adapters, ...models].map((checkpoint) => checkpoint.close()))
@@ -330,7 +332,7 @@ describe('an average of adapters', () => {
       Object.entries(first.parameters).map(([name, v]) => [name, name.includes('lora_A') ? v : moved[name]]),
     )
     await first.with(frozen).save(at('frozen-a'))
-    const other = (await readAdapter(at('frozen-a'))).tensors
+    const other = hold((await readAdapter(at('frozen-a'))).tensors)
     const given = { values: [0.2, 0.1] }
     expect((await reportOf(mwa([adapters[0], other], given))).covarianceTerm).toBeLessThan(1e-6)
     const [a, b] = [
@@ -345,7 +347,7 @@ describe('an average of adapters', () => {
       await (
         await lora(base, { rank: 2, alpha: 4, targets: 'all-linear', seed: 1, ...options })
       ).save(at(name))
-      return (await readAdapter(at(name))).tensors
+      return hold((await readAdapter(at(name))).tensors)
     }
     const values = { values: [0.2, 0.1] }
     await expect(mwa([adapters[0], await make('alpha', { alpha: 8 })], values)).rejects.toThrow(
