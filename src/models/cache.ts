@@ -1,5 +1,5 @@
 /** @file The keys and values of tokens already seen, on the host: programs return only the new ones, and they are written here. */
-import { type Value, value } from '../tensor/index.js'
+import { concat, type Tensor, type Value, value } from '../tensor/index.js'
 import type { CacheSpec } from './architecture.js'
 
 /** Keys and values of one module: [batch, heads, slots, size] each. */
@@ -7,6 +7,26 @@ export interface KeysAndValues<T> {
   readonly k: T
   readonly v: T
 }
+
+const sizesOf = (specs: readonly CacheSpec[]): number[] => [...new Set(specs.map(({ size }) => size))]
+
+const ofSize = (specs: readonly CacheSpec[], wanted: number): CacheSpec[] =>
+  specs.filter(({ size }) => size === wanted)
+
+/**
+ * New keys and values of all modules, [batch, heads, time, size] each, as few results of a program, for each costs to give
+ * back: one for each size of a head, [batch, heads of keys and of values, module after module, time, size].
+ */
+export const joined = (
+  specs: readonly CacheSpec[],
+  fresh: Readonly<Record<string, KeysAndValues<Tensor>>>,
+): Tensor[] =>
+  sizesOf(specs).map((size) =>
+    concat(
+      ofSize(specs, size).flatMap(({ module }) => [fresh[module].k, fresh[module].v]),
+      1,
+    ),
+  )
 
 /**
  * Keys and values of `batch` rows. A token's slot is its position. Arrays grow by whole buckets, so that the programs
@@ -63,25 +83,35 @@ export class KeyValueCache {
   }
 
   /**
-   * Writes the first `counts[row]` new tokens of each row behind those it holds. fresh: by module, [batch, heads, time,
-   * size]. There must be room.
+   * Writes the first `counts[row]` new tokens of each row behind those it holds. fresh: as `joined` gives them. There must
+   * be room.
    */
-  async append(
-    fresh: Readonly<Record<string, KeysAndValues<Value>>>,
+  async append(fresh: readonly Value[], counts: ArrayLike<number>): Promise<void> {
+    for (const [i, size] of sizesOf(this.specs).entries())
+      this.write(ofSize(this.specs, size), size, (await fresh[i].read()) as Float32Array, counts)
+    for (let row = 0; row < this.batch; row++) this.lengths[row] += counts[row]
+  }
+
+  private write(
+    specs: readonly CacheSpec[],
+    size: number,
+    from: Float32Array,
     counts: ArrayLike<number>,
-  ): Promise<void> {
-    for (const { module, heads, size } of this.specs) {
-      const held = this.arrays.get(module)!
-      for (const part of ['k', 'v'] as const) {
-        const from = (await fresh[module][part].read()) as Float32Array
-        const time = from.length / (this.batch * heads * size)
-        for (let r = 0; r < this.batch * heads; r++) {
-          const row = Math.floor(r / heads)
-          const tokens = from.subarray(r * time * size, (r * time + counts[row]) * size)
-          held[part].set(tokens, (r * this.slots + this.lengths[row]) * size)
-        }
+  ): void {
+    const all = 2 * specs.reduce((sum, { heads }) => sum + heads, 0)
+    const time = from.length / (this.batch * all * size)
+    let first = 0
+    for (const { module, heads } of specs) {
+      const { k, v } = this.arrays.get(module)!
+      for (const into of [k, v]) {
+        for (let row = 0; row < this.batch; row++)
+          for (let head = 0; head < heads; head++) {
+            const start = (row * all + first + head) * time * size
+            const slot = (row * heads + head) * this.slots + this.lengths[row]
+            into.set(from.subarray(start, start + counts[row] * size), slot * size)
+          }
+        first += heads
       }
     }
-    for (let row = 0; row < this.batch; row++) this.lengths[row] += counts[row]
   }
 }

@@ -85,6 +85,21 @@ test('cached keys pass from a bucket to the next', async () => {
   }
 })
 
+test('the sum of exp(logits) comes with them, each row its own', async () => {
+  const cached = decoder(await modelOf('gemma2'), { batch: 2, capacity: 32, chunk: 8 })
+  const compare = async (logits: Value): Promise<void> => {
+    const numbers = await numbersOf(logits)
+    const width = numbers.length / 2
+    for (const row of [0, 1]) {
+      const sum = numbers.slice(row * width, (row + 1) * width).reduce((total, x) => total + Math.exp(x), 0)
+      expect(Math.abs(cached.logSumExp[row] - Math.log(sum))).toBeLessThan(1e-5)
+    }
+  }
+  // The first row ends a piece before the second.
+  await compare(await cached.prefill([sequence(5, 3), sequence(12, 5)]))
+  await compare(await cached.step([7, 8]))
+})
+
 test('parameters that train are those of the model, as they are now', async () => {
   const model = await modelOf('llama', true)
   const ids = sequence(12, 3)

@@ -3,26 +3,21 @@
  * weights are bound to the programs. A method that answers for weights or attention works here too, since the cache is itself an
  * answer to `attend`, standing before the method's.
  */
-import { UsageError, WeftError } from '../errors.js'
+import { UsageError } from '../errors.js'
 import {
-  compile,
   type CompileOptions,
-  concat,
   mapTree,
-  type Program,
-  range,
   type Spec,
   specOf,
-  type Tensor,
   value,
   type Value,
   valueOf,
 } from '../tensor/index.js'
-import type { CacheSpec } from './architecture.js'
-import { type KeysAndValues, KeyValueCache } from './cache.js'
-import type { Model, Parameters } from './model.js'
-import { answering, type Weights } from './weights.js'
 import { maxOf } from '../tensor/numbers.js'
+import type { CacheSpec } from './architecture.js'
+import { KeyValueCache } from './cache.js'
+import type { Model, Parameters } from './model.js'
+import { compilePass, type Inputs, type Kept, type PassProgram, type Past } from './pass.js'
 
 /** Options of `decoder`. */
 export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
@@ -39,6 +34,8 @@ export interface DecoderOptions extends Pick<CompileOptions, 'device'> {
 /** Generation that keeps keys and values. */
 export interface Decoder {
   readonly cache: KeyValueCache
+  /** ln of the sum of exp(logits) of the last logits, by which a logit's log-probability is under it: [batch]. */
+  readonly logSumExp: Float32Array
   /**
    * Begins anew with a prompt (at least one token) for each row; an encoder reads it, where there is one, and its decoder
    * starts. Logits of the token after each: [batch, vocabulary].
@@ -61,113 +58,12 @@ const nothing = { positions: 0, cached: 0 }
 const leastTokens = 16
 const leastPast = 64
 
-type Past<T> = Readonly<Record<string, KeysAndValues<T>>>
-
-interface Inputs<T> {
-  /** [batch, time] */
-  readonly ids: T
-  /** How many tokens each row holds already: [batch]. */
-  readonly start: T
-  /** How many of the new tokens each row has: [batch]. */
-  readonly count: T
-  /** [batch, heads, slots, size], by module. */
-  readonly past: Past<T>
-  /** What trains: given at each run, since a session cannot map files and hold arrays at once. */
-  readonly parameters: Readonly<Record<string, T>>
-  /** The methods' own inputs. */
-  readonly inputs: Readonly<Record<string, T>>
-  /** What an encoder reads, where there is one: [batch, time] each. */
-  readonly source?: Readonly<Record<'ids' | 'mask', T>>
-  /** The encoder's keys and values, once it has read: [batch, heads, time, size], by module. */
-  readonly crossed: Past<T>
-}
-
-interface Outputs<T> {
-  /** [batch, vocabulary] */
-  readonly logits: T
-  readonly fresh: Past<T>
-  /** The encoder's, where they were not given. */
-  readonly crossed: Past<T>
-}
-
-/** Names of the modules whose keys and values are kept: the decoder's own, and an encoder's. */
-interface Kept {
-  readonly own: ReadonlySet<string>
-  readonly crossed: ReadonlySet<string>
-}
-
-/**
- * `w`, whose attention sees the keys and values of `past` before the new ones; these are left in `fresh`. An encoder's that
- * are given stand for those that would be computed, so that nothing of the encoder is.
- */
-const remembering = (
-  w: Weights,
-  modules: Kept,
-  { past, crossed }: Pick<Inputs<Tensor>, 'past' | 'crossed'>,
-  fresh: Record<string, KeysAndValues<Tensor>>,
-): Weights =>
-  answering(w, {
-    attend(name, parts, core) {
-      if (modules.crossed.has(name)) {
-        const kept = Object.hasOwn(crossed, name) ? crossed[name] : parts
-        fresh[name] = { k: kept.k, v: kept.v }
-        return w.attend(name, { ...parts, ...fresh[name] }, core)
-      }
-      if (!modules.own.has(name)) return w.attend(name, parts, core)
-      if (Object.hasOwn(fresh, name))
-        throw new WeftError('ModuleRepeated', `attention of '${name}' runs twice in one pass`, {
-          hint: 'Cached generation keeps one set of keys a module: generate without the cache.',
-        })
-      const { k, v } = (fresh[name] = { k: parts.k, v: parts.v })
-      const before = Object.hasOwn(past, name) ? past[name] : undefined
-      const seen = before ? { k: concat([before.k, k], 2), v: concat([before.v, v], 2) } : { k, v }
-      return w.attend(name, { ...parts, ...seen }, core)
-    },
-  })
-
-/** One pass over new tokens, as a graph. */
-const pass = (
-  model: Model,
-  modules: Kept,
-  room: number,
-  { ids, start, count, past, crossed, source, parameters, inputs }: Inputs<Tensor>,
-): Outputs<Tensor> => {
-  const [, time] = ids.shape
-  const slots = Object.values(past)[0]?.k.shape[2] ?? 0
-  const [begin, given] = [start.unsqueeze(1), count.unsqueeze(1)]
-  const [old, fresher] = [range(0, slots).unsqueeze(0), range(0, time).unsqueeze(0)]
-  // What stands for padding may lie beyond the last position; nothing sees it.
-  const positions = begin.add(fresher).minimum(room - 1)
-  const at = {
-    ids: positions,
-    keys: concat([old.expand([ids.shape[0], slots]), positions], 1),
-    valid: concat([old.less(begin), fresher.less(given)], 1),
-    causal: true,
-    cached: true,
-    limit: room,
-  }
-  const fresh: Record<string, KeysAndValues<Tensor>> = {}
-  const w = remembering(model.weights(parameters, { inputs }), modules, { past, crossed }, fresh)
-  const logitsAt = given.sub(1).maximum(0)
-  const read = source ? { ...source, decoderIds: ids } : { ids }
-  const { logits } = model.architecture.forward(w, { ...read, at, logitsAt }, model.config)
-  const among = (names: ReadonlySet<string>): Past<Tensor> =>
-    Object.fromEntries(Object.entries(fresh).filter(([name]) => names.has(name)))
-  const first = Object.keys(crossed).length === 0
-  return {
-    logits: logits.squeeze(1),
-    fresh: among(modules.own),
-    crossed: first ? among(modules.crossed) : {},
-  }
-}
-
-type DecoderProgram = Program<Inputs<Value>, Outputs<Value>>
-
 /** Of each model, by sizes: a decoder finds those that another has compiled. */
-const programs = new WeakMap<Model, Map<string, Promise<DecoderProgram>>>()
+const programs = new WeakMap<Model, Map<string, Promise<PassProgram>>>()
 
 class CachedDecoder implements Decoder {
   readonly cache: KeyValueCache
+  readonly logSumExp: Float32Array
   private readonly batch: number
   /** What the programs hold: of few sizes, so that decoders of like capacities share them. */
   private readonly room: number
@@ -206,6 +102,7 @@ class CachedDecoder implements Decoder {
     this.room = bucket(capacity + cached, leastPast, Math.max(capacity + cached, positions))
     this.chunk = Math.min(chunk, this.room)
     this.cache = new KeyValueCache(this.specs, batch)
+    this.logSumExp = new Float32Array(batch)
   }
 
   prefill(rows: readonly ArrayLike<number>[]): Promise<Value> {
@@ -283,8 +180,8 @@ class CachedDecoder implements Decoder {
   }
 
   /** The program for `time` new tokens behind `slots` cached ones. */
-  private program(time: number, slots: number): Promise<DecoderProgram> {
-    const own = programs.get(this.model) ?? new Map<string, Promise<DecoderProgram>>()
+  private program(time: number, slots: number): Promise<PassProgram> {
+    const own = programs.get(this.model) ?? new Map<string, Promise<PassProgram>>()
     programs.set(this.model, own)
     const inputs = Object.keys(this.options.inputs ?? {}).sort()
     const sizes = [this.source?.ids, Object.values(this.crossed)[0]?.k].map((v) => v?.shape.join('x') ?? '')
@@ -296,7 +193,7 @@ class CachedDecoder implements Decoder {
     return made
   }
 
-  private async compile(time: number, slots: number): Promise<DecoderProgram> {
+  private async compile(time: number, slots: number): Promise<PassProgram> {
     const { batch, specs, model, room } = this
     const { modules, source, crossed } = this
     const past = specs.map(({ module, heads, size }) => {
@@ -314,8 +211,7 @@ class CachedDecoder implements Decoder {
       ...(source && { source: mapTree<Value, Spec, typeof source>(source, specOf) }),
       crossed: mapTree<Value, Spec, Past<Value>>(crossed, specOf),
     }
-    const graph = (given: Inputs<Tensor>): Outputs<Tensor> => pass(model, modules, room, given)
-    return compile(graph as never, inputs, { device: this.options.device }) as never
+    return compilePass({ model, specs, modules, room }, inputs, { device: this.options.device })
   }
 
   /** Runs the new tokens of one chunk, and writes their keys and values into the cache. */
@@ -326,7 +222,7 @@ class CachedDecoder implements Decoder {
     const slots = this.pastBucket(maxOf(cache.lengths))
     const ids = rows.flatMap((row) => [...row, ...new Array<number>(time - row.length).fill(0)])
     const program = await this.program(time, slots)
-    const { logits, fresh, crossed } = await program.run({
+    const { logits, logSumExp, fresh, crossed } = await program.run({
       ids: valueOf(ids, [batch, time], 'int32'),
       start: valueOf(cache.lengths, [batch], 'int32'),
       count: valueOf(counts, [batch], 'int32'),
@@ -341,6 +237,8 @@ class CachedDecoder implements Decoder {
     const added = counts.map((n) => n + (slots ? 0 : this.virtual))
     cache.reserve(this.pastBucket(maxOf(added.map((n, i) => n + cache.lengths[i]))))
     await cache.append(fresh, added)
+    const offsets = (await logSumExp.read()) as Float32Array
+    counts.forEach((n, row) => n && (this.logSumExp[row] = offsets[row]))
     return logits
   }
 

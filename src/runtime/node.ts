@@ -64,6 +64,8 @@ export const openSession = async (model: Uint8Array, options: SessionOptions): P
     disable_prepacking: options.prepack ? '0' : '1',
     model_external_initializers_file_folder_path: '/',
     intra_op: { allow_spinning: spins() ? '1' : '0' },
+    // Threads that went on spinning behind a run would take the cores from the next session's.
+    force_spinning_stop: '1',
   }
   try {
     return await openOrt(ort, model, options, {

@@ -11,11 +11,11 @@ import {
   onnxType,
 } from './onnx.js'
 import type { FusedAttributes, Node, Primitive } from './primitives.js'
-import { ShapeError, sizeOf, swapsLast } from './shape.js'
+import { sameShape, ShapeError, sizeOf, swapsLast } from './shape.js'
 import type { FileSource, Source } from './source.js'
 import { append } from './numbers.js'
 import type { Tensor } from './tensor.js'
-import { castValue, value, type Value } from './value.js'
+import { castValue, toNumbers, value, type Value } from './value.js'
 
 export type Inputs = readonly string[]
 export type Rules = { readonly [P in Primitive]: Rule<P> }
@@ -78,6 +78,22 @@ const largeConstant = 2 ** 20
 /** Whether `t` is another tensor with its last two axes swapped. */
 const isSwap = ({ node }: Tensor): boolean =>
   node.op === 'transpose' && swapsLast((node as Node<'transpose'>).attributes.permutation)
+
+/** An operand of a product, as a kernel is given it. */
+interface Operand {
+  readonly t: Tensor
+  readonly swapped: boolean
+  readonly factor: number
+}
+
+/** The tensor that `t` is a multiple of, by a constant number. */
+const scaledOf = ({ node, shape }: Tensor): Pick<Operand, 't' | 'factor'> | undefined => {
+  if (node.op !== 'mul') return undefined
+  const [t, factor] = node.inputs
+  if (factor.node.op !== 'constant' || factor.rank > 0 || !sameShape(t.shape, shape)) return undefined
+  const { value: v } = (factor.node as Node<'constant'>).attributes
+  return { t, factor: toNumbers(v)[0] }
+}
 
 /** Whether a node gives the numbers of its input in their order: in another shape, or with axes of length 1 moved. */
 export const isView = ({ op, attributes, inputs: [t] }: Node): boolean => {
@@ -305,16 +321,24 @@ export class Emitter {
   }
 
   /**
-   * The operands of a product, and whether it reads them with their last two axes swapped. Swapped by a node of its own,
-   * an operand is copied, and a bound one would be held beside its file as long as the session lives.
+   * The operands of a product, whether it reads them with their last two axes swapped, and the factor by which it is told
+   * to multiply. Swapped or scaled by a node of its own, an operand is copied, and a bound one would be held beside its file
+   * as long as the session lives.
    */
-  operands({ inputs }: Pick<Node, 'inputs'>): readonly { readonly t: Tensor; readonly swapped: boolean }[] {
+  operands({ inputs }: Pick<Node, 'inputs'>): readonly Operand[] {
     const fused = this.device !== 'webgpu' && inputs[0].dtype === 'float32'
-    return inputs.map((t) =>
-      fused && isSwap(t) && !this.given.has(t)
-        ? { t: t.node.inputs[0], swapped: true }
-        : { t, swapped: false },
-    )
+    const [a, b] = inputs
+    // The kernels of a single row or column know no factor.
+    const scales = fused && (a.shape.at(-2) ?? 1) > 1 && (b.shape.at(-1) ?? 1) > 1
+    return inputs.map((t) => (fused ? this.operand(t, scales) : { t, swapped: false, factor: 1 }))
+  }
+
+  private operand(t: Tensor, scales: boolean): Operand {
+    const scaled = scales ? scaledOf(t) : undefined
+    const inner = scaled?.t ?? (isSwap(t) ? t.node.inputs[0] : undefined)
+    if (inner === undefined || this.given.has(t)) return { t, swapped: false, factor: 1 }
+    const rest = this.operand(inner, scales)
+    return scaled ? { ...rest, factor: rest.factor * scaled.factor } : { ...rest, swapped: !rest.swapped }
   }
 
   /** What the numbers of `t` are taken from where it only shows them in another shape. */

@@ -194,10 +194,12 @@ const floatOrInt =
     isFloat(n.inputs[0].dtype) ? float(e, i, n) : int(e, i, n)
 
 const matmul: Rule<'matmul'> = (e, inputs, node) => {
-  const [transA, transB] = e.operands(node).map(({ swapped }) => Number(swapped))
-  return transA || transB
-    ? e.add('FusedMatMul', inputs, { domain: 'com.microsoft', attributes: { transA, transB } })[0]
-    : e.op('MatMul', inputs)
+  const operands = e.operands(node)
+  const [transA, transB] = operands.map(({ swapped }) => Number(swapped))
+  const factor = operands.reduce((product, operand) => product * operand.factor, 1)
+  if (!transA && !transB && factor === 1) return e.op('MatMul', inputs)
+  const attributes = { transA, transB, ...(factor === 1 ? {} : { alpha: { float: factor } }) }
+  return e.add('FusedMatMul', inputs, { domain: 'com.microsoft', attributes })[0]
 }
 
 /** Numbers in another shape: one node however many views lie behind one another, and none where the shape is the same. */

@@ -47,3 +47,18 @@ test('a shape that is asked for on the way is given, and what is seen through it
     expect([...result.data]).toEqual(numbers)
   expect([...results.third.data]).toEqual([0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11])
 })
+
+test('a factor of an operand is left to the product, but where a single row has a kernel that knows none', async () => {
+  const of = (rows: number): Tensor =>
+    input('a', [rows, 3])
+      .mul(0.5)
+      .matmul(input('b', [4, 3]).mul(3).t())
+  expect(typesOf(of(2))).toEqual(['FusedMatMul'])
+  expect(typesOf(of(1))).toEqual(['Mul', 'Mul', 'FusedMatMul'])
+  const program = await compile(({ a, b }) => ({ y: a.mul(0.5).matmul(b.mul(3).t()) }), {
+    a: { shape: [2, 2], dtype: 'float32' } as Spec,
+    b: { shape: [2, 2], dtype: 'float32' } as Spec,
+  })
+  const { y } = await program.run({ a: valueOf([1, 2, 3, 4], [2, 2]), b: valueOf([5, 6, 7, 8], [2, 2]) })
+  expect([...y.data]).toEqual([17, 23, 39, 53].map((x) => x * 1.5))
+})

@@ -43,10 +43,16 @@ export interface GeneratedToken {
   readonly alternatives: readonly { readonly id: number; readonly logProbability: number }[]
 }
 
-/** Logits of the token after all that it was given; each call gives it one token more. */
+/** Logits of one token, [vocabulary], and ln of the sum of their exp. */
+interface Prediction {
+  readonly logits: Float32Array
+  readonly logSumExp: number
+}
+
+/** Predicts the token after all that it was given; each call gives it one token more. */
 interface Predictor {
-  first(): Promise<Value>
-  next(id: number): Promise<Value>
+  first(): Promise<Prediction>
+  next(id: number): Promise<Prediction>
 }
 
 const cached = (
@@ -56,7 +62,14 @@ const cached = (
   options: TokenOptions,
 ): Predictor => {
   const sequence = decoder(model, { capacity, device: options.device })
-  return { first: () => sequence.prefill([prompt]), next: (id) => sequence.step([id]) }
+  const predicted = async (logits: Promise<Value>): Promise<Prediction> => ({
+    logits: (await (await logits).read()) as Float32Array,
+    logSumExp: sequence.logSumExp[0],
+  })
+  return {
+    first: () => predicted(sequence.prefill([prompt])),
+    next: (id) => predicted(sequence.step([id])),
+  }
 }
 
 interface WholeInputs<T> {
@@ -92,11 +105,13 @@ const uncached = (
   )
   const { decoder_start_token_id: start, pad_token_id: pad } = model.checkpoint.config
   const read = sequence ? [Number(start ?? pad ?? 0)] : [...prompt]
-  const run = async (): Promise<Value> => {
+  const run = async (): Promise<Prediction> => {
     const tokens = row(read, bucket(read.length, capacity))
     const last = valueOf([read.length - 1], [1, 1], 'int32')
     const given = sequence ? { ids: row(prompt, prompt.length), decoderIds: tokens } : { ids: tokens }
-    return (await program({ parameters: model.parameters, last, ...given })).logits
+    const next = await program({ parameters: model.parameters, last, ...given })
+    const logits = (await next.logits.read()) as Float32Array
+    return { logits, logSumExp: logSumExp(logits) }
   }
   return {
     first: run,
@@ -149,14 +164,13 @@ export async function* generateTokens(
   let previous: number | undefined
   for (let i = 0; i < fresh; i++) {
     options.signal?.throwIfAborted()
-    const logits = await (previous === undefined ? predictor.first() : predictor.next(previous))
-    const numbers = (await logits.read()) as Float32Array
-    const id = sample(numbers, options, stream)
+    const predicting = previous === undefined ? predictor.first() : predictor.next(previous)
+    const { logits, logSumExp } = await predicting
+    const id = sample(logits, options, stream)
     if (ends.has(id)) return
-    const offset = logSumExp(numbers)
     const wanted = options.alternatives
-    const alternatives = wanted ? ranked(new Float64Array(numbers), wanted) : []
-    const entry = (token: number) => ({ id: token, logProbability: numbers[token] - offset })
+    const alternatives = wanted ? ranked(new Float64Array(logits), wanted) : []
+    const entry = (token: number) => ({ id: token, logProbability: logits[token] - logSumExp })
     yield { ...entry(id), alternatives: alternatives.map(entry) }
     previous = id
   }

@@ -5,7 +5,7 @@ import { alias, concat, range, scalar, where } from '../create.js'
 import { gradients } from '../grad.js'
 import { unbroadcast } from '../gradients.js'
 import { substitute } from '../graph.js'
-import type { CustomGradient } from '../primitives.js'
+import type { Attributes, CustomGradient } from '../primitives.js'
 import { sameShape, type Shape, ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { logSumExp, softmax } from './activation.js'
@@ -60,12 +60,23 @@ const groupsOf = (q: Tensor, k: Tensor): readonly [heads: number, rows: number] 
 
 type Settings = Required<Pick<AttentionOptions, 'scale'>> & Pick<AttentionOptions, 'softcap'>
 
+/**
+ * Keys or values that were joined along their axis, a cache's and the new ones: each part is multiplied by itself, so that
+ * the whole, which is mostly cache, is never copied together.
+ */
+const partsOf = (t: Tensor): readonly Tensor[] => {
+  const { op, attributes, inputs } = t.node
+  return op === 'concat' && (attributes as Attributes['concat']).axis === 2 ? inputs.flatMap(partsOf) : [t]
+}
+
 /** Scores of the keys: [batch, heads, time, keys]. */
 const scoresOf = (q: Tensor, k: Tensor, added: readonly Tensor[], { scale, softcap }: Settings): Tensor => {
   const [batch, heads, time] = q.shape
-  const products = regroup(q.mul(scale), ...groupsOf(q, k))
-    .matmul(k.t())
-    .reshape([batch, heads, time, k.shape[2]])
+  const grouped = regroup(q, ...groupsOf(q, k)).mul(scale)
+  const products = concat(
+    partsOf(k).map((part) => grouped.matmul(part.t())),
+    3,
+  ).reshape([batch, heads, time, k.shape[2]])
   const capped =
     softcap === undefined
       ? products
@@ -80,8 +91,12 @@ const scoresOf = (q: Tensor, k: Tensor, added: readonly Tensor[], { scale, softc
 /** Values weighed by `weights`: [batch, heads, time, keys] -> [batch, heads, time, size of v]. */
 const weigh = (weights: Tensor, v: Tensor): Tensor => {
   const [batch, heads, time] = weights.shape
+  const parts = partsOf(v)
+  const sizes = parts.map(({ shape }) => shape[2])
   return regroup(weights, ...groupsOf(weights, v))
-    .matmul(v)
+    .split(sizes, 3)
+    .map((share, i) => share.matmul(parts[i]))
+    .reduce((sum, t) => sum.add(t))
     .reshape([batch, heads, time, v.shape[3]])
 }
 
@@ -92,13 +107,10 @@ const weigh = (weights: Tensor, v: Tensor): Tensor => {
  * the probabilities again, as Dao et al. (2022, arXiv 2205.14135) do: q, k, v and the output are kept for it. Throws
  * ShapeError.
  */
-export const attention = (
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  { mask, bias, scale = 1 / Math.sqrt(q.shape[q.rank - 1]), softcap, drop }: AttentionOptions = {},
-): Attended => {
+export const attention = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Attended => {
   requireHeads(q, k, v)
+  if (sharesKeys(q, k, options)) return headsAsRows(q, k, v, options)
+  const { mask, bias, scale = 1 / Math.sqrt(q.shape[q.rank - 1]), softcap, drop } = options
   const settings = { scale, softcap }
   const added = [...(bias ? [bias] : []), ...(mask ? [hiding(mask, q.dtype)] : [])]
   const scores = scoresOf(q, k, added, settings)
@@ -108,6 +120,24 @@ export const attention = (
     gradient: attentionGradient(settings, { probabilities, dropped }),
   })
   return { output, probabilities: dropped, logSumExp: logSumExp(scores, -1) }
+}
+
+/** Whether the heads that share a key head are, for one query each, rows of it: what is added must be the same for all. */
+const sharesKeys = (q: Tensor, k: Tensor, { mask, bias, drop }: AttentionOptions): boolean => {
+  const alike = (t?: Tensor): boolean => !t || (t.rank === 4 && t.shape[1] === 1 && t.shape[2] === 1)
+  return q.shape[2] === 1 && q.shape[1] > k.shape[1] && !drop && alike(mask) && alike(bias)
+}
+
+/** Attention of one query a head, in which scores and probabilities keep the shape that they are multiplied in. */
+const headsAsRows = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Attended => {
+  const [batch, heads, , size] = q.shape
+  const rows = q.reshape([batch, k.shape[1], heads / k.shape[1], size])
+  const { output, probabilities, logSumExp } = attention(rows, k, v, options)
+  return {
+    output: output.reshape([batch, heads, 1, v.shape[3]]),
+    probabilities: probabilities.reshape([batch, heads, 1, k.shape[2]]),
+    logSumExp: logSumExp.reshape([batch, heads, 1]),
+  }
 }
 
 /** `make`, whose results for the same tensor are one: layers share them, since nothing merges equal nodes. */
