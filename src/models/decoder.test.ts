@@ -72,6 +72,24 @@ describe.each(families)('%s', (name) => {
   })
 })
 
+test('one program makes every step, however long the sequence is', async () => {
+  const base = await modelOf('mistral')
+  let traces = 0
+  const counted: Model = {
+    ...base,
+    weights: (...given) => {
+      traces++
+      return base.weights(...given)
+    },
+  }
+  const cached = decoder(counted, { capacity: 300 })
+  await cached.prefill([sequence(60, 3)])
+  await cached.step([4])
+  const before = traces
+  for (let i = 0; i < 220; i++) await cached.step([i % 90])
+  expect(traces).toBe(before)
+})
+
 test('cached keys pass from a bucket to the next', async () => {
   const model = await modelOf('mistral')
   const ids = sequence(64, 11)

@@ -1,9 +1,9 @@
 /**
- * @file Cached generation: programs that take new tokens and the keys and values before them, in a few sizes. Frozen
+ * @file Cached generation: programs that take new tokens and any number of keys and values before them. Frozen
  * weights are bound to the programs. A method that answers for weights or attention works here too, since the cache is itself an
  * answer to `attend`, standing before the method's.
  */
-import { UsageError } from '../errors.js'
+import { UsageError, WeftError } from '../errors.js'
 import {
   type CompileOptions,
   mapTree,
@@ -57,6 +57,12 @@ const nothing = { positions: 0, cached: 0 }
 
 const leastTokens = 16
 const leastPast = 64
+
+/** Two numbers of slots for which a program of any number is traced: such as nothing else in a model is. */
+const anyLengths = [4099, 8209] as const
+
+/** Whether a program cannot be one for any number of slots. */
+const isFixed = (error: unknown): boolean => error instanceof WeftError && error.code === 'NotSymbolic'
 
 /** Of each model, by sizes: a decoder finds those that another has compiled. */
 const programs = new WeakMap<Model, Map<string, Promise<PassProgram>>>()
@@ -179,39 +185,55 @@ class CachedDecoder implements Decoder {
       )
   }
 
-  /** The program for `time` new tokens behind `slots` cached ones. */
-  private program(time: number, slots: number): Promise<PassProgram> {
-    const own = programs.get(this.model) ?? new Map<string, Promise<PassProgram>>()
-    programs.set(this.model, own)
-    const inputs = Object.keys(this.options.inputs ?? {}).sort()
+  /** The program for `time` new tokens behind `slots` cached ones: one for any number of them, where the model allows it. */
+  private async program(time: number, slots: number): Promise<PassProgram> {
+    const compiled = (...lengths: readonly [number, number?]): Promise<PassProgram> =>
+      this.compiled(time, ...lengths)
+    if (slots === 0) return compiled(0)
+    try {
+      return await compiled(...anyLengths)
+    } catch (error) {
+      if (!isFixed(error)) throw error
+      return compiled(slots)
+    }
+  }
+
+  /** A program that this or another decoder has compiled, or compiles now. */
+  private compiled(time: number, slots: number, others?: number): Promise<PassProgram> {
+    const { model, specs, modules, room, batch, options } = this
+    const own = programs.get(model) ?? new Map<string, Promise<PassProgram>>()
+    programs.set(model, own)
+    const inputs = Object.keys(options.inputs ?? {}).sort()
     const sizes = [this.source?.ids, Object.values(this.crossed)[0]?.k].map((v) => v?.shape.join('x') ?? '')
-    const key = [this.options.device, this.batch, this.room, time, slots, ...sizes, ...inputs].join()
-    const made = own.get(key) ?? this.compile(time, slots)
+    const key = [options.device, batch, room, time, slots, others, ...sizes, ...inputs].join()
+    const known = own.get(key)
+    if (known) return known
+    const cases = [slots, others].map((n) => (n === undefined ? n : this.inputs(time, n)))
+    const made = compilePass({ model, specs, modules, room }, { device: options.device }, cases[0]!, cases[1])
     own.set(key, made)
-    // What failed may be tried again.
-    made.catch(() => own.delete(key))
+    // What failed may be tried again, unless it would fail again.
+    made.catch((error: unknown) => isFixed(error) || own.delete(key))
     return made
   }
 
-  private async compile(time: number, slots: number): Promise<PassProgram> {
-    const { batch, specs, model, room } = this
-    const { modules, source, crossed } = this
+  private inputs(time: number, slots: number): Inputs<Spec> {
+    const { batch, specs, model, source, crossed } = this
     const past = specs.map(({ module, heads, size }) => {
       const spec: Spec = { dtype: 'float32', shape: [batch, heads, slots, size] }
       return [module, { k: spec, v: spec }] as const
     })
     const integers = (...shape: number[]): Spec => ({ dtype: 'int32', shape })
-    const inputs: Inputs<Spec> = {
+    return {
       ids: integers(batch, time),
       start: integers(batch),
       count: integers(batch),
       past: slots ? Object.fromEntries(past) : {},
+      ...(slots ? { places: integers(slots) } : {}),
       parameters: mapTree<Value, Spec, typeof model.parameters>(model.parameters, specOf),
       inputs: mapTree<Value, Spec, Parameters<Value>>(this.options.inputs ?? {}, specOf),
       ...(source && { source: mapTree<Value, Spec, typeof source>(source, specOf) }),
       crossed: mapTree<Value, Spec, Past<Value>>(crossed, specOf),
     }
-    return compilePass({ model, specs, modules, room }, inputs, { device: this.options.device })
   }
 
   /** Runs the new tokens of one chunk, and writes their keys and values into the cache. */
@@ -227,6 +249,15 @@ class CachedDecoder implements Decoder {
       start: valueOf(cache.lengths, [batch], 'int32'),
       count: valueOf(counts, [batch], 'int32'),
       past: slots ? cache.values() : {},
+      ...(slots
+        ? {
+            places: valueOf(
+              Array.from({ length: slots }, (_, i) => i),
+              [slots],
+              'int32',
+            ),
+          }
+        : {}),
       parameters: this.model.parameters,
       inputs: this.options.inputs ?? {},
       ...(this.source && { source: this.source }),
@@ -256,7 +287,7 @@ class CachedDecoder implements Decoder {
 
 /**
  * Cached generation with `model`, whose parameters are taken as they are now. Its programs are compiled as they are
- * needed (see `prepare`), at most one for each power of two. Throws UsageError for an architecture that has no cache.
+ * needed (see `prepare`): one for steps, and one for each power of two that prompts are long. Throws UsageError for an architecture that has no cache.
  */
 export const decoder = (model: Model, options: DecoderOptions): Decoder => {
   const specs = model.architecture.cache?.(model.config)

@@ -5,6 +5,7 @@
 import { WeftError } from '../errors.js'
 import {
   compile,
+  compileAnyLength,
   type CompileOptions,
   concat,
   logSumExp,
@@ -32,6 +33,8 @@ export interface Inputs<T> {
   readonly count: T
   /** [batch, heads, slots, size], by module. */
   readonly past: Past<T>
+  /** Positions of the slots, 0 to slots - 1, where there are any: given, so that a program takes any number of them. */
+  readonly places?: T
   /** What trains: given at each run, since a session cannot map files and hold arrays at once. */
   readonly parameters: Readonly<Record<string, T>>
   /** The methods' own inputs. */
@@ -102,19 +105,18 @@ export interface PassKind {
 /** One pass over new tokens, as a graph. */
 const pass = (
   { model, specs, modules, room }: PassKind,
-  { ids, start, count, past, crossed, source, parameters, inputs }: Inputs<Tensor>,
+  { ids, start, count, past, places, crossed, source, parameters, inputs }: Inputs<Tensor>,
 ): Outputs<Tensor> => {
   const [, time] = ids.shape
-  const slots = Object.values(past)[0]?.k.shape[2] ?? 0
   const begin = start.unsqueeze(1)
   const given = count.unsqueeze(1)
-  const old = range(0, slots).unsqueeze(0)
+  const old = (places ?? range(0, 0)).unsqueeze(0)
   const fresher = range(0, time).unsqueeze(0)
   // What stands for padding may lie beyond the last position; nothing sees it.
   const positions = begin.add(fresher).minimum(room - 1)
   const at = {
     ids: positions,
-    keys: concat([old.expand([ids.shape[0], slots]), positions], 1),
+    keys: concat([old.expand([ids.shape[0], old.shape[1]]), positions], 1),
     valid: concat([old.less(begin), fresher.less(given)], 1),
     causal: true,
     cached: true,
@@ -139,12 +141,17 @@ const pass = (
 /** A program of one pass. */
 export type PassProgram = Program<Inputs<Value>, Outputs<Value>>
 
-/** Compiles the passes of `kind` over inputs like `specs`. Throws as `compile` does. */
+/**
+ * Compiles the passes of `kind` over inputs like `specs`; where there are `others`, which differ in the number of slots, over
+ * any number of them. Throws as `compile` and `compileAnyLength` do.
+ */
 export const compilePass = (
   kind: PassKind,
-  specs: Inputs<Spec>,
   options: Pick<CompileOptions, 'device'>,
+  specs: Inputs<Spec>,
+  others?: Inputs<Spec>,
 ): Promise<PassProgram> => {
-  const graph = (given: Inputs<Tensor>): Outputs<Tensor> => pass(kind, given)
-  return compile(graph as never, specs, options) as never
+  const graph = ((given: Inputs<Tensor>) => pass(kind, given)) as never
+  const program = others ? compileAnyLength(graph, specs, others, options) : compile(graph, specs, options)
+  return program as never
 }

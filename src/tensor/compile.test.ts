@@ -2,12 +2,15 @@ import { describe, expect, it } from 'vitest'
 import {
   cond,
   compile,
+  compileAnyLength,
   concat,
   hostOperation,
   input,
   interpret,
+  range,
   recompute,
   scalar,
+  softmax,
   tensor,
   toNumbers,
   valueAndGrad,
@@ -107,5 +110,66 @@ describe('compile', () => {
     await expect(f.run({ x: value(new Float32Array(2), [2], 'float32') })).rejects.toThrow(/input 'x'/)
     void input
     void scalar
+  })
+})
+
+describe('a program for any length', () => {
+  const of = (length: number) => ({
+    x: { shape: [2, length, 3], dtype: 'float32' as const },
+    places: { shape: [length], dtype: 'int32' as const },
+  })
+  type Given = { x: Tensor; places: Tensor }
+  const f = ({ x, places }: Given) => {
+    const shown = softmax(x.transpose([1, 0, 2]).reshape([x.shape[1], 6]), 0)
+    const masked = where(places.less(2).unsqueeze(-1).expand([x.shape[1], 6]), shown, 0)
+    return { masked, last: x.slice(1, x.shape[1] - 1), rest: x.slice(1, 0, x.shape[1] - 1), sum: x.sum(1) }
+  }
+  const given = (length: number) => ({
+    x: valueOf(
+      Array.from({ length: 6 * length }, (_, i) => Math.sin(i)),
+      [2, length, 3],
+    ),
+    places: valueOf([...Array(length).keys()], [length], 'int32'),
+  })
+
+  it('is what a program for that length gives, the interpreter too', async () => {
+    const any = await compileAnyLength(f, of(101), of(211))
+    const reference = await compileAnyLength(f, of(101), of(211), { device: 'reference' })
+    for (const length of [2, 3, 7]) {
+      const results = [await any.run(given(length)), await reference.run(given(length))]
+      const expected = await (await compile(f, of(length))).run(given(length))
+      for (const result of results)
+        for (const name of ['masked', 'last', 'rest', 'sum'] as const) {
+          expect(result[name].shape).toEqual(expected[name].shape)
+          const numbers = toNumbers(expected[name])
+          toNumbers(result[name]).forEach((y, i) => expect(y, name).toBeCloseTo(numbers[i], 6))
+        }
+    }
+  })
+
+  it('refuses what its fixed axes do not allow', async () => {
+    const any = await compileAnyLength(f, of(101), of(211))
+    const { places } = given(4)
+    await expect(any.run({ x: valueOf(new Float32Array(16), [2, 4, 2]), places })).rejects.toThrow(
+      /input 'x'/,
+    )
+    await expect(any.run({ ...given(4), places: given(5).places })).rejects.toThrow()
+  })
+
+  it('is refused where numbers, or a shape in two places, depend on the length', async () => {
+    const refused: ((given: Given) => Tensor)[] = [
+      ({ x }) => x.mul(x.shape[1]),
+      ({ x }) => x.add(range(0, x.shape[1]).cast('float32').unsqueeze(-1)),
+      ({ x }) =>
+        x
+          .reshape([x.shape[1], 1, 6])
+          .add(x.reshape([1, x.shape[1], 6]))
+          .reshape([-1, 6, x.shape[1]]),
+      ({ x }) => hostOperation([x], [x], async (values) => values)[0].add(1),
+    ]
+    for (const g of refused)
+      await expect(compileAnyLength((i: Given) => ({ y: g(i) }), of(101), of(211))).rejects.toMatchObject({
+        code: 'NotSymbolic',
+      })
   })
 })

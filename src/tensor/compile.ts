@@ -17,7 +17,8 @@ import { needsOf, type ProgramNeeds } from './needs.js'
 import type { Node, Spec } from './primitives.js'
 import { type RandomSource, randomSource, type RunOptions } from './random-source.js'
 import type { FileSource } from './source.js'
-import { sameShape, ShapeError, show, sizeOf } from './shape.js'
+import { ShapeError, show, sizeOf } from './shape.js'
+import { generalised } from './symbolic.js'
 import type { Tensor } from './tensor.js'
 import { leaves, refill, type Replace } from './tree.js'
 import { castValue, value, type Value } from './value.js'
@@ -167,6 +168,24 @@ const lowerFor = async (
   return lower(outputs, known, device, { mapsFiles, saturates: true })
 }
 
+/** The one stage of `outputs` and of `others`, which are the same for another length. */
+const openStage = async (
+  outputs: readonly Tensor[],
+  others: readonly Tensor[],
+  device: Device,
+  options: CompileOptions,
+): Promise<Stage> => {
+  if (reachable(outputs, everything).some((n) => n.op === 'host'))
+    throw new WeftError('NotSymbolic', 'a host operation takes shapes that are known beforehand', {
+      hint: 'Compile the program for each length.',
+    })
+  const cases = [outputs, others].map((each) => [...new Set(each)])
+  const [a, b] = await Promise.all(cases.map((each) => lowerFor(each, new Set(), device, options)))
+  const lowered = generalised(a, b)
+  const session = await sessionOf(lowered, device, options)
+  return { lowered, produces: cases[0], hosts: [], session }
+}
+
 /** Splits the graph at its host operations and opens a session for each part. */
 const stagesOf = async (
   outputs: readonly Tensor[],
@@ -201,12 +220,25 @@ const stagesOf = async (
   return stages
 }
 
-const check = (path: string, v: Value | undefined, spec: Spec): Value => {
+/** The shape and dtype that an input must have, and those of another case: axes in which these differ are of any length. */
+interface Expected extends Spec {
+  readonly other?: Spec
+}
+
+const fits = ({ shape, dtype }: Value, expected: Expected): boolean =>
+  dtype === expected.dtype &&
+  shape.length === expected.shape.length &&
+  shape.every((d, i) => {
+    const size = expected.shape[i]
+    return d === size || (expected.other?.shape[i] ?? size) !== size
+  })
+
+const check = (path: string, v: Value | undefined, expected: Expected): Value => {
   if (!v) throw new WeftError('MissingInput', `the program's input '${path}' was not given`)
-  if (v.dtype !== spec.dtype || !sameShape(v.shape, spec.shape))
+  if (!fits(v, expected))
     throw new ShapeError(
       'run',
-      `input '${path}' is ${v.dtype} ${show(v.shape)}, compiled for ${spec.dtype} ${show(spec.shape)}`,
+      `input '${path}' is ${v.dtype} ${show(v.shape)}, compiled for ${expected.dtype} ${show(expected.shape)}`,
     )
   return v
 }
@@ -252,27 +284,32 @@ const runStages = async (
   }
 }
 
-/**
- * Traces `f` once on symbols of the shapes and dtypes in `inputs` (a tree of specs or values) and compiles what it
- * returns (a tree of tensors, [...] each). Programs of equal structure share one compiled session. Throws EngineError
- * where ONNX Runtime refuses the graph, ShapeError where `f` is wrong.
- */
-export const compile = async <I, O>(
-  f: (inputs: Replace<I, Spec, Tensor>) => O,
-  inputs: I,
-  options: CompileOptions = {},
-): Promise<Program<Replace<I, Spec, Value>, Replace<O, Tensor, Value>>> => {
+/** `f` on symbols of the shapes and dtypes in `inputs`. */
+const trace = <I, O>(f: (inputs: Replace<I, Spec, Tensor>) => O, inputs: I) => {
   const specs = leaves<Spec>(inputs).map(({ path, leaf }) => ({ path, spec: specOf(leaf) }))
   const symbols = specs.map(({ path, spec }) => input(path, spec.shape, spec.dtype))
   const tree = f(refill<Spec, Tensor, I>(inputs, symbols))
-  const outputs = leaves<Tensor>(tree).map(({ leaf }) => leaf)
+  return { specs, symbols, tree, outputs: leaves<Tensor>(tree).map(({ leaf }) => leaf) }
+}
+
+type Compiled<I, O> = Promise<Program<Replace<I, Spec, Value>, Replace<O, Tensor, Value>>>
+
+const compileCases = async <I, O>(
+  f: (inputs: Replace<I, Spec, Tensor>) => O,
+  [inputs, other]: readonly [I, I?],
+  options: CompileOptions,
+): Compiled<I, O> => {
+  const { specs, symbols, tree, outputs } = trace(f, inputs)
+  const another = other === undefined ? undefined : trace(f, other)
   const device = options.device ?? defaultDevice()
   const finish = (values: readonly Value[]): Replace<O, Tensor, Value> =>
     refill<Tensor, Value, O>(tree, values)
   const bind = (given: unknown): Value[] => {
     const values = leaves<Value>(given)
     const byPath = new Map(values.map(({ path, leaf }) => [path, leaf]))
-    return specs.map(({ path, spec }) => check(path, byPath.get(path), spec))
+    return specs.map(({ path, spec }, i) =>
+      check(path, byPath.get(path), { ...spec, other: another?.specs[i].spec }),
+    )
   }
   if (device === 'reference')
     return {
@@ -280,11 +317,14 @@ export const compile = async <I, O>(
       run: async (given, run = {}) => {
         const values = bind(given)
         const feeds = Object.fromEntries(specs.map(({ path }, i) => [path, values[i]]))
-        const numbers = await interpret(outputs, { inputs: feeds, random: randomSource(run) })
-        return finish(outputs.map((t, i) => toValue(t, numbers[i])))
+        const wanted = another ? trace(f, refill<Spec, Spec, I>(inputs, values) as I).outputs : outputs
+        const numbers = await interpret(wanted, { inputs: feeds, random: randomSource(run) })
+        return finish(wanted.map((t, i) => toValue(t, numbers[i])))
       },
     }
-  const stages = await stagesOf(outputs, device, options)
+  const stages = another
+    ? [await openStage(outputs, another.outputs, device, options)]
+    : await stagesOf(outputs, device, options)
   return {
     nodes: stages.reduce((n, s) => n + s.lowered.graph.nodes.length, 0),
     run: async (given, run = {}) => {
@@ -295,3 +335,26 @@ export const compile = async <I, O>(
     },
   }
 }
+
+/**
+ * Traces `f` once on symbols of the shapes and dtypes in `inputs` (a tree of specs or values) and compiles what it
+ * returns (a tree of tensors, [...] each). Programs of equal structure share one compiled session. Throws EngineError
+ * where ONNX Runtime refuses the graph, ShapeError where `f` is wrong.
+ */
+export const compile = <I, O>(
+  f: (inputs: Replace<I, Spec, Tensor>) => O,
+  inputs: I,
+  options: CompileOptions = {},
+): Compiled<I, O> => compileCases(f, [inputs], options)
+
+/**
+ * The program of `f` for any length: `inputs` and `other`, trees of specs or values, differ in the axes that a run may give
+ * of any one length. Throws as `compile` does, and WeftError (NotSymbolic) where anything but shapes depends on the length, a
+ * shape does in two places, or a host operation stands in the way.
+ */
+export const compileAnyLength = <I, O>(
+  f: (inputs: Replace<I, Spec, Tensor>) => O,
+  inputs: I,
+  other: I,
+  options: CompileOptions = {},
+): Compiled<I, O> => compileCases(f, [inputs, other], options)

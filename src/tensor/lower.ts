@@ -202,6 +202,9 @@ const matmul: Rule<'matmul'> = (e, inputs, node) => {
   return e.add('FusedMatMul', inputs, { domain: 'com.microsoft', attributes })[0]
 }
 
+/** An index behind the end of any axis. */
+const farEnd = 2 ** 31 - 1
+
 /** Numbers in another shape: one node however many views lie behind one another, and none where the shape is the same. */
 const view: Rule<'reshape' | 'transpose'> = (e, [x], { inputs: [t], outputs: [{ shape }] }) =>
   sameShape(e.viewed(t).shape, shape) ? x : e.op('Reshape', [x, e.ints(shape)], { allowzero: 1 })
@@ -276,8 +279,13 @@ const rules: Rules = {
     return permutation.every((axis, i) => axis === i) ? x : e.op('Transpose', [x], { perm: permutation })
   },
   expand: (e, [x], { attributes: { shape } }) => e.op('Expand', [x, e.ints(shape)]),
-  slice: (e, [x], { attributes: { starts, ends, steps } }) =>
-    e.op('Slice', [x, e.ints(starts), e.ints(ends), e.ints(starts.map((_, i) => i)), e.ints(steps)]),
+  slice: (e, [x], { attributes: { starts, ends, steps }, inputs: [{ shape }] }) => {
+    // Counted from the nearer end, so that the same part of a longer axis is said by the same numbers.
+    const behind = (at: number, axis: number): number => (at === shape[axis] ? farEnd : at - shape[axis])
+    const first = starts.map((at, i) => (at > 0 && ends[i] === shape[i] ? behind(at, i) : at))
+    const last = ends.map((at, i) => (starts[i] === 0 || at === shape[i] ? behind(at, i) : at))
+    return e.op('Slice', [x, e.ints(first), e.ints(last), e.ints(starts.map((_, i) => i)), e.ints(steps)])
+  },
   flip: (e, [x], { attributes: { axes } }) =>
     e.op('Slice', [
       x,

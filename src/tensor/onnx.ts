@@ -43,6 +43,8 @@ export interface OnnxValueInfo {
   readonly name: string
   readonly type: number
   readonly shape: Shape
+  /** Axes whose length a run decides: the same for all. */
+  readonly open?: readonly number[]
 }
 
 export interface OnnxGraph {
@@ -127,7 +129,10 @@ const tensor = (t: OnnxTensor): Uint8Array => {
 
 const valueInfo = (v: OnnxValueInfo): Uint8Array => {
   const shape = new BinaryWriter()
-  for (const d of v.shape) message(shape, 1, integer(new BinaryWriter(), 1, d).finish())
+  for (const [axis, size] of v.shape.entries()) {
+    const w = new BinaryWriter()
+    message(shape, 1, (v.open?.includes(axis) ? text(w, 2, 'length') : integer(w, 1, size)).finish())
+  }
   const tensorType = message(integer(new BinaryWriter(), 1, v.type), 2, shape.finish()).finish()
   const type = message(new BinaryWriter(), 1, tensorType).finish()
   return message(text(new BinaryWriter(), 1, v.name), 2, type).finish()

@@ -91,11 +91,15 @@ const scoresOf = (q: Tensor, k: Tensor, added: readonly Tensor[], { scale, softc
 /** Values weighed by `weights`: [batch, heads, time, keys] -> [batch, heads, time, size of v]. */
 const weigh = (weights: Tensor, v: Tensor): Tensor => {
   const [batch, heads, time] = weights.shape
-  const parts = partsOf(v)
-  const sizes = parts.map(({ shape }) => shape[2])
-  return regroup(weights, ...groupsOf(weights, v))
-    .split(sizes, 3)
-    .map((share, i) => share.matmul(parts[i]))
+  const grouped = regroup(weights, ...groupsOf(weights, v))
+  let start = 0
+  return partsOf(v)
+    .map((part) => {
+      const end = start + part.shape[2]
+      const share = grouped.slice(3, start, end)
+      start = end
+      return share.matmul(part)
+    })
     .reduce((sum, t) => sum.add(t))
     .reshape([batch, heads, time, v.shape[3]])
 }
