@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { keyOf, normal } from '../random/index.js'
+import { roughBasis } from './basis.js'
 import { matrix, type Matrix, multiply, NotFiniteError, orthonormalBasis } from './index.js'
 
 const gaussian = (rows: number, cols: number, seed: number): Matrix => {
@@ -65,4 +66,18 @@ describe('orthonormalBasis', () => {
       await expect(orthonormalBasis(y)).rejects.toThrow(NotFiniteError)
     },
   )
+})
+
+describe('roughBasis', () => {
+  it('spans the columns in the precision of the matrix, at right angles as near as is asked for', async () => {
+    for (const decay of [1, 1e-2, 1e-5]) {
+      const y = gaussian(2000, 60, 5)
+      for (let i = 0; i < y.data.length; i++) if (i % 60) y.data[i] = y.data[i - (i % 60)] + decay * y.data[i]
+      const near = await roughBasis({ ...y, data: Float32Array.from(y.data) }, 0.5)
+      expect(near.data).toBeInstanceOf(Float32Array)
+      const q = matrix(near.rows, near.cols, near.data)
+      expect(skew(q)).toBeLessThan(1e-6)
+      expect(outside(y, q)).toBeLessThan(1e-5)
+    }
+  })
 })

@@ -3,10 +3,10 @@
  * fast.
  */
 import { cholesky } from './cholesky.js'
-import { fastMatmul } from './engine.js'
 import { NotPositiveDefiniteError } from './errors.js'
 import { type Matrix, matrix, identity, scaled } from './matrix.js'
 import type { Dense } from './multiply.js'
+import { exactProduct, productFor } from './product.js'
 import { qr } from './qr.js'
 import { solveTriangular } from './triangular.js'
 
@@ -16,10 +16,20 @@ const worthProducts = 2 ** 22
 /** Ratio of pivots below which the squares in a Gram matrix have lost what tells the columns apart. */
 const leastPivot = 1e-6
 
-const exact = fastMatmul({ precision: 'float64' })
+/** What is added to the diagonal of such a Gram matrix, over its trace: columns come as near as rounding lets them. */
+const shift = 1e-11
 
-/** L⁻ᵀ with Yᵀ Y = L Lᵀ; undefined where the columns are too near to dependent for it. */
-const whitening = (gram: Matrix): Matrix | undefined => {
+/** Passes after which dependence is no matter of rounding: each brings columns nearer by five orders of magnitude. */
+const mostPasses = 6
+
+/** R⁻¹ with Yᵀ Y = Rᵀ R, and the ratio of R's least pivot to its greatest: 0 where the Gram matrix was shifted. */
+interface Whitening {
+  readonly factor: Matrix
+  readonly ratio: number
+}
+
+/** L with G = L Lᵀ and the ratio of its pivots; undefined where it has none. */
+const factorOf = (gram: Matrix): { factor: Matrix; ratio: number } | undefined => {
   let factor: Matrix
   try {
     factor = cholesky(gram)
@@ -34,33 +44,69 @@ const whitening = (gram: Matrix): Matrix | undefined => {
     least = Math.min(least, pivot)
     greatest = Math.max(greatest, pivot)
   }
-  if (least < leastPivot * greatest) return undefined
-  return solveTriangular(factor, identity(factor.rows), { triangle: 'lower', transpose: true })
+  return { factor, ratio: least / greatest }
 }
 
-/** One pass of Cholesky QR: Y L⁻ᵀ. */
-const orthogonalised = async (y: Matrix): Promise<Matrix | undefined> => {
-  const gram = await exact(y, y, { transposeA: true })
-  const factor = whitening(matrix(gram.rows, gram.cols, gram.data))
-  if (!factor) return undefined
-  const { rows, cols, data } = await exact(y, factor)
-  return matrix(rows, cols, data)
+const shifted = ({ rows, cols, data }: Matrix): Matrix => {
+  const out = matrix(rows, cols, data.slice())
+  let trace = 0
+  for (let i = 0; i < rows; i++) trace += data[i * cols + i]
+  for (let i = 0; i < rows; i++) out.data[i * cols + i] += shift * trace
+  return out
 }
+
+const whitening = (gram: Matrix): Whitening | undefined => {
+  const plain = factorOf(gram)
+  const taken = plain && plain.ratio >= leastPivot ? plain : factorOf(shifted(gram))
+  if (!taken) return undefined
+  const { factor } = taken
+  return {
+    factor: solveTriangular(factor, identity(factor.rows), { triangle: 'lower', transpose: true }),
+    ratio: taken === plain ? taken.ratio : 0,
+  }
+}
+
+/**
+ * Y R⁻¹ by passes of Cholesky QR in the precision of `y`, until the pivots of a pass are no farther apart than
+ * `enough`: the nearer to 1, the nearer is Qᵀ Q to the identity. Undefined where the columns are dependent.
+ */
+const orthogonalised = async (y: Dense, enough: number): Promise<Dense | undefined> => {
+  let q = y
+  for (let i = 0; i < mostPasses; i++) {
+    const found = whitening(await exactProduct(q, q, { transposeA: true }))
+    if (!found) return undefined
+    const { factor, ratio } = found
+    q = await productFor(q)(q, factor)
+    if (ratio >= enough) return q
+  }
+  return undefined
+}
+
+const isSmall = ({ rows, cols }: Dense): boolean => cols > rows || rows * cols * cols < worthProducts
 
 /**
  * An orthonormal basis of the columns of `y`: [m, n] with m >= n -> [m, n], to the rounding of float64. Large
  * matrices go through two products with themselves on the engine (Cholesky QR, twice), which is some ten times faster
- * than reflections; where columns are nearly dependent, and for small matrices, it is Q of `qr`, completed beyond the
- * rank. Throws NotFiniteError.
+ * than reflections; where columns are nearly dependent, through a few more, whose Gram matrix is shifted. Small
+ * matrices, and dependent columns, go through `qr`, which completes the basis beyond the rank. Throws NotFiniteError.
  *
  * Source: Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, "Roundoff error analysis of the CholeskyQR2 algorithm" (ETNA
- * 2015).
+ * 2015); Fukaya, Kannan, Nakatsukasa, Yamamoto and Yanagisawa, "Shifted Cholesky QR" (SIAM J. Sci. Comput. 2020).
  */
 export const orthonormalBasis = async (y: Dense): Promise<Matrix> => {
   const whole = matrix(y.rows, y.cols, y.data)
-  if (y.cols > y.rows || y.rows * y.cols * y.cols < worthProducts) return qr(whole).q
+  if (isSmall(y)) return qr(whole).q
   const { data } = scaled('orthonormalBasis', whole)
-  const once = await orthogonalised(matrix(y.rows, y.cols, data))
-  const twice = once && (await orthogonalised(once))
-  return twice ?? qr(whole).q
+  const found = await orthogonalised(matrix(y.rows, y.cols, data), 0.5)
+  return found ? matrix(y.rows, y.cols, found.data) : qr(whole).q
+}
+
+/**
+ * A basis of the columns of `y`: [m, n] with m >= n -> [m, n], in the precision of `y`. Its columns are unit vectors
+ * at right angles to about the ten-thousandth, or to the rounding of that precision where `enough` is near to 1: what a
+ * subspace iteration needs from step to step. Throws NotFiniteError.
+ */
+export const roughBasis = async (y: Dense, enough = 1e-2): Promise<Dense> => {
+  if (isSmall(y)) return qr(matrix(y.rows, y.cols, y.data)).q
+  return (await orthogonalised(y, enough)) ?? qr(matrix(y.rows, y.cols, y.data)).q
 }

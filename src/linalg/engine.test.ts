@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { keyOf, normal } from '../random/index.js'
+import { openSession } from '../runtime/index.js'
 import { type Dense, engineMatmul, multiply, NotFiniteError, randomizedSvd, svd, matrix } from './index.js'
 
 const gaussian = (rows: number, cols: number, seed: number): Dense & { data: Float32Array } => {
@@ -37,6 +38,31 @@ describe('engineMatmul', () => {
     const a = inFloat64(gaussian(2, 2, 5), 1)
     a.data[1] = NaN
     await expect(engineMatmul()(a, a)).rejects.toThrow(NotFiniteError)
+  })
+
+  it('widens float32 operands of products in float64 in the program, with sums in float64', async () => {
+    const matmul = engineMatmul({ precision: 'float64' })
+    const [a, b] = [gaussian(20, 30, 8), gaussian(30, 10, 9)]
+    const exact = multiply(a, b)
+    const found = await matmul(a, b)
+    expect(found.data).toBeInstanceOf(Float64Array)
+    exact.data.forEach((x, i) => expect(Math.abs(found.data[i] - x)).toBeLessThan(1e-12))
+  })
+
+  it('opens one session a shape, and holds it', async () => {
+    let opened = 0
+    const counting: typeof openSession = (...given) => {
+      opened++
+      return openSession(...given)
+    }
+    const matmul = engineMatmul({ openSession: counting })
+    const [a, b] = [gaussian(7, 6, 10), gaussian(6, 5, 11)]
+    const first = await matmul(a, b)
+    expect(await matmul(a, b)).toEqual(first)
+    expect(opened).toBe(1)
+    await matmul(a, b, { transposeA: false, transposeB: false })
+    await matmul(gaussian(6, 7, 12), b, { transposeA: true })
+    expect(opened).toBe(2)
   })
 
   it('carries randomizedSvd of float32 data by default', async () => {

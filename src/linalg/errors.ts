@@ -39,6 +39,8 @@ export class NotSymmetricError extends LinalgError {
 export class NotPositiveDefiniteError extends LinalgError {
   /** The leading minor of size `pivot + 1` is the first that is not positive definite. */
   readonly pivot: number
+  /** What should have been positive. */
+  readonly value: number
   constructor(pivot: number, value: number) {
     super(
       'NotPositiveDefiniteError',
@@ -48,6 +50,7 @@ export class NotPositiveDefiniteError extends LinalgError {
       },
     )
     this.pivot = pivot
+    this.value = value
   }
 }
 

@@ -14,6 +14,7 @@ export {
   NotSymmetricError,
   SingularError,
 } from './errors.js'
+export { fastSolvePositiveDefinite } from './fast-solve.js'
 export { leastSquares } from './least-squares.js'
 export {
   lowRankPlusSparse,
@@ -22,8 +23,9 @@ export {
 } from './low-rank-plus-sparse.js'
 export { identity, type Matrix, matrix, matrixOf, transpose } from './matrix.js'
 export { type Dense, hostMatmul, type MatMul, multiply, type ProductOptions } from './multiply.js'
-export { qr, type QR } from './qr.js'
-export { lowRankApproximation, randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
+export { exactProduct, productFor, singleProduct } from './product.js'
+export { leadingQr, qr, type QR } from './qr.js'
+export { leadingSvd, lowRankApproximation, randomizedSvd, type RandomizedOptions } from './randomized-svd.js'
 export { svd, type SVD } from './svd.js'
 export { largestIndices, type SelectionOptions } from './select.js'
 export { solveTriangular, type TriangularOptions } from './triangular.js'

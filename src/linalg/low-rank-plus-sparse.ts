@@ -2,9 +2,9 @@
  * @file A matrix taken apart into one of low rank and a sparse one, greedily, with its large products on the engine.
  */
 import { type Key, normal } from '../random/index.js'
-import { compile, concat, type Tensor, type Value, value, where } from '../tensor/index.js'
-import { orthonormalBasis } from './basis.js'
-import { checkFinite, matrix } from './matrix.js'
+import { compile, type Spec, type Tensor, type Value, value, where } from '../tensor/index.js'
+import { roughBasis } from './basis.js'
+import { checkFinite } from './matrix.js'
 import type { Dense } from './multiply.js'
 import { MatrixShapeError } from './errors.js'
 
@@ -44,12 +44,6 @@ export interface LowRankPlusSparse {
   readonly sparse: Float32Array
 }
 
-interface State {
-  /** W and S: [m, n]. */
-  readonly whole: Value
-  readonly sparse: Value
-}
-
 const atLeast = (name: string, number: number, least: number): void => {
   if (!Number.isSafeInteger(number) || number < least)
     throw new MatrixShapeError('lowRankPlusSparse', `${name} ${number} is not an integer from ${least} on`)
@@ -64,46 +58,97 @@ const deviation = (data: Dense['data']): number => {
   return Math.sqrt(squares / data.length)
 }
 
-const inFloat32 = ({ rows, cols, data }: Dense): Value =>
+const valueOf = ({ rows, cols, data }: Dense): Value =>
   value(data instanceof Float32Array ? data : new Float32Array(data), [rows, cols], 'float32')
 
-/** Q of the columns of a tall thin value. */
-const basisOf = async (y: Value): Promise<Value> => {
-  const [rows, cols] = y.shape
-  return inFloat32(await orthonormalBasis({ rows, cols, data: (await y.read()) as Float32Array }))
+const denseOf = async (v: Value): Promise<Dense> => ({
+  rows: v.shape[0],
+  cols: v.shape[1],
+  data: (await v.read()) as Float32Array,
+})
+
+/** The first `count` columns of y: [m, n], and zeros beside them up to `width`. */
+const columnsOf = ({ rows, cols, data }: Dense, count: number, width = count): Dense => {
+  const out = new Float32Array(rows * width)
+  for (let i = 0; i < rows; i++) for (let j = 0; j < count; j++) out[i * width + j] = data[i * cols + j]
+  return { rows, cols: width, data: out }
 }
 
-/** One sweep: U = Q of QR((W - S) Vᵀ), V = Uᵀ (W - S), S = what of W - U V is not below the threshold. */
-const sweep = async ({ whole, sparse }: State, right: Value, threshold: number) => {
-  const sketch = await compile(({ whole, sparse, right }) => whole.sub(sparse).matmul(right.t()), {
-    whole,
-    sparse,
-    right,
-  })
-  const left = await basisOf(await sketch.run({ whole, sparse, right }))
-  const split = await compile(
-    ({ whole, sparse, left }) => {
-      const right = left.t().matmul(whole.sub(sparse))
-      const rest = whole.sub(left.matmul(right))
-      return { right, sparse: where(rest.abs().less(threshold), 0, rest) }
-    },
-    { whole, sparse, left },
-  )
-  return { left, ...(await split.run({ whole, sparse, left })) }
+type Parts<T, Names extends 'whole' | 'clean' | 'left' | 'right'> = Readonly<Record<Names, T>>
+
+type Steps = Awaited<ReturnType<typeof stepsOf>>
+
+/**
+ * The steps as programs. Both factors have the greatest rank from the start, with zeros beyond the rank that they are at,
+ * so that each step is compiled once. `clean` is W - S: W where the rest W - U V is below the threshold, else U V.
+ */
+const stepsOf = async (
+  { rows, cols }: Dense,
+  { rank, growth, threshold }: Record<'rank' | 'growth' | 'threshold', number>,
+) => {
+  const spec = (...shape: number[]): Spec => ({ shape, dtype: 'float32' })
+  const whole = spec(rows, cols)
+  const left = spec(rows, rank)
+  const right = spec(rank, cols)
+  const isSmall = (rest: Tensor): Tensor => rest.abs().less(threshold)
+  return {
+    /** (W - S) Vᵀ: [m, rank]. */
+    sketch: await compile(({ clean, right }) => clean.matmul(right.t()), { clean: whole, right }),
+    /** V = Uᵀ (W - S): [rank, n]. */
+    right: await compile(({ clean, left }) => left.t().matmul(clean), { clean: whole, left }),
+    /** W - S anew: [m, n]. */
+    clean: await compile(
+      ({ whole, left, right }) => {
+        const product = left.matmul(right)
+        return where(isSmall(whole.sub(product)), whole, product)
+      },
+      { whole, left, right },
+    ),
+    /** S = what of W - U V is not below the threshold: [m, n]. */
+    sparse: await compile(
+      ({ whole, left, right }) => {
+        const rest = whole.sub(left.matmul(right))
+        return where(isSmall(rest), 0, rest)
+      },
+      { whole, left, right },
+    ),
+    /** The first columns of R = W - U V - S, which decide its basis: [m, growth]. */
+    first: await compile(
+      ({ clean, left, right }) => clean.slice(1, 0, growth).sub(left.matmul(right.slice(1, 0, growth))),
+      { clean: whole, left, right },
+    ),
+    /** Qᵀ R: [growth, n]. */
+    rows: await compile(
+      ({ clean, left, right, basis }) => basis.t().matmul(clean).sub(basis.t().matmul(left).matmul(right)),
+      { clean: whole, left, right, basis: spec(rows, growth) },
+    ),
+  }
 }
 
-/** V with the first `count` rows of R below it, where Q R = W - U V - S: the first columns decide them. */
-const grown = async ({ whole, sparse }: State, left: Value, right: Value, count: number): Promise<Value> => {
-  const remains = (t: Record<'whole' | 'sparse' | 'left' | 'right', Tensor>): Tensor =>
-    t.whole.sub(t.left.matmul(t.right)).sub(t.sparse)
-  const inputs = { whole, sparse, left, right }
-  const first = await compile((t) => remains(t).slice(1, 0, count), inputs)
-  const basis = await basisOf(await first.run(inputs))
-  const rows = await compile(({ basis, ...t }) => concat([t.right, basis.t().matmul(remains(t))], 0), {
-    ...inputs,
-    basis,
-  })
-  return rows.run({ ...inputs, basis })
+/** One sweep at a rank: U = Q of QR((W - S) Vᵀ), V = Uᵀ (W - S), S = what of W - U V is not below the threshold. */
+const sweep = async (
+  steps: Steps,
+  { whole, clean, right }: Parts<Value, 'whole' | 'clean' | 'right'>,
+  rank: number,
+): Promise<Parts<Value, 'clean' | 'left' | 'right'>> => {
+  const sketch = columnsOf(await denseOf(await steps.sketch.run({ clean, right })), rank)
+  const left = valueOf(columnsOf(await roughBasis(sketch, 0.5), rank, right.shape[0]))
+  const next = await steps.right.run({ clean, left })
+  return { left, right: next, clean: await steps.clean.run({ whole, left, right: next }) }
+}
+
+/** V with the first rows of R below its first `rank`, where Q R = W - U V - S. */
+const grown = async (
+  steps: Steps,
+  parts: Parts<Value, 'clean' | 'left' | 'right'>,
+  rank: number,
+): Promise<Value> => {
+  const basis = valueOf(await roughBasis(await denseOf(await steps.first.run(parts)), 0.5))
+  const more = await denseOf(await steps.rows.run({ ...parts, basis }))
+  const { rows, cols, data } = await denseOf(parts.right)
+  const all = data.slice()
+  all.set(more.data, rank * cols)
+  return valueOf({ rows, cols, data: all })
 }
 
 const settings = (w: Dense, options: LowRankPlusSparseOptions): Required<LowRankPlusSparseOptions> => {
@@ -120,7 +165,7 @@ const settings = (w: Dense, options: LowRankPlusSparseOptions): Required<LowRank
 /**
  * `w`: [m, n] taken apart into U V of low rank and a sparse S, both [m, n]. V starts as one row of noise drawn from
  * `key` and grows by a few rows a round until `rounds` or `greatestRank`; a round alternates between the parts
- * `sweeps` times. In float32 on the engine: 20 sweeps at 2048 x 2048 take seconds. Throws MatrixShapeError for
+ * `sweeps` times. In float32 on the engine: 20 sweeps at 2048 x 2048 take about a second. Throws MatrixShapeError for
  * options out of range, NotFiniteError.
  *
  * Source: Zhou and Tao, "Greedy bilateral sketch, completion and smoothing" (AISTATS 2013), GreBsmo.
@@ -132,29 +177,24 @@ export const lowRankPlusSparse = async (
 ): Promise<LowRankPlusSparse> => {
   checkFinite('lowRankPlusSparse', w)
   const { rounds, growth, sweeps, greatestRank, restart, threshold } = settings(w, options)
-  const nothing = inFloat32(matrix(w.rows, w.cols))
-  const noise = new Float32Array(w.cols)
-  normal(noise, key)
-  const whole = inFloat32(w)
-  let sparse = nothing
-  let right = inFloat32({ rows: 1, cols: w.cols, data: noise })
-  let left = right
-  for (let round = 1; ; round++) {
-    if (restart) sparse = nothing
-    for (let i = 0; i < sweeps; i++)
-      ({ left, right, sparse } = await sweep({ whole, sparse }, right, threshold))
-    const rank = right.shape[0]
-    if (round === rounds || rank + growth > greatestRank) break
-    right = await grown({ whole, sparse }, left, right, growth)
+  const most = Math.min(greatestRank, w.rows, w.cols)
+  const rank = 1 + growth * Math.min(rounds - 1, Math.floor((most - 1) / growth))
+  const steps = await stepsOf(w, { rank, growth: Math.min(growth, w.cols), threshold })
+  const whole = valueOf(w)
+  const start = { rows: rank, cols: w.cols, data: new Float32Array(rank * w.cols) }
+  normal(start.data.subarray(0, w.cols), key)
+  let parts = { clean: whole, left: whole, right: valueOf(start) }
+  for (let held = 1; ; held += growth) {
+    if (restart) parts = { ...parts, clean: whole }
+    for (let i = 0; i < sweeps; i++) parts = await sweep(steps, { ...parts, whole }, held)
+    if (held === rank) break
+    parts = { ...parts, right: await grown(steps, parts, held) }
   }
-  const dense = async (v: Value): Promise<Dense> => ({
-    rows: v.shape[0],
-    cols: v.shape[1],
-    data: (await v.read()) as Float32Array,
-  })
+  const { left, right } = parts
+  const sparse = await denseOf(await steps.sparse.run({ whole, left, right }))
   return {
-    left: await dense(left),
-    right: await dense(right),
-    sparse: (await dense(sparse)).data as Float32Array,
+    left: await denseOf(left),
+    right: await denseOf(right),
+    sparse: sparse.data as Float32Array,
   }
 }

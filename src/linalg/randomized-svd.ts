@@ -1,33 +1,17 @@
-/** @file The leading singular vectors of a large matrix, from a few products with thin ones. */
-import { keyOf, normal, type Seed } from '../random/index.js'
+/** @file The leading singular vectors of a large matrix, and what it is near to at a low rank, by a random sketch. */
+import type { Seed } from '../random/index.js'
 import { orthonormalBasis } from './basis.js'
-import { fastMatmul } from './engine.js'
-import { MatrixShapeError } from './errors.js'
+import { symmetricEigen } from './eigen.js'
 import { checkFinite, leadingColumns, type Matrix, matrix, transpose } from './matrix.js'
-import type { Dense, MatMul } from './multiply.js'
+import type { Dense } from './multiply.js'
+import { exactProduct, productFor, singleProduct } from './product.js'
+import { integerFrom, leadingSpan, type SubspaceOptions } from './subspace.js'
 import { svd, type SVD } from './svd.js'
 
 /** Options of `randomizedSvd`. */
-export interface RandomizedOptions {
+export interface RandomizedOptions extends SubspaceOptions {
   /** Columns drawn beyond the rank. Default 8. */
   readonly oversampling?: number
-  /** Power iterations: each multiplies the gap between kept and dropped singular values by its square. Default 2. */
-  readonly iterations?: number
-  /** Seed of the columns drawn. Default 0. */
-  readonly seed?: Seed
-  /** Products with the matrix. Default: `fastMatmul` in the precision of its data. */
-  readonly matmul?: MatMul
-}
-
-const precisionOf = ({ data }: Dense): 'float32' | 'float64' =>
-  data instanceof Float32Array ? 'float32' : 'float64'
-
-const defaultMatmul = (a: Dense): MatMul => fastMatmul({ precision: precisionOf(a) })
-
-const natural = (name: string, value: number, low: number, high: number): number => {
-  if (!Number.isInteger(value) || value < low || value > high)
-    throw new MatrixShapeError('randomizedSvd', `${name} ${value} is not an integer from ${low} to ${high}`)
-  return value
 }
 
 const truncate = ({ u, s, vt }: SVD, rank: number): SVD => ({
@@ -36,34 +20,23 @@ const truncate = ({ u, s, vt }: SVD, rank: number): SVD => ({
   vt: matrix(rank, vt.cols, vt.data.slice(0, rank * vt.cols)),
 })
 
-const exact = fastMatmul({ precision: 'float64' })
-
 /** Q of [m, k] times the first `rank` columns of `small`: [k, k]. */
-const rotated = async (q: Matrix, small: Matrix, rank: number): Promise<Matrix> => {
-  const { rows, cols, data } = await exact(q, leadingColumns(small, rank))
-  return matrix(rows, cols, data)
-}
+const rotated = (q: Dense, small: Matrix, rank: number): Promise<Matrix> =>
+  exactProduct(q, leadingColumns(small, rank))
 
-/** A basis of [m, width] whose span is nearly that of the leading left singular vectors. */
-const rangeOf = async (
-  a: Dense,
-  width: number,
-  { iterations, seed, matmul }: Required<Pick<RandomizedOptions, 'iterations' | 'seed' | 'matmul'>>,
-): Promise<Matrix> => {
-  const test = { rows: a.cols, cols: width, data: new Float32Array(a.cols * width) }
-  normal(test.data, keyOf(seed))
-  let q = await orthonormalBasis(await matmul(a, test))
-  for (let i = 0; i < iterations; i++) {
-    const z = await orthonormalBasis(await matmul(a, q, { transposeA: true }))
-    q = await orthonormalBasis(await matmul(a, z))
-  }
-  return q
+/** Columns of the sketch. Throws MatrixShapeError for options out of range, NotFiniteError. */
+const widthOf = (name: string, a: Dense, rank: number, options: RandomizedOptions): number => {
+  integerFrom([name, 'rank'], rank, 1, Math.min(a.rows, a.cols))
+  const { iterations = 0, oversampling = 8 } = options
+  if (iterations !== 'converged') integerFrom([name, 'iterations'], iterations, 0)
+  checkFinite(name, a)
+  return rank + integerFrom([name, 'oversampling'], oversampling, 0)
 }
 
 /**
  * The `rank` leading singular values and vectors of `a`: [m, n], in float32 or float64. The error beyond the best of
- * that rank falls with the oversampling and with each iteration; products in float32 add about 1e-7 of the largest
- * singular value. Exact (by `svd`) when rank + oversampling reaches min(m, n). The same seed gives the same result.
+ * that rank falls with the oversampling and with each iteration, and is rounding where it converges; products in float32
+ * add about 1e-7 of the largest singular value. Exact (by `svd`) when rank + oversampling reaches min(m, n). The same seed gives the same result.
  * Throws NotFiniteError, or MatrixShapeError for a rank outside 1 to min(m, n).
  *
  * Source: Halko, Martinsson and Tropp, "Finding structure with randomness" (SIAM Review 2011), algorithms 4.4 and 5.1.
@@ -71,19 +44,16 @@ const rangeOf = async (
 export const randomizedSvd = async (
   a: Dense,
   rank: number,
-  { oversampling = 8, iterations = 2, seed = 0, matmul = defaultMatmul(a) }: RandomizedOptions = {},
+  options: RandomizedOptions = {},
 ): Promise<SVD> => {
-  const size = Math.min(a.rows, a.cols)
-  natural('rank', rank, 1, size)
-  const width = rank + natural('oversampling', oversampling, 0, Number.MAX_SAFE_INTEGER)
-  natural('iterations', iterations, 0, Number.MAX_SAFE_INTEGER)
-  checkFinite('randomizedSvd', a)
-  if (width >= size) return truncate(svd(matrix(a.rows, a.cols, a.data)), rank)
-  const left = await rangeOf(a, width, { iterations, seed, matmul })
+  const width = widthOf('randomizedSvd', a, rank, options)
+  if (width >= Math.min(a.rows, a.cols)) return truncate(svd(matrix(a.rows, a.cols, a.data)), rank)
+  const { matmul = productFor(a) } = options
+  const left = await leadingSpan(a, { rank, width }, options, true)
   const projected = await matmul(a, left, { transposeA: true })
   const right = await orthonormalBasis(projected)
-  const core = await exact(right, projected, { transposeA: true })
-  const { u, s, vt } = svd(matrix(width, width, core.data))
+  const core = await exactProduct(right, projected, { transposeA: true })
+  const { u, s, vt } = svd(core)
   return {
     u: await rotated(left, transpose(vt), rank),
     s: s.slice(0, rank),
@@ -91,18 +61,62 @@ export const randomizedSvd = async (
   }
 }
 
+/** Smaller sides up to here are decomposed whole: no iteration is as fast. */
+const smallSide = 192
+
 /**
- * The best approximation of rank `rank` of `a`: [m, n] -> [m, n], in float32, as the product of what `randomizedSvd`
- * finds; `a` itself where its smaller side is no greater than that rank. Oversampling by default as many columns as
- * the rank. Throws as `randomizedSvd` does.
+ * The `rank` leading singular values and vectors of `a`: [m, n], as exactly as the precision of its data allows: of small
+ * matrices by `svd`, of others by `randomizedSvd` until it converges. Throws as `randomizedSvd` does.
+ */
+export const leadingSvd = async (a: Dense, rank: number, seed: Seed = 0): Promise<SVD> => {
+  if (Math.min(a.rows, a.cols) > smallSide)
+    return randomizedSvd(a, rank, { iterations: 'converged', oversampling: Math.max(16, rank), seed })
+  widthOf('leadingSvd', a, rank, {})
+  return truncate(svd(matrix(a.rows, a.cols, a.data)), rank)
+}
+
+/** The last `count` columns of a matrix: of `symmetricEigen` the leading vectors. */
+const lastColumns = ({ rows, cols, data }: Matrix, count: number): Matrix => {
+  const out = matrix(rows, count)
+  for (let i = 0; i < rows; i++)
+    out.data.set(data.subarray((i + 1) * cols - count, (i + 1) * cols), i * count)
+  return out
+}
+
+/** Numbers that a program gives back at once: it holds them while it stays open. */
+const blockSize = 2 ** 22
+
+/** U Vᵀ in float32, by blocks of rows of one height. u: [m, k], v: [n, k] -> [m, n]. */
+const outerProduct = async (u: Dense, v: Dense): Promise<Dense> => {
+  const height = Math.ceil(u.rows / Math.ceil((u.rows * v.rows) / blockSize))
+  const data = new Float32Array(u.rows * v.rows)
+  for (let top = 0; top < u.rows; top += height) {
+    // The last block laps over the one before it: the same program makes it.
+    const first = Math.min(top, u.rows - height)
+    const rows = u.data.subarray(first * u.cols, (first + height) * u.cols)
+    const block = await singleProduct({ rows: height, cols: u.cols, data: rows }, v, { transposeB: true })
+    data.set(block.data, first * v.rows)
+  }
+  return { rows: u.rows, cols: v.rows, data }
+}
+
+/**
+ * The best approximation of rank `rank` of `a`: [m, n] -> [m, n], in float32, as P Pᵀ A with the leading left singular
+ * vectors P that lie in a random sketch; `a` itself where its smaller side is no greater than that rank. Oversampling by
+ * default as many columns as the rank. Throws as `randomizedSvd` does.
  */
 export const lowRankApproximation = async (
   a: Dense,
   rank: number,
   { oversampling = rank, ...options }: RandomizedOptions = {},
 ): Promise<Dense> => {
-  if (rank >= Math.min(a.rows, a.cols)) return a
-  const { u, s, vt } = await randomizedSvd(a, rank, { oversampling, ...options })
-  for (let i = 0; i < u.rows; i++) for (let j = 0; j < rank; j++) u.data[i * rank + j] *= s[j]
-  return fastMatmul({ precision: 'float32' })(u, vt)
+  const size = Math.min(a.rows, a.cols)
+  if (rank >= size) return a
+  const width = Math.min(widthOf('lowRankApproximation', a, rank, { oversampling, ...options }), size)
+  const { matmul = productFor(a) } = options
+  const span = await leadingSpan(a, { rank, width }, options, a.data instanceof Float64Array)
+  const projected = await matmul(a, span, { transposeA: true })
+  const gram = await exactProduct(projected, projected, { transposeA: true })
+  const leading = lastColumns(symmetricEigen(gram).vectors, rank)
+  return outerProduct(await singleProduct(span, leading), await singleProduct(projected, leading))
 }

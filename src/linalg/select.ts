@@ -22,26 +22,49 @@ interface Keys {
   readonly low?: Uint32Array
 }
 
-const refuseNaN = (values: Floats): void => {
-  for (let i = 0; i < values.length; i++)
-    if (Number.isNaN(values[i])) throw new NotFiniteError('largestIndices', 0, i, values[i])
+const refuse = (index: number): never => {
+  throw new NotFiniteError('largestIndices', 0, index, NaN)
 }
 
-/** Flips each pattern so that unsigned order is the order asked for. -0 ranks as 0. */
-const keysOf = (values: Floats, { by = 'value', smallest = false }: SelectionOptions): Keys => {
-  refuseNaN(values)
-  const words = new Uint32Array(values.buffer, values.byteOffset, values.byteLength / 4)
-  const wide = values instanceof Float64Array
+/** Of a float32's pattern: its order among all, from the least to the greatest. -0 is 0. */
+const ordered = (word: number): number =>
+  word === signBit ? signBit : word < signBit ? word | signBit : ~word
+
+/** The first pattern above those of all magnitudes of float32. */
+const beyond = 0x7f800001
+
+const keysOfSingles = (values: Float32Array, by: 'value' | 'magnitude', reversed: number): Keys => {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length)
   const high = new Uint32Array(values.length)
-  const low = wide ? new Uint32Array(values.length) : undefined
-  const reversed = smallest ? 0xffffffff : 0
+  for (let i = 0; i < words.length; i++) {
+    const magnitude = words[i] & ~signBit
+    if (magnitude >= beyond) refuse(i)
+    high[i] = magnitude ^ reversed
+  }
+  if (by === 'value') for (let i = 0; i < words.length; i++) high[i] = ordered(words[i]) ^ reversed
+  return { high }
+}
+
+const keysOfDoubles = (values: Float64Array, by: 'value' | 'magnitude', reversed: number): Keys => {
+  const words = new Uint32Array(values.buffer, values.byteOffset, 2 * values.length)
+  const high = new Uint32Array(values.length)
+  const low = new Uint32Array(values.length)
   for (let i = 0; i < values.length; i++) {
-    const top = wide ? words[2 * i + 1] : words[i]
+    if (Number.isNaN(values[i])) refuse(i)
+    const top = words[2 * i + 1]
     const negative = by === 'value' && values[i] < 0
     high[i] = (negative ? ~top : by === 'value' ? (top & ~signBit) | signBit : top & ~signBit) ^ reversed
-    if (low) low[i] = (negative ? ~words[2 * i] : words[2 * i]) ^ reversed
+    low[i] = (negative ? ~words[2 * i] : words[2 * i]) ^ reversed
   }
   return { high, low }
+}
+
+/** Each pattern flipped so that unsigned order is the order asked for. -0 ranks as 0. Throws NotFiniteError for NaN. */
+const keysOf = (values: Floats, { by = 'value', smallest = false }: SelectionOptions): Keys => {
+  const reversed = smallest ? 0xffffffff : 0
+  return values instanceof Float64Array
+    ? keysOfDoubles(values, by, reversed)
+    : keysOfSingles(values, by, reversed)
 }
 
 /** The digit in which the `rank`-th greatest key lies, and its rank among the keys with that digit. */
@@ -95,7 +118,8 @@ export const largestIndices = (values: Floats, count: number, options: Selection
   let equal = lowest?.rank ?? rank
   let next = 0
   for (let i = 0; next < out.length; i++) {
-    const order = high[i] === key && low && lowest ? low[i] - lowest.key : high[i] - key
+    if (high[i] < key) continue
+    const order = high[i] > key ? 1 : low && lowest ? low[i] - lowest.key : 0
     if (order > 0 || (order === 0 && equal-- > 0)) out[next++] = i
   }
   return out

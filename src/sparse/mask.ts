@@ -1,6 +1,13 @@
 /** @file Which entries of a matrix a sparse tuner trains: what they are ranked by, and the greatest of them. */
 import { CheckpointError } from '../errors.js'
-import { largestIndices, lowRankApproximation, type Matrix, matrix, multiply, svd } from '../linalg/index.js'
+import {
+  exactProduct,
+  largestIndices,
+  leadingSvd,
+  lowRankApproximation,
+  type Matrix,
+  matrix,
+} from '../linalg/index.js'
 import { keyOf, uniform } from '../random/index.js'
 
 /**
@@ -54,13 +61,13 @@ const requireFinite = ({ name, data }: RankedMatrix): void => {
     throw new CheckpointError('NotFinite', `${bad} of the ${data.length} numbers of ${name} are not finite`)
 }
 
-/** The first q columns of u, each times its singular value: [rows, q]. */
-const weighted = (u: Matrix, q: number, s: Float64Array): Matrix => {
-  const out = matrix(u.rows, q)
-  for (let i = 0; i < u.rows; i++)
-    for (let j = 0; j < q; j++) out.data[i * q + j] = u.data[i * u.cols + j] * s[j]
-  return out
-}
+/** The columns of u, each times its singular value. */
+const weighted = ({ rows, cols, data }: Matrix, s: Float64Array): Matrix =>
+  matrix(
+    rows,
+    cols,
+    data.map((x, i) => x * s[i % cols]),
+  )
 
 /** The best approximation of rank `filterRank` of W: [rows, columns] -> the same, flat. W itself at its full rank. */
 export const rankReduced = async (
@@ -70,8 +77,8 @@ export const rankReduced = async (
   if (q >= Math.min(rows, columns)) return data
   const w = { rows, cols: columns, data }
   if (kind === 'randomized') return (await lowRankApproximation(w, q, { seed })).data
-  const { u, s, vt } = svd(matrix(rows, columns, data))
-  return multiply(weighted(u, q, s), { rows: q, cols: columns, data: vt.data.subarray(0, q * columns) }).data
+  const { u, s, vt } = await leadingSvd(w, q, seed)
+  return (await exactProduct(weighted(u, s), vt)).data
 }
 
 /** The squared norm of each entry's row or column. */

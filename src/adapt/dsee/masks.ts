@@ -1,6 +1,6 @@
 /** @file The masks of a DSEE adapter: what of its base is to go, found in its present update; and what of it is gone. */
 import { UsageError } from '../../errors.js'
-import { largestIndices, multiply } from '../../linalg/index.js'
+import { exactProduct, largestIndices } from '../../linalg/index.js'
 import type { Model, Parameters } from '../../models/index.js'
 import { type Value, value } from '../../tensor/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
@@ -87,7 +87,7 @@ const updateAt = async (
   const rank = U ? U.length / out : 0
   const lowRank =
     U && V
-      ? multiply({ rows: out, cols: rank, data: U }, { rows: rank, cols: width, data: V }).data
+      ? (await exactProduct({ rows: out, cols: rank, data: U }, { rows: rank, cols: width, data: V })).data
       : new Float64Array(width * out)
   const whole = lowRank.slice()
   indices?.forEach((at, i) => (whole[at] += values![i]))

@@ -29,14 +29,13 @@ const deviation = (data: Float32Array): number => {
   return Math.sqrt(squares / data.length)
 }
 
-/** Scores that rank entries of the sparse part first and all others behind them, each by magnitude. */
-const sparseFirst = (sparse: Float32Array, W: Float32Array): Float64Array => {
-  let most = 0
-  for (let i = 0; i < W.length; i++) most = Math.max(most, Math.abs(W[i]))
-  const scores = new Float64Array(W.length)
-  for (let i = 0; i < W.length; i++)
-    scores[i] = sparse[i] === 0 ? Math.abs(W[i]) - most - 1 : Math.abs(sparse[i])
-  return scores
+/** The largest entries of the sparse part; where it has too few, all of them and the largest of W elsewhere. */
+const sparseFirst = (sparse: Float32Array, W: Float32Array, count: number): Int32Array => {
+  let held = 0
+  for (let i = 0; i < sparse.length; i++) if (sparse[i] !== 0) held++
+  if (held >= count) return largestIndices(sparse, count, { by: 'magnitude' })
+  const scores = Float32Array.from(W, (x, i) => (sparse[i] === 0 ? Math.abs(x) : Infinity))
+  return largestIndices(scores, count)
 }
 
 /**
@@ -58,5 +57,5 @@ export const omegaOf = async (
   }
   const taken = { ...options, threshold: threshold * deviation(data) }
   const { sparse } = await lowRankPlusSparse({ rows, cols: columns, data }, key, taken)
-  return largestIndices(sparseFirst(sparse, data), count)
+  return sparseFirst(sparse, data, count)
 }

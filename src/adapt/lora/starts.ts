@@ -6,7 +6,7 @@
  */
 import type { JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
-import { type Matrix, matrix, qr, svd } from '../../linalg/index.js'
+import { type Dense, leadingQr, leadingSvd, type Matrix, matrix } from '../../linalg/index.js'
 import type { Parameters } from '../../models/index.js'
 import { baseTensor, transposed } from '../../models/stored.js'
 import { value, type Value } from '../../tensor/index.js'
@@ -20,8 +20,8 @@ interface Start {
 }
 
 /** The r largest singular triplets of W, scaled so that s B₀ A₀ is their sum. */
-const pissa = (W: Matrix, { rank, scale }: LoraSettings): Start => {
-  const { u, s, vt } = svd(W)
+const pissa = async (W: Dense, { rank, scale }: LoraSettings): Promise<Start> => {
+  const { u, s, vt } = await leadingSvd(W, rank)
   const A = matrix(rank, W.cols)
   const B = matrix(W.rows, rank)
   for (let k = 0; k < rank; k++) {
@@ -33,13 +33,9 @@ const pissa = (W: Matrix, { rank, scale }: LoraSettings): Start => {
 }
 
 /** The first r columns of Q and rows of R. */
-const olora = (W: Matrix, { rank }: LoraSettings): Start => {
-  const { q, r } = qr(W)
-  const A = matrix(rank, W.cols, r.data.slice(0, rank * W.cols))
-  const B = matrix(W.rows, rank)
-  for (let i = 0; i < W.rows; i++)
-    for (let k = 0; k < rank; k++) B.data[i * rank + k] = q.data[i * q.cols + k]
-  return { A, B }
+const olora = async (W: Dense, { rank }: LoraSettings): Promise<Start> => {
+  const { q, r } = await leadingQr(W, rank)
+  return { A: r, B: q }
 }
 
 /** The rows of `above`, then those of `below`, times `sign`. */
@@ -63,10 +59,10 @@ const besideNegated = (left: Value, right: Float64Array | undefined): Value => {
   return value(out, [rows, 2 * rank], 'float32')
 }
 
-const weightOf = async (plan: Plan, { site }: PlannedSite): Promise<Matrix> => {
+const weightOf = async (plan: Plan, { site }: PlannedSite): Promise<Dense> => {
   const stored = await baseTensor(plan.base, `${site.name}.weight`)
   const { data, shape } = site.transposed ? transposed(stored) : stored
-  return matrix(shape[0], shape[1], data as Float32Array)
+  return { rows: shape[0], cols: shape[1], data: data as Float32Array }
 }
 
 /** The start at a site; embeddings PEFT starts plainly. Throws UsageError for OLoRA at a transposed weight, which PEFT has not. */

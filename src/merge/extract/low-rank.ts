@@ -1,10 +1,10 @@
 /** @file The nearest matrix of a low rank: of a given rank, or of the lowest that holds a given share. */
 import {
   type Dense,
-  engineMatmul,
   hostMatmul,
   matrix,
   randomizedSvd,
+  singleProduct,
   type SVD,
   svd,
 } from '../../linalg/index.js'
@@ -75,7 +75,7 @@ const factored = ({ u, s, vt }: SVD, rank: number): Pick<LowRank, 'A' | 'B'> => 
 
 /** ||D - B A|| / ||D||. */
 const relativeError = async (D: Dense, { A, B }: Pick<LowRank, 'A' | 'B'>, rank: number): Promise<number> => {
-  const matmul = Math.min(D.rows, D.cols) <= smallSize ? hostMatmul : engineMatmul()
+  const matmul = Math.min(D.rows, D.cols) <= smallSize ? hostMatmul : singleProduct
   const left = { rows: D.rows, cols: rank, data: B }
   const { data } = await matmul(left, { rows: rank, cols: D.cols, data: A })
   let sum = 0
