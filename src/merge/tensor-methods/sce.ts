@@ -1,26 +1,53 @@
 /** @file SCE: select the elements that vary most, weigh models by energy, erase minority signs. */
 import { z } from 'zod'
-import { offsetOf } from '../core/gram.js'
+import { offsetsInPlace } from '../core/gram.js'
 import { type AlignedTensor, type Block, merge, type MergeMethod } from '../core/method.js'
+import { countEqual, roomBeside } from '../../stream/kernels/index.js'
 import { indexOfEqual, type KeyPasses, ranked } from '../../stream/kernels/select.js'
 
 const { fround } = Math
 
-/** The variance of the models' offsets at each element, as integers of the same order. */
-const variances = (offsets: readonly Float32Array[]): Uint32Array => {
-  const out = new Float32Array(offsets[0].length)
-  for (let i = 0; i < out.length; i++) {
-    let sum = 0
-    let squares = 0
-    for (const offset of offsets) sum += offset[i]
-    const mean = sum / offsets.length
-    for (const offset of offsets) squares += (offset[i] - mean) ** 2
-    out[i] = squares / offsets.length
-  }
-  return new Uint32Array(out.buffer)
-}
+const leastWeight = fround(1e-6)
 
-const offsetsOf = ({ base, models }: Block): Float32Array[] => models.map((model) => offsetOf(model, base!))
+/** A tensor's blocks as the method looks at them, in memory that the next block uses again. */
+class Views {
+  private readonly differences = offsetsInPlace()
+  private readonly room = roomBeside()
+
+  /** The models' differences from the base. */
+  offsets(block: Block): Float32Array[] {
+    return this.differences(block)
+  }
+
+  /** Their variance at each element, as integers of the same order. */
+  variances(offsets: readonly Float32Array[]): Uint32Array {
+    const out = this.room(offsets[0])
+    const models = offsets.length
+    for (let i = 0; i < out.length; i++) {
+      let sum = 0
+      let squares = 0
+      for (let m = 0; m < models; m++) sum += offsets[m][i]
+      const mean = sum / models
+      for (let m = 0; m < models; m++) {
+        const away = offsets[m][i] - mean
+        squares += away * away
+      }
+      out[i] = squares / models
+    }
+    return new Uint32Array(out.buffer, out.byteOffset, out.length)
+  }
+
+  /** The differences where they are selected, else 0. */
+  selected(block: Block, { low, last }: Selection): Float32Array[] {
+    const offsets = this.offsets(block)
+    if (low === 0) return offsets
+    const keys = this.variances(offsets)
+    for (let i = 0; i < keys.length; i++)
+      if (keys[i] < low || (keys[i] === low && block.first + i > last))
+        for (let m = 0; m < offsets.length; m++) offsets[m][i] = 0
+    return offsets
+  }
+}
 
 /** Elements are selected from this variance on; of those equal to it, the ones up to an index. */
 interface Selection {
@@ -29,14 +56,14 @@ interface Selection {
 }
 
 /** The share `topk` of the elements whose variance is not zero. */
-const select = async (tensor: AlignedTensor, topk: number): Promise<Selection> => {
+const select = async (tensor: AlignedTensor, views: Views, topk: number): Promise<Selection> => {
   if (topk >= 1) return { low: 0, last: Infinity }
   let nonzero = 0
   const passes: KeyPasses = async function* () {
     for await (const block of tensor.blocks())
-      yield { first: block.first, keys: [variances(offsetsOf(block))] }
+      yield { first: block.first, keys: [views.variances(views.offsets(block))] }
   }
-  for await (const { keys } of passes()) for (const key of keys[0]) if (key) nonzero++
+  for await (const { keys } of passes()) nonzero += keys[0].length - countEqual(keys[0], 0)
   const kept = Math.floor(nonzero * topk)
   if (kept <= 0) return { low: Infinity, last: -1 }
   const [[bound]] = await ranked(passes, [[tensor.count - kept]])
@@ -46,22 +73,14 @@ const select = async (tensor: AlignedTensor, topk: number): Promise<Selection> =
   return { low: bound.key, last }
 }
 
-const selected = (block: Block, { low, last }: Selection): Float32Array[] => {
-  const offsets = offsetsOf(block)
-  if (low === 0) return offsets
-  const keys = variances(offsets)
-  for (let i = 0; i < keys.length; i++)
-    if (keys[i] < low || (keys[i] === low && block.first + i > last))
-      for (const offset of offsets) offset[i] = 0
-  return offsets
-}
-
 /** Each model's share of the squares of what is selected. */
-const energies = async (tensor: AlignedTensor, selection: Selection): Promise<Float32Array> => {
+const energies = async (tensor: AlignedTensor, views: Views, selection: Selection): Promise<Float32Array> => {
   const sums = new Float64Array(tensor.models)
   for await (const block of tensor.blocks())
-    selected(block, selection).forEach((offset, m) => {
-      for (let i = 0; i < offset.length; i++) sums[m] += offset[i] * offset[i]
+    views.selected(block, selection).forEach((offset, m) => {
+      let sum = sums[m]
+      for (let i = 0; i < offset.length; i++) sum += offset[i] * offset[i]
+      sums[m] = sum
     })
   const means = sums.map((sum) => sum / tensor.count)
   const total = means.reduce((sum, mean) => sum + mean, 0)
@@ -86,23 +105,26 @@ export const sce: MergeMethod = merge({
     int8_mask: z.boolean().default(false).describe("mergekit's storage of masks; no effect here"),
   },
   prepare: async (tensor, { select_topk: topk }) => {
-    const selection = await select(tensor, topk)
-    return { selection, weights: await energies(tensor, selection) }
+    const views = new Views()
+    const selection = await select(tensor, views, topk)
+    return { views, selection, weights: await energies(tensor, views, selection) }
   },
-  tensor: (out, block, _, { selection, weights }) => {
-    const offsets = selected(block, selection)
+  tensor: (out, block, _, { views, selection, weights }) => {
+    const offsets = views.selected(block, selection)
+    const base = block.base!
+    const models = offsets.length
     for (let i = 0; i < out.length; i++) {
       let sum = 0
-      for (const offset of offsets) sum = fround(sum + offset[i])
+      for (let m = 0; m < models; m++) sum = fround(sum + offsets[m][i])
       let merged = 0
       let weight = 0
-      for (let m = 0; m < offsets.length; m++) {
+      for (let m = 0; m < models; m++) {
         const x = offsets[m][i]
         if (x === 0 || x > 0 !== sum >= 0) continue
         merged = fround(merged + fround(x * weights[m]))
         weight = fround(weight + weights[m])
       }
-      out[i] = block.base![i] + fround(merged / Math.max(weight, fround(1e-6)))
+      out[i] = base[i] + fround(merged / Math.max(weight, leastWeight))
     }
   },
 })

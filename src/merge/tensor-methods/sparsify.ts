@@ -3,6 +3,7 @@ import { UsageError } from '../../errors.js'
 import { type Key, uniform } from '../../random/index.js'
 import { distancesInPlace } from '../core/gram.js'
 import { countEqual, keep } from '../../stream/kernels/index.js'
+import { orderByMagnitude } from '../../stream/kernels/order.js'
 import type { AlignedTensor } from '../core/method.js'
 import { type KeyPasses, type Ranked, ranked } from '../../stream/kernels/select.js'
 
@@ -205,30 +206,44 @@ export const byMagnitude: Sparsifier = async (tensor, sparsity) => {
   )
 }
 
-/** Zeroes each element with probability 1 - its entry of `chances`. */
-const drop = (delta: Float32Array, first: number, key: Key, chances: (i: number) => number): void => {
-  const draws = new Float32Array(delta.length)
+/** Random numbers in [0, 1) of the elements of a block, the first of which has index `first`. */
+const drawsOf = (count: number, first: number, key: Key): Float32Array => {
+  const draws = new Float32Array(count)
   uniform(draws, key, { first })
-  for (let i = 0; i < delta.length; i++) if (draws[i] >= chances(i)) delta[i] = 0
+  return draws
+}
+
+/** Zeroes each element with probability 1 - `share`. */
+const drop = (delta: Float32Array, first: number, key: Key, share: number): void => {
+  const draws = drawsOf(delta.length, first, key)
+  for (let i = 0; i < delta.length; i++) if (draws[i] >= share) delta[i] = 0
 }
 
 /** Keeps each element with probability `density` (Yu et al., "Language Models are Super Mario", 2023). */
 export const atRandom: Sparsifier = async (tensor, { density }) =>
   density.map((share, m) =>
-    share >= 1 ? undefined : (delta, first) => drop(delta, first, tensor.key(m), () => share),
+    share >= 1 ? undefined : (delta, first) => drop(delta, first, tensor.key(m), share),
   )
 
-/** The place of each element among the magnitudes of its row, from 0 to 1; equal ones in the order of their index. */
-const rowRanks = (delta: Float32Array, width: number): Float32Array => {
-  const places = new Float32Array(delta.length)
-  for (let start = 0; start < delta.length; start += width) {
-    const row = delta.subarray(start, start + width)
-    const order = Uint32Array.from(row, (_, i) => i).sort(
-      (a, b) => Math.abs(row[a]) - Math.abs(row[b]) || a - b,
-    )
-    order.forEach((i, rank) => (places[start + i] = width > 1 ? rank / (width - 1) : 0.5))
+/** Places of the elements of a row by rank, from 0 to 1: [width]. */
+const placesOf = (width: number): Float32Array =>
+  Float32Array.from({ length: width }, (_, rank) => (width > 1 ? rank / (width - 1) : 0.5))
+
+/** Zeroes elements with a probability that falls with their place among the magnitudes of their row. */
+const dropByRank = (tensor: AlignedTensor, m: number, share: number, spread: number): Mask => {
+  const { width } = tensor
+  const order = orderByMagnitude(width)
+  const chances = Float64Array.from(placesOf(width), (place) => share - spread + 2 * spread * place)
+  return (delta, first) => {
+    const draws = drawsOf(delta.length, first, tensor.key(m))
+    for (let start = 0; start < delta.length; start += width) {
+      const ranks = order(delta.subarray(start, start + width))
+      for (let rank = 0; rank < width; rank++) {
+        const i = start + ranks[rank]
+        if (draws[i] >= chances[rank]) delta[i] = 0
+      }
+    }
   }
-  return places
 }
 
 /**
@@ -245,8 +260,5 @@ export const byRank: Sparsifier = async (tensor, { density, epsilon }) =>
         'BadValue',
         `${tensor.name}: density ${share} with epsilon ${spread}: density - epsilon and density + epsilon must lie between 0 and 1`,
       )
-    return (delta, first) => {
-      const ranks = rowRanks(delta, tensor.width)
-      drop(delta, first, tensor.key(m), (i) => share - spread + 2 * spread * ranks[i])
-    }
+    return dropByRank(tensor, m, share, spread)
   })
