@@ -38,7 +38,7 @@ export const solveLayers = async (
   const merging = { wide, startOf, rows: given.rows }
   for await (const sums of layerSums(models, layers, merging, batches, signal)) {
     const { name } = sums.spec
-    const { weight, bias, before, after } = solveLayer(sums, wide.get(name)!, given.ridge)
+    const { weight, bias, before, after } = await solveLayer(sums, wide.get(name)!, given.ridge)
     tensors[name] = weight
     if (bias) tensors[biasOf(name)] = bias
     if (sums.rows < sums.xx.rows) thin.push(name.replace(/\.weight$/, ''))

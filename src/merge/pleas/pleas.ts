@@ -6,7 +6,7 @@
 import type { Checkpoint, JsonObject } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import type { Model } from '../../models/index.js'
-import { sizeOf } from '../../tensor/index.js'
+import { sizeOf, type Value } from '../../tensor/index.js'
 import type { Batch } from '../../train/loss.js'
 import { card } from './card.js'
 import { options, type PleasOptions } from './options.js'
@@ -34,7 +34,7 @@ import {
   specsOf,
   type Tensors,
 } from '../../units/permutation/index.js'
-import { batchesAtMost, firstBatch, recalibrated, statisticsOf } from '../../observe/index.js'
+import { type Batches, batchesAtMost, firstBatch, recalibrated, statisticsOf } from '../../observe/index.js'
 import { withoutContext, type Procedure, procedure, type ProcedureContext } from '../core/procedure.js'
 
 /** Result of merging two models. */
@@ -47,8 +47,13 @@ export interface PleasResult {
   readonly notes: readonly string[]
 }
 
+interface Ways {
+  readonly match: NonNullable<PleasOptions['match']>
+  readonly leastSquares: boolean
+}
+
 /** What is matched by, and whether layers are solved, when there are data or not. Throws UsageError for what needs data. */
-const waysOf = (given: PleasOptions, hasData: boolean) => {
+const waysOf = (given: PleasOptions, hasData: boolean): Ways => {
   const { match = hasData ? 'activations' : 'weights', leastSquares = hasData } = given
   if (!hasData && (match === 'activations' || leastSquares))
     throw new UsageError(
@@ -136,42 +141,66 @@ const layoutOf = (
   return { wide, config }
 }
 
+/** What the layers are solved from. */
+interface Start {
+  /** Merged tensors by permutation alone. */
+  readonly tensors: Readonly<Record<string, Value>>
+  /** The second model with its units in the first's order. */
+  readonly second: Model
+  readonly splits: ReadonlyMap<string, Split>
+  readonly cost: number
+  readonly wide: ReadonlyMap<string, readonly WideAxis[]>
+  readonly config: JsonObject
+}
+
+/** Units matched and split, and the tensors merged by permutation. The models' own are in memory until it is done. */
+const startOf = async (
+  checkpoints: readonly Checkpoint[],
+  pair: Pair,
+  all: PleasOptions,
+  match: Ways['match'],
+  batches: Batches,
+  context: ProcedureContext,
+): Promise<Start> => {
+  const a = await readTensors(checkpoints[0])
+  const b = await readTensors(checkpoints[1])
+  const groups = permutationGroups(pair.models[0], all.within)
+  const { tensors: aligned, agreement } = await alignedTo(
+    pair.models,
+    [a, b],
+    groups,
+    match,
+    batches,
+    context,
+  )
+  const { owner } = pair
+  const { splits, cost } = splitsWithin(owner, groups, agreement, all, await firstBatch(batches))
+  const { wide, config } = layoutOf(pair, splits)
+  const tensors = blockTensors(owner.architecture.table(owner.config), wide, [a, aligned])
+  const second = await modelOf(checkpoints[1].config, aligned, {})
+  return { tensors, second, splits, cost, wide, config }
+}
+
 /** Merges two checkpoints as `pleas` does, and gives the model in memory. Throws as `pleas`. */
 export const pleasMerge = async (
   checkpoints: readonly Checkpoint[],
   given: Partial<PleasOptions> & ProcedureContext = {},
 ): Promise<PleasResult> => {
   const { own, context } = withoutContext<PleasOptions>(given)
-  const { data } = context
+  const { data, tokenizer } = context
   const all = options.parse(own)
   const ways = waysOf(all, data !== undefined)
   const pair = await pairOf(checkpoints, all.head)
-  const a = await readTensors(checkpoints[0])
-  const b = await readTensors(checkpoints[1])
-  const groups = permutationGroups(pair.models[0], all.within)
   const { batch, length } = all
-  const { tokenizer } = context
   const batches = batchesAtMost(all.batches, pair.models[0], data, { batch, length, tokenizer })
-  const { tensors: aligned, agreement } = await alignedTo(
-    pair.models,
-    [a, b],
-    groups,
-    ways.match,
-    batches,
-    context,
-  )
-  const example = await firstBatch(batches)
+  const start = await startOf(checkpoints, pair, all, ways.match, batches, context)
+  const { splits, cost, wide, config } = start
 
   const { owner, policy } = pair
   const table = owner.architecture.table(owner.config)
-  const { splits, cost } = splitsWithin(owner, groups, agreement, all, example)
-  const { wide, config } = layoutOf(pair, splits)
-
-  const start = blockTensors(table, wide, [a, aligned])
-  const second = await modelOf(checkpoints[1].config, aligned, {})
   const found = ways.leastSquares
-    ? await solveLayers([pair.models[0], second], table, wide, start, batches, all, context)
-    : { tensors: start, layers: {}, thin: [] }
+    ? await solveLayers([pair.models[0], start.second], table, wide, start.tensors, batches, all, context)
+    : { tensors: start.tensors, layers: {}, thin: [] }
   const apart = [...splits.values()].some((split) => split.apart.length > 0)
   const merged = [...splits.values()].some((split) => split.merged.length > 0)
   const plain = await modelOf(config, found.tensors)

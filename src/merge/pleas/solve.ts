@@ -1,11 +1,11 @@
 /** @file A merged layer's weights by least squares: such that it puts out what both models' layers do. */
 import { UsageError, WeftError } from '../../errors.js'
 import {
+  exactProduct,
+  fastSolvePositiveDefinite,
   type Matrix,
   matrix,
-  multiply,
   NotPositiveDefiniteError,
-  solvePositiveDefinite,
 } from '../../linalg/index.js'
 import { value } from '../../tensor/index.js'
 import { outputAxis } from '../../models/index.js'
@@ -24,9 +24,8 @@ const changed = ({ spec, start: { weight, bias } }: LayerSums, change: Matrix): 
   const { cols, data } = change
   const k = change.rows - Number(bias !== undefined)
   const sum = Float64Array.from(weight.data as Float32Array)
-  for (let i = 0; i < k; i++)
-    for (let o = 0; o < cols; o++)
-      sum[outputAxis(spec) === 0 ? o * k + i : i * cols + o] += data[i * cols + o]
+  const [across, down] = outputAxis(spec) === 0 ? [k, 1] : [1, cols]
+  for (let i = 0; i < k; i++) for (let o = 0; o < cols; o++) sum[o * across + i * down] += data[i * cols + o]
   const offsets = bias && Float32Array.from(bias.data as Float32Array, (x, o) => x + data[k * cols + o])
   return {
     weight: value(Float32Array.from(sum), weight.shape, 'float32'),
@@ -35,16 +34,20 @@ const changed = ({ spec, start: { weight, bias } }: LayerSums, change: Matrix): 
 }
 
 /** Rows and columns of a matrix. */
-const part = ({ cols, data }: Matrix, rows: readonly number[], columns: readonly number[]): Matrix => {
+const part = (whole: Matrix, rows: readonly number[], columns: readonly number[]): Matrix => {
+  const { cols, data } = whole
+  if (rows.length === whole.rows && columns.length === cols) return whole
   const out = matrix(rows.length, columns.length)
   rows.forEach((i, r) => columns.forEach((j, c) => (out.data[r * columns.length + c] = data[i * cols + j])))
   return out
 }
 
 /** Σ |e - x D|² for a change D of the weights, from the sums alone. */
-const residual = ({ xx, xe, ee }: LayerSums, change: Matrix): number => {
-  const { data: moved } = multiply(xx, change)
-  const total = change.data.reduce((sum, d, i) => sum + d * (moved[i] - 2 * xe.data[i]), ee)
+const residual = async ({ xx, xe, ee }: LayerSums, change: Matrix): Promise<number> => {
+  const { data: moved } = await exactProduct(xx, change)
+  const { data } = change
+  let total = ee
+  for (let i = 0; i < data.length; i++) total += data[i] * (moved[i] - 2 * xe.data[i])
   return Math.max(0, total)
 }
 
@@ -64,12 +67,12 @@ const meanDiagonal = ({ rows, data }: Matrix): number => {
 }
 
 /** D with (Σ x xᵀ + λ) D = Σ x eᵀ, where λ = ridge times the mean diagonal: the change of the weights. */
-const solveRidge = (xx: Matrix, xe: Matrix, ridge: number, layer: string): Matrix => {
+const solveRidge = async (xx: Matrix, xe: Matrix, ridge: number, layer: string): Promise<Matrix> => {
   const size = meanDiagonal(xx)
   // Nothing ever enters: no weights are better than those there are.
   if (size === 0) return matrix(xe.rows, xe.cols)
   try {
-    return solvePositiveDefinite(ridged(xx, ridge * size), xe)
+    return await fastSolvePositiveDefinite(ridged(xx, ridge * size), xe)
   } catch (cause) {
     if (!(cause instanceof NotPositiveDefiniteError)) throw cause
     throw new UsageError(
@@ -85,7 +88,11 @@ const solveRidge = (xx: Matrix, xe: Matrix, ridge: number, layer: string): Matri
  * pulling towards the weights by permutation alone. `wide`: of its weight. Blocks between what is only the one model's
  * and what is only the other's stay 0. Throws WeftError naming the layer when its activations are not finite.
  */
-export const solveLayer = (sums: LayerSums, wide: readonly WideAxis[], ridge: number): Solved => {
+export const solveLayer = async (
+  sums: LayerSums,
+  wide: readonly WideAxis[],
+  ridge: number,
+): Promise<Solved> => {
   const { spec, start, xx, xe, ee, yy } = sums
   const layer = spec.name.replace(/\.weight$/, '')
   if (![yy, meanDiagonal(xx)].every(Number.isFinite))
@@ -99,11 +106,11 @@ export const solveLayer = (sums: LayerSums, wide: readonly WideAxis[], ridge: nu
     const columns = [...made.keys()].filter((o) => made[o] === owner)
     const other = owner === owners.first ? owners.second : owner === owners.second ? owners.first : -1
     const rows = Array.from({ length: xx.rows }, (_, i) => i).filter((i) => enters(i) !== other)
-    const own = solveRidge(part(xx, rows, rows), part(xe, rows, columns), ridge, layer)
+    const own = await solveRidge(part(xx, rows, rows), part(xe, rows, columns), ridge, layer)
     rows.forEach((i, r) =>
       columns.forEach((o, c) => (change.data[i * xe.cols + o] = own.data[r * columns.length + c])),
     )
   }
   const scale = yy || 1
-  return { ...changed(sums, change), before: ee / scale, after: residual(sums, change) / scale }
+  return { ...changed(sums, change), before: ee / scale, after: (await residual(sums, change)) / scale }
 }

@@ -82,15 +82,48 @@ const averagedAxis = (spec: WeightSpec): number => {
   return grouped < 0 ? 0 : grouped
 }
 
-/** How an element of one model counts in the merged tensor, by its owners along all axes. */
-const share = (
+/**
+ * How the elements along each axis count, of the model that is not `other`: an element of the merged tensor takes the
+ * product over its axes.
+ */
+const sharesOf = (wide: readonly WideAxis[], averaged: number, other: number): Float32Array[] =>
+  wide.map(({ owner }, axis) =>
+    Float32Array.from(owner, (o) => (o === other ? 0 : axis === averaged && o === owners.both ? 0.5 : 1)),
+  )
+
+/** Where the last axis of a tensor begins at an index of the others, and how the model counts there. */
+interface Row {
+  readonly start: number
+  readonly share: number
+}
+
+const rowAt = (
+  v: Value,
   wide: readonly WideAxis[],
+  shares: readonly Float32Array[],
   index: readonly number[],
-  averaged: number,
-  other: number,
-): number => {
-  if (wide.some(({ owner }, axis) => owner[index[axis]] === other)) return 0
-  return wide.length && wide[averaged].owner[index[averaged]] !== owners.both ? 1 : 0.5
+): Row => {
+  let start = 0
+  let share = 1
+  index.forEach((i, axis) => {
+    start = start * v.shape[axis] + wide[axis].from[i]
+    share *= shares[axis][i]
+  })
+  return { start: start * v.shape[index.length], share }
+}
+
+/** Adds a model's share of a row to `out`. Where it has none the models may differ in size. */
+const addRow = (
+  out: Float32Array,
+  v: Value,
+  { start, share }: Row,
+  { from }: WideAxis,
+  shares: Float32Array,
+): void => {
+  if (share === 0) return
+  const data = v.data as Float32Array
+  for (let j = 0; j < out.length; j++)
+    if (shares[j] !== 0) out[j] += share * shares[j] * data[start + from[j]]
 }
 
 /**
@@ -99,19 +132,23 @@ const share = (
  */
 export const blockTensor = (spec: WeightSpec, wide: readonly WideAxis[], a: Value, b: Value): Value => {
   if (a.dtype === 'int64') return a
+  if (wide.length === 0)
+    return value(Float32Array.of((Number(a.data[0]) + Number(b.data[0])) / 2), [], 'float32')
   const shape = wide.map(({ from }) => from.length)
   const averaged = averagedAxis(spec)
   const out = new Float32Array(sizeOf(shape))
-  const index = shape.map(() => 0)
-  const at = (v: Value): number => {
-    const place = index.reduce((place, i, axis) => place * v.shape[axis] + wide[axis].from[i], 0)
-    return (v.data as Float32Array)[place]
-  }
-  for (let i = 0; i < out.length; i++) {
-    const ofA = share(wide, index, averaged, owners.second)
-    const ofB = share(wide, index, averaged, owners.first)
-    out[i] = (ofA && ofA * at(a)) + (ofB && ofB * at(b))
-    for (let axis = shape.length - 1; axis >= 0 && ++index[axis] === shape[axis]; axis--) index[axis] = 0
+  const models = [
+    { v: a, shares: sharesOf(wide, averaged, owners.second) },
+    { v: b, shares: sharesOf(wide, averaged, owners.first) },
+  ]
+  const last = shape.length - 1
+  const width = shape[last]
+  const index = shape.slice(0, last).map(() => 0)
+  for (let start = 0; start < out.length; start += width) {
+    const row = out.subarray(start, start + width)
+    for (const { v, shares } of models)
+      addRow(row, v, rowAt(v, wide, shares, index), wide[last], shares[last])
+    for (let axis = last - 1; axis >= 0 && ++index[axis] === shape[axis]; axis--) index[axis] = 0
   }
   return value(out, shape, 'float32')
 }
