@@ -3,17 +3,19 @@
  * Rewarded CFG Distillation, arXiv 2410.06084).
  */
 import { UsageError } from '../../errors.js'
-import type { Model, Parameters } from '../../models/index.js'
+import { headOf, type Model, type Parameters } from '../../models/index.js'
 import type { OnProgress } from '../../progress.js'
 import { Stream } from '../../random/index.js'
 import { logSoftmax, type Tensor, type Value, value, valueOf } from '../../tensor/index.js'
 import {
   adamW,
   type Batch,
+  eachRow,
   initialState,
   type LossFunction,
   makeStep,
   type Objective,
+  sumOfRows,
   type TrainingState,
 } from '../../train/index.js'
 import { advantages, bigrams, type Embed, meanUnlikeness, unlikeness } from './diversity.js'
@@ -65,7 +67,7 @@ export interface Distilled {
 /** KL(softmax(p) || softmax(q)) along the last axis, from log-probabilities. */
 const divergence = (p: Tensor, q: Tensor): Tensor => p.exp().mul(p.sub(q)).sum(-1)
 
-/** Log-probabilities at the places `at` [batch, tokens] of rows `ids`: [batch, tokens, vocabulary]. */
+/** Logits at the places `at` [batch, tokens] of rows `ids`: [batch, tokens, vocabulary]. */
 const logitsAt = (model: Model, parameters: Parameters<Tensor>, ids: Tensor, at: Tensor): Tensor =>
   model.architecture.forward(model.weights(parameters, {}), { ids, logitsAt: at }, model.config).logits
 
@@ -84,25 +86,50 @@ export const distillationLoss =
       direction = 'student',
     }: Pick<DistilOptions, 'guidance' | 'diversity' | 'direction'>,
   ): LossFunction =>
-  (parameters, batch) => {
-    const own = logSoftmax(logitsAt(student, parameters, batch.ids, batch.at))
-    const frozen = (ids: Tensor, at: Tensor): Tensor => logitsAt(teacher, {}, ids, at)
-    const negative = (): Tensor => frozen(batch.negativeIds, batch.negativeAt)
-    const conditional = (): Tensor => frozen(batch.ids, batch.at)
-    const { scale } = guidance
-    const guided =
-      scale === 1 ? conditional() : scale === 0 ? negative() : guidedLogits(conditional(), negative(), scale)
-    const theirs = logSoftmax(guided)
-    const each = direction === 'student' ? divergence(own, theirs) : divergence(theirs, own)
-    const kl = each.mul(batch.counted).sum(1).mean()
-    if (diversity === 0) return { loss: kl, metrics: { kl } }
-    const chosen = own.gatherElements(batch.tokens.unsqueeze(-1), 2).squeeze(2).mul(batch.counted).sum(1)
-    const gain = chosen
-      .mul(batch.advantages)
-      .mean()
-      .mul(2 * diversity)
-    return { loss: kl.sub(gain), metrics: { kl } }
+  (parameters, batch, trace) => {
+    const logits = logitsAt(student, parameters, batch.ids, batch.at)
+    const taught = teaching(teacher, batch, guidance.scale)
+    const kl = (rows: Tensor, taughtRows: readonly Tensor[]): Tensor => {
+      const own = logSoftmax(rows)
+      const theirs = logSoftmax(taught.logits(taughtRows))
+      return direction === 'student' ? divergence(own, theirs) : divergence(theirs, own)
+    }
+    const counted = batch.counted.greater(0)
+    const samples = batch.counted.shape[0]
+    const faithful = { logits, given: taught.rows, counted }
+    if (diversity === 0) {
+      const loss = sumOfRows((own, ...rows) => kl(own, rows), faithful, trace).div(samples)
+      return { loss, metrics: { kl: loss } }
+    }
+    const gains = batch.advantages.unsqueeze(1).expand(batch.tokens.shape)
+    const each = (own: Tensor, tokens: Tensor, gain: Tensor, ...rows: Tensor[]): Tensor => {
+      const chosen = logSoftmax(own).gatherElements(tokens.unsqueeze(-1), 2).squeeze(2)
+      return kl(own, rows).sub(chosen.mul(gain).mul(2 * diversity))
+    }
+    const loss = sumOfRows(each, { logits, given: [batch.tokens, gains, ...taught.rows], counted }, trace)
+    const [faith] = eachRow((own, ...rows) => [kl(own, rows)], faithful)
+    return { loss: loss.div(samples), metrics: { kl: faith.sum().div(samples) } }
   }
+
+/** What the guided teacher's logits are made of: rows of one pass or of both, and what makes them of these. */
+const teaching = (
+  teacher: Model,
+  batch: Batch<Tensor>,
+  scale: number,
+): { readonly rows: readonly Tensor[]; readonly logits: (rows: readonly Tensor[]) => Tensor } => {
+  const passes = [
+    ...(scale === 0 ? [] : [logitsAt(teacher, {}, batch.ids, batch.at)]),
+    ...(scale === 1 ? [] : [logitsAt(teacher, {}, batch.negativeIds, batch.negativeAt)]),
+  ]
+  const parts = passes.map((logits) => headOf(logits) ?? { hidden: logits, head: (x: Tensor) => x })
+  return {
+    rows: parts.map(({ hidden }) => hidden),
+    logits: (rows) => {
+      const [first, second] = parts.map(({ head }, i) => head(rows[i]))
+      return parts.length === 1 ? first : guidedLogits(first, second, scale)
+    },
+  }
+}
 
 const padded = (rows: readonly (readonly number[])[], length: number): Value =>
   valueOf(

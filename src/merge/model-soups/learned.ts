@@ -6,12 +6,14 @@ import { z } from 'zod'
 import type { Checkpoint } from '../../checkpoint/index.js'
 import { UsageError } from '../../errors.js'
 import {
+  headOf,
   layoutsOf,
   type Model,
   openModel,
   type Parameters,
   plainWeights,
   requireSame,
+  withHead,
 } from '../../models/index.js'
 import { softmax, type Tensor, type Value, valueOf, zerosValue } from '../../tensor/index.js'
 import { adamW, type Data, fit, lossFor, type LossFunction, modelLoss } from '../../train/index.js'
@@ -86,11 +88,16 @@ export const soupModel = async (models: readonly Checkpoint[], per: Per): Promis
 export const soupLoss = (model: SoupModel): LossFunction => {
   const task = lossFor(model.architecture.task(model.config))
   return (parameters, batch, trace) =>
-    modelLoss(model, (outputs, b) => task({ ...outputs, logits: outputs.logits.mul(parameters.beta) }, b))(
-      parameters,
-      batch,
-      { ...trace, random: undefined },
-    )
+    modelLoss(model, (outputs, b) =>
+      task({ ...outputs, logits: scaled(outputs.logits, parameters.beta) }, b, trace),
+    )(parameters, batch, { ...trace, random: undefined })
+}
+
+/** β times the logits; where a head made them, rows of them are still made by it. */
+const scaled = (logits: Tensor, beta: Tensor): Tensor => {
+  const origin = headOf(logits)
+  const product = logits.mul(beta)
+  return origin ? withHead(product, { ...origin, head: (rows) => origin.head(rows).mul(beta) }) : product
 }
 
 /** α of the models for every tensor, in float64: each adds up to 1. */
