@@ -39,7 +39,7 @@ export class NotSymmetricError extends LinalgError {
 export class NotPositiveDefiniteError extends LinalgError {
   /** The leading minor of size `pivot + 1` is the first that is not positive definite. */
   readonly pivot: number
-  /** What should have been positive. */
+  /** Number that stood there, which should have been positive. */
   readonly value: number
   constructor(pivot: number, value: number) {
     super(
