@@ -45,8 +45,10 @@ export interface BertConfig {
   readonly width: number
   /** Rows of the table of positions. */
   readonly positions: number
-  /** Id of padding where positions begin behind it and skip padding; undefined where they begin at 0. */
+  /** Id of padding, whose row of the table of tokens does not learn. */
   readonly padding?: number
+  /** Whether positions begin behind the id of padding, and skip padding. */
+  readonly skipsPadding: boolean
   /** Number of segments. */
   readonly types: number
   readonly layers: readonly BertLayer[]
@@ -110,6 +112,7 @@ const bertVariant: Variant = {
       'pooler_type',
     ],
     fixed,
+    defaults: { pad_token_id: 0 },
   },
 }
 
@@ -151,7 +154,8 @@ const configReader = ({ name, families, skipsPadding, headActivation, unread }: 
       vocabulary: config.size('vocab_size', 30_522),
       width,
       positions: config.size('max_position_embeddings', 512),
-      padding: skipsPadding ? config.number('pad_token_id') : undefined,
+      padding: skipsPadding ? config.number('pad_token_id') : config.optional('number', 'pad_token_id'),
+      skipsPadding,
       types: config.size('type_vocab_size', 2),
       layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
       epsilon: config.number('layer_norm_eps', 1e-12),
@@ -196,12 +200,13 @@ export const block = (w: Weights, x: Tensor, c: BertConfig, layer: BertLayer, at
 }
 
 /** How many tokens a text may have. */
-const tokenLimit = ({ positions, padding }: BertConfig): number =>
-  padding === undefined ? positions : positions - padding - 1
+const tokenLimit = ({ positions, padding, skipsPadding }: BertConfig): number =>
+  skipsPadding ? positions - padding! - 1 : positions
 
 /** Rows of the table of positions for the tokens: [batch or 1, time] int32. RoBERTa's begin behind the id of padding, which padding keeps. */
-const positionRows = ({ ids, at: placed }: ModelInputs, { padding }: BertConfig, at: Positions): Tensor => {
-  if (padding === undefined) return at.ids
+const positionRows = ({ ids, at: placed }: ModelInputs, c: BertConfig, at: Positions): Tensor => {
+  if (!c.skipsPadding) return at.ids
+  const padding = c.padding!
   if (!ids || placed) return at.ids.add(padding + 1)
   const there = ids.notEqual(padding)
   return where(there, there.cast('int32').cumsum(1), 0).add(padding)
@@ -210,14 +215,19 @@ const positionRows = ({ ids, at: placed }: ModelInputs, { padding }: BertConfig,
 /** What enters the first block: [batch, time, width]. Throws WeftError where positions go beyond the table. */
 export const embed = (w: Weights, inputs: ModelInputs, c: BertConfig, at: Positions): Tensor => {
   requirePositions(at, tokenLimit(c))
-  const words = inputs.embeddings ?? w.embedding('word_embeddings', inputs.ids!)
+  const words = inputs.embeddings ?? w.embedding('word_embeddings', inputs.ids!, { padding: c.padding })
   const types = w.embedding('token_type_embeddings', inputs.types ?? zeros([1, words.shape[1]], 'int32'))
-  const sum = words.add(types).add(w.embedding('position_embeddings', positionRows(inputs, c, at)))
+  const places = w.embedding('position_embeddings', positionRows(inputs, c, at), {
+    padding: c.skipsPadding ? c.padding : undefined,
+  })
+  const sum = words.add(types).add(places)
   return w.dropout(norm(w, 'LayerNorm', sum, c, at), c.dropout.hidden)
 }
 
 /** Logits of the tokens of x. x: [batch, time, width] -> [batch, time, vocabulary]. */
 const maskedHead = (w: Weights, x: Tensor, c: BertConfig, at: Positions, { masked }: HeadNames): Tensor => {
+  // Asked for even where the decoder has a bias of its own: it belongs to the model.
+  if (!c.tied) w.tensor(masked.bias!)
   const h = c.headActivation(w.linear(masked.dense, x))
   return w.linear(masked.decoder, norm(w, masked.norm, h, c, at))
 }
@@ -306,8 +316,6 @@ const tableOf =
     ]
   }
 
-const escaped = (name: string): string => name.replaceAll('.', '\\.')
-
 const whole = (variant: Variant): Architecture<BertConfig> => ({
   name: variant.name,
   modelTypes: variant.modelTypes,
@@ -351,12 +359,8 @@ const whole = (variant: Variant): Architecture<BertConfig> => ({
     },
   ],
   derivesHeadSize: true,
-  // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it; an untied head has its own bias.
-  harmless: [
-    /^cls\.seq_relationship\./,
-    new RegExp(`^${variant.body}\\.pooler\\.`),
-    new RegExp(`^${escaped(variant.heads.masked.bias!)}$`),
-  ],
+  // Pre-training leaves the next-sentence head in a checkpoint, and the pooler before it.
+  harmless: [/^cls\.seq_relationship\./, new RegExp(`^${variant.body}\\.pooler\\.`)],
 })
 
 /** An encoder with its head; and without, whichever head a checkpoint has. */

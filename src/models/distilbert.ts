@@ -40,6 +40,8 @@ export interface DistilBertConfig {
   readonly vocabulary: number
   readonly width: number
   readonly positions: number
+  /** Id of padding, whose row of the table of tokens does not learn. */
+  readonly padding?: number
   readonly layers: readonly DistilBertLayer[]
   readonly activation: (x: Tensor) => Tensor
   /** Probabilities of dropout: of embeddings and of what the feed-forward part adds, of attention's probabilities, before the heads. */
@@ -60,6 +62,7 @@ const unread: UnreadKeys = {
     num_attention_heads: 'n_heads',
     num_hidden_layers: 'n_layers',
   },
+  defaults: { pad_token_id: 0 },
 }
 
 const readConfig = reading('distilbert', unread, (config): DistilBertConfig => {
@@ -75,6 +78,7 @@ const readConfig = reading('distilbert', unread, (config): DistilBertConfig => {
     vocabulary: config.size('vocab_size', 30_522),
     width,
     positions: config.size('max_position_embeddings', 512),
+    padding: config.optional('number', 'pad_token_id'),
     layers: heads.map((n, i) => ({ heads: n, size: sizes[i], hidden: hidden[i] })),
     activation: config.activation('activation', 'gelu'),
     dropout: {
@@ -136,7 +140,7 @@ export const block = (
 /** What enters the first block: [batch, time, width]. Throws WeftError where positions go beyond the table. */
 export const embed = (w: Weights, inputs: ModelInputs, c: DistilBertConfig, at: Positions): Tensor => {
   requirePositions(at, c.positions)
-  const words = inputs.embeddings ?? w.embedding('word_embeddings', inputs.ids!)
+  const words = inputs.embeddings ?? w.embedding('word_embeddings', inputs.ids!, { padding: c.padding })
   const sum = words.add(w.embedding('position_embeddings', at.ids))
   return w.dropout(norm(w, 'LayerNorm', sum, at), c.dropout.hidden)
 }

@@ -69,10 +69,12 @@ const maskedSpecs = (
           { ...bias, name: owner },
           { ...bias, tied: owner },
         ]
+  // It belongs to the model, though a decoder of its own has its own bias.
+  const unused = owner === undefined ? [] : [{ ...bias, name: owner }]
   return [
     ...linearSpecs(dense, [width, width], [units, residual]),
     ...layerNormSpecs(norm, width, units),
-    ...(tied ? [{ ...weight, tied: embedding }, ...owned] : [weight, bias]),
+    ...(tied ? [{ ...weight, tied: embedding }, ...owned] : [weight, bias, ...unused]),
   ]
 }
 

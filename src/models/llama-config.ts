@@ -62,7 +62,7 @@ export interface LlamaConfig extends Required<Pick<Variant, 'norms' | 'shifted' 
   readonly experts?: LlamaExperts
   /** How many classes a classifier tells apart. */
   readonly classes: number
-  /** Id of the tokens behind a text that a classifier passes over. */
+  /** Id of padding: its row of the table of tokens does not learn, and a classifier passes over it behind a text. */
   readonly padding?: number
 }
 

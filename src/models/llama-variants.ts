@@ -86,6 +86,7 @@ const gemma = {
 } satisfies Variant
 
 const gemmaDefaults = {
+  pad_token_id: 0,
   sliding_window: 4096,
   head_dim: 256,
   query_pre_attn_scalar: 256,
@@ -198,6 +199,7 @@ export const variants: Readonly<Record<string, Variant>> = {
       fixed: { lm_head_bias: [false] },
     },
     defaults: {
+      pad_token_id: 32_000,
       rms_norm_eps: 1e-5,
       max_position_embeddings: 4096,
       original_max_position_embeddings: 4096,
@@ -208,13 +210,18 @@ export const variants: Readonly<Record<string, Variant>> = {
     typed: true,
     turns: smolRopes,
     slides: (layer, config) => !unused(config) && !smolRopes(layer, config),
-    defaults: { rope_theta: 2e6, max_position_embeddings: 32_768, tie_word_embeddings: true },
+    defaults: {
+      pad_token_id: 128_004,
+      rope_theta: 2e6,
+      max_position_embeddings: 32_768,
+      tie_word_embeddings: true,
+    },
   },
   olmo2: {
     biases: ofAttention,
     headNorms: 'whole',
     norms: 'after',
-    defaults: { rms_norm_eps: 1e-5 },
+    defaults: { pad_token_id: 1, rms_norm_eps: 1e-5 },
   },
   granite: {
     biases: { ...ofAttention, mlp: 'mlp_bias' },

@@ -126,7 +126,7 @@ export const block = (w: Weights, x: Tensor, c: LlamaConfig, layer: LlamaLayer, 
 
 /** What enters the first block: [batch, time, width]. */
 export const embed = (w: Weights, { ids, embeddings }: ModelInputs, c: LlamaConfig): Tensor => {
-  const x = embeddings ?? w.embedding('model.embed_tokens', ids!)
+  const x = embeddings ?? w.embedding('model.embed_tokens', ids!, { padding: c.padding })
   const { embedding } = c.multipliers
   return embedding === 1 ? x : x.mul(embedding)
 }

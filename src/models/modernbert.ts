@@ -40,6 +40,8 @@ export interface ModernBertConfig {
   readonly vocabulary: number
   readonly width: number
   readonly positions: number
+  /** Id of padding, whose row of the table of tokens does not learn. */
+  readonly padding?: number
   readonly layers: readonly ModernBertLayer[]
   readonly epsilon: number
   readonly activation: (x: Tensor) => Tensor
@@ -67,6 +69,7 @@ const unread: UnreadKeys = {
     'position_embedding_type',
     'layer_norm_eps',
   ],
+  defaults: { pad_token_id: 50_283 },
 }
 
 /** Which layers see their neighbourhood alone: all but every third, where `layer_types` does not say. */
@@ -115,6 +118,7 @@ const readConfig = reading('modernbert', unread, (config): ModernBertConfig => {
     vocabulary: config.size('vocab_size', 50_368),
     width,
     positions,
+    padding: config.optional('number', 'pad_token_id'),
     layers: readLayers(config, width, positions),
     epsilon: config.number('norm_eps', 1e-5),
     activation: config.activation('hidden_activation', 'gelu'),
@@ -182,7 +186,7 @@ export const block = (w: Weights, x: Tensor, c: ModernBertConfig, i: number, at:
 
 /** What enters the first block: [batch, time, width]. */
 export const embed = (w: Weights, inputs: ModelInputs, c: ModernBertConfig, at: Positions): Tensor => {
-  const tokens = inputs.embeddings ?? w.embedding('tok_embeddings', inputs.ids!)
+  const tokens = inputs.embeddings ?? w.embedding('tok_embeddings', inputs.ids!, { padding: c.padding })
   return w.dropout(norm(w, 'norm', tokens, c, at), c.dropout.embedding)
 }
 

@@ -25,7 +25,7 @@ export const retold = (
     tensor,
     has,
     linear: (name, x) => under(name).linear(name, x),
-    embedding: (name, ids) => under(name).embedding(name, ids),
+    embedding: (name, ids, options) => under(name).embedding(name, ids, options),
     conv: (name, x, options) => under(name).conv(name, x, options),
   })
 }

@@ -2,7 +2,15 @@
  * @file The seam of Weft. A model asks for its weights by name; whoever answers decides what a weight is. A method never
  * edits a model, and a model never knows a method.
  */
-import { type ConvOptions, conv2d, dropout, embedding, RandomStreams, type Tensor } from '../tensor/index.js'
+import {
+  type ConvOptions,
+  conv2d,
+  dropout,
+  embedding,
+  type EmbeddingOptions,
+  RandomStreams,
+  type Tensor,
+} from '../tensor/index.js'
 import { nearest, WeftError } from '../errors.js'
 import type { Positions } from './positions.js'
 
@@ -30,8 +38,8 @@ export interface Weights {
   has(name: string): boolean
   /** x Wᵀ + b of the linear module `name`. x: [..., in] -> [..., out]. */
   linear(name: string, x: Tensor): Tensor
-  /** Rows `ids` of the table `name`. ids: [...] -> [..., width]. */
-  embedding(name: string, ids: Tensor): Tensor
+  /** Rows `ids` of the table `name`, of which padding's may learn nothing. ids: [...] -> [..., width]. */
+  embedding(name: string, ids: Tensor, options?: EmbeddingOptions): Tensor
   /** The convolution module `name`, bias included. x: [batch, in, height, width]. */
   conv(name: string, x: Tensor, options: ConvOptions): Tensor
   /** Attention of the module `name`, after rotary -> [batch, heads, time, size]. A method may add keys, quantize them, or take the probabilities. */
@@ -100,7 +108,7 @@ const derived = (
     const y = x.matmul(layouts(name) === 'in-out' ? w : w.t())
     return self().has(`${name}.bias`) ? y.add(self().tensor(`${name}.bias`)) : y
   },
-  embedding: (name, ids) => embedding(self().tensor(`${name}.weight`), ids),
+  embedding: (name, ids, options) => embedding(self().tensor(`${name}.weight`), ids, options),
   conv(name, x, options) {
     const bias = self().has(`${name}.bias`) ? self().tensor(`${name}.bias`) : undefined
     return conv2d(x, self().tensor(`${name}.weight`), { ...options, bias })
@@ -132,7 +140,7 @@ const within = (weights: Weights, prefix: string): Weights => {
     tensor: (name) => weights.tensor(full(name)),
     has: (name) => weights.has(full(name)),
     linear: (name, x) => weights.linear(full(name), x),
-    embedding: (name, ids) => weights.embedding(full(name), ids),
+    embedding: (name, ids, options) => weights.embedding(full(name), ids, options),
     conv: (name, x, options) => weights.conv(full(name), x, options),
     attend: (name, parts, core) => weights.attend(full(name), parts, core),
     module: (name, x, at, body) => weights.module(full(name), x, at, body),

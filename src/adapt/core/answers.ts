@@ -82,12 +82,12 @@ export const answersOf = (plan: Plan, tensors: Parameters<Tensor>, trace: Trace)
       const { p, context } = at(there)
       return method.linear(y, x, p, there.settings, context)
     },
-    embedding(name, ids) {
-      const y = below.embedding(name, ids)
+    embedding(name, ids, options) {
+      const y = below.embedding(name, ids, options)
       const there = planned.get(name)
       if (!there || !method.embedding) return y
       const { p, context } = at(there)
-      return method.embedding(y, ids, p, there.settings, context)
+      return method.embedding(y, ids, p, there.settings, { ...context, lookup: options })
     },
     conv: below.conv,
     attend(name, parts, core) {

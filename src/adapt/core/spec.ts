@@ -14,7 +14,7 @@ import type {
 import type { Paper } from '../../papers/card.js'
 import type { OnProgress } from '../../progress.js'
 import type { Batch, SelfTrained, Training } from '../../train/index.js'
-import type { RandomStreams, Shape, Tensor, Value } from '../../tensor/index.js'
+import type { EmbeddingOptions, RandomStreams, Shape, Tensor, Value } from '../../tensor/index.js'
 import type { Kept } from '../../units/index.js'
 import type { Initial, SharedInitial } from './initial.js'
 import type { PeftTable } from './peft-table.js'
@@ -91,6 +91,8 @@ export interface SiteContext {
   entered(...names: readonly string[]): Tensor
   /** The batch's input of this name: one of the method's own, as task ids. */
   input(name: string): Tensor | undefined
+  /** What an embedding's rows are looked up with, by which a method looks up its own. */
+  readonly lookup?: EmbeddingOptions
   /** Random bytes in training; absent in evaluation. */
   readonly random?: RandomStreams
   /** x: [...] with dropout in training, as it is in evaluation. */

@@ -3,7 +3,7 @@ import { UsageError } from '../../errors.js'
 import { answering, type Model, type Parameters, type Weights } from '../../models/index.js'
 import { noSuchModule } from '../../models/targets.js'
 import { baseTensor } from '../../models/stored.js'
-import { type Tensor, tensor, value, type Value, where } from '../../tensor/index.js'
+import { embedding, type Tensor, tensor, value, type Value, where } from '../../tensor/index.js'
 
 /** Rows of a module's weight that a parameter holds. */
 export interface TokenRows {
@@ -124,16 +124,15 @@ export const withTokenRows = (
       const changed = tensors[tokenRow.parameter].gather(place.maximum(0), 0)
       return where(place.greaterEqual(0).unsqueeze(1), changed, below.tensor(name))
     },
-    embedding(name, ids) {
-      const y = below.embedding(name, ids)
+    embedding(name, ids, options) {
+      const y = below.embedding(name, ids, options)
       const tokenRow = byModule.get(name)
       if (!tokenRow) return y
       const place = places(tokenRow).gather(ids, 0)
-      return where(
-        place.greaterEqual(0).unsqueeze(-1),
-        tensors[tokenRow.parameter].gather(place.maximum(0), 0),
-        y,
-      )
+      const padding = tokenRow.indices.indexOf(options?.padding ?? -1)
+      const learned = padding < 0 ? {} : { padding }
+      const changed = embedding(tensors[tokenRow.parameter], place.maximum(0), learned)
+      return where(place.greaterEqual(0).unsqueeze(-1), changed, y)
     },
     linear(name, x) {
       const y = below.linear(name, x)

@@ -62,8 +62,8 @@ const spec: AdapterSpec<LoraOptions, LoraSettings> = {
     if (!same) return y.sub(plain).add(changed)
     return b ? changed.add(b) : changed
   },
-  embedding(y, ids, p, s, { weight }) {
-    const update = embedding(p.A.t(), ids).matmul(p.B.t()).mul(s.scale)
+  embedding(y, ids, p, s, { weight, lookup }) {
+    const update = embedding(p.A.t(), ids, lookup).matmul(p.B.t()).mul(s.scale)
     return s.dora ? y.add(update).mul(magnitudeScale(weight(), p, s)) : y.add(update)
   },
   fold(W, p, s) {

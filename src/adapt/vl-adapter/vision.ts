@@ -206,7 +206,7 @@ const assembled = (
       tensor,
       has,
       linear: (name, x) => under(name).linear(name, x),
-      embedding: (name, ids) => under(name).embedding(name, ids),
+      embedding: (name, ids, options) => under(name).embedding(name, ids, options),
       conv: below.conv,
     })
   },

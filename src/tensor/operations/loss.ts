@@ -1,6 +1,6 @@
 /** @file Losses over logits, and dropout. */
 import { fused } from '../control.js'
-import { randomBytes, tensor, where } from '../create.js'
+import { alias, randomBytes, tensor, where } from '../create.js'
 import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { logSoftmax, softmax } from './activation.js'
@@ -105,5 +105,20 @@ export const oneHot = (ids: Tensor, depth: number, dtype: Tensor['dtype'] = 'flo
     )
     .cast(dtype)
 
+/** Options of `embedding`. */
+export interface EmbeddingOptions {
+  /** Id whose row learns nothing from being looked up, as `padding_idx` of PyTorch's nn.Embedding. Default: none. */
+  readonly padding?: number
+}
+
+/** `rows`, of which those of the id `padding` give their table no gradient. rows: [..., width], ids: [...] -> the same. */
+const unlearned = (rows: Tensor, ids: Tensor, padding: number): Tensor =>
+  fused('', [rows, ids], [alias(rows)], {
+    gradient: ([g], [, ids]) => [where(ids.notEqual(padding).unsqueeze(-1), g!, 0), undefined],
+  })[0]
+
 /** Rows `ids` of `table`. table: [count, width], ids: [...] -> [..., width]. */
-export const embedding = (table: Tensor, ids: Tensor): Tensor => table.gather(ids, 0)
+export const embedding = (table: Tensor, ids: Tensor, { padding }: EmbeddingOptions = {}): Tensor => {
+  const rows = table.gather(ids, 0)
+  return padding === undefined ? rows : unlearned(rows, ids, padding)
+}
