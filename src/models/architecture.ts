@@ -161,6 +161,8 @@ export interface Architecture<C = unknown> {
   withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Keys and values that cached generation keeps; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]
+  /** The longest sequence whose tokens turn by short factors: in a longer one the keys of all its tokens are others. Default: keys stay what they are. */
+  turningPoint?(c: C): number | undefined
   /** Id with which a decoder behind an encoder starts; absent where the prompt itself goes on. */
   start?(c: C): number
   /** Every attention module, in the order in which they run. Default: those of `cache`. */

@@ -74,6 +74,10 @@ class CachedDecoder implements Decoder {
   /** What the programs hold: of few sizes, so that decoders of like capacities share them. */
   private readonly room: number
   private readonly chunk: number
+  /** The longest sequence before the keys of all its tokens become others; absent where it is longer than the room. */
+  private readonly turningPoint?: number
+  /** Every token of each row, where the keys may have to be made again. */
+  private history: number[][] = []
   /** Tokens that the model itself puts before each row. */
   private readonly virtual: number
   /** The decoder's own keys and values. */
@@ -107,6 +111,8 @@ class CachedDecoder implements Decoder {
     this.virtual = cached
     this.room = bucket(capacity + cached, leastPast, Math.max(capacity + cached, positions))
     this.chunk = Math.min(chunk, this.room)
+    const point = model.architecture.turningPoint?.(model.config) ?? Infinity
+    this.turningPoint = point < this.room ? point : undefined
     this.cache = new KeyValueCache(this.specs, batch)
     this.logSumExp = new Float32Array(batch)
   }
@@ -115,6 +121,7 @@ class CachedDecoder implements Decoder {
     if (rows.some((row) => row.length === 0))
       throw new UsageError('EmptyPrompt', 'every row needs at least one token to begin with.')
     this.cache.clear()
+    this.history = rows.map(() => [])
     if (this.first === undefined) return this.extend(rows)
     this.source = this.padded(rows)
     this.crossed = {}
@@ -139,11 +146,24 @@ class CachedDecoder implements Decoder {
 
   async extend(rows: readonly ArrayLike<number>[]): Promise<Value> {
     this.check(rows)
+    if (this.turningPoint === undefined) return this.appended(rows, this.room)
+    const before = maxOf(this.cache.lengths)
+    const total = maxOf(rows.map((row, i) => (this.cache.lengths[i] || this.virtual) + row.length))
+    rows.forEach((row, i) => (this.history[i] = [...(this.history[i] ?? []), ...Array.from(row)]))
+    if (total <= this.turningPoint) return this.appended(rows, this.turningPoint)
+    // Keys that turned by the short factors do not go with a query that turns by the long ones.
+    if (before === 0 || before > this.turningPoint) return this.appended(rows, this.room)
+    this.cache.clear()
+    return this.appended(this.history, this.room)
+  }
+
+  /** Appends tokens to each row, in pieces; every position is below `limit`. */
+  private async appended(rows: readonly ArrayLike<number>[], limit: number): Promise<Value> {
     const longest = maxOf(rows.map((row) => row.length))
     let logits: Value | undefined
     for (let from = 0; from < longest; from += this.chunk) {
       const part = rows.map((row) => Array.from(row).slice(from, from + this.chunk))
-      const next = await this.pass(part)
+      const next = await this.pass(part, limit)
       logits = logits ? await this.merged(logits, next, part) : next
     }
     return logits!
@@ -161,7 +181,15 @@ class CachedDecoder implements Decoder {
     for (const past of [0, ...sizes((n) => this.pastBucket(n), this.room)])
       for (const time of times)
         // Prompts begin at 0, their later pieces behind whole ones; everything else comes one by one.
-        if (past === 0 || time === 1 || past >= this.chunk) await this.program(time, past)
+        if (past === 0 || time === 1 || past >= this.chunk)
+          for (const limit of this.limits(past)) await this.program(time, past, limit)
+  }
+
+  /** What positions may be below, with so many tokens before. */
+  private limits(past: number): readonly number[] {
+    const { turningPoint: point, room } = this
+    if (point === undefined) return [room]
+    return past <= this.pastBucket(point) ? [point, room] : [room]
   }
 
   private timeBucket(tokens: number): number {
@@ -185,10 +213,13 @@ class CachedDecoder implements Decoder {
       )
   }
 
-  /** The program for `time` new tokens behind `slots` cached ones: one for any number of them, where the model allows it. */
-  private async program(time: number, slots: number): Promise<PassProgram> {
+  /**
+   * The program for `time` new tokens behind `slots` cached ones, all at positions below `limit`: one for any number of slots,
+   * where the model allows it.
+   */
+  private async program(time: number, slots: number, limit: number): Promise<PassProgram> {
     const compiled = (...lengths: readonly [number, number?]): Promise<PassProgram> =>
-      this.compiled(time, ...lengths)
+      this.compiled(time, limit, ...lengths)
     if (slots === 0) return compiled(0)
     try {
       return await compiled(...anyLengths)
@@ -199,17 +230,22 @@ class CachedDecoder implements Decoder {
   }
 
   /** A program that this or another decoder has compiled, or compiles now. */
-  private compiled(time: number, slots: number, others?: number): Promise<PassProgram> {
-    const { model, specs, modules, room, batch, options } = this
+  private compiled(time: number, limit: number, slots: number, others?: number): Promise<PassProgram> {
+    const { model, specs, modules, batch, options } = this
     const own = programs.get(model) ?? new Map<string, Promise<PassProgram>>()
     programs.set(model, own)
     const inputs = Object.keys(options.inputs ?? {}).sort()
     const sizes = [this.source?.ids, Object.values(this.crossed)[0]?.k].map((v) => v?.shape.join('x') ?? '')
-    const key = [options.device, batch, room, time, slots, others, ...sizes, ...inputs].join()
+    const key = [options.device, batch, limit, time, slots, others, ...sizes, ...inputs].join()
     const known = own.get(key)
     if (known) return known
     const cases = [slots, others].map((n) => (n === undefined ? n : this.inputs(time, n)))
-    const made = compilePass({ model, specs, modules, room }, { device: options.device }, cases[0]!, cases[1])
+    const made = compilePass(
+      { model, specs, modules, room: limit },
+      { device: options.device },
+      cases[0]!,
+      cases[1],
+    )
     own.set(key, made)
     // What failed may be tried again, unless it would fail again.
     made.catch((error: unknown) => isFixed(error) || own.delete(key))
@@ -237,13 +273,13 @@ class CachedDecoder implements Decoder {
   }
 
   /** Runs the new tokens of one chunk, and writes their keys and values into the cache. */
-  private async pass(rows: readonly (readonly number[])[]): Promise<Value> {
+  private async pass(rows: readonly (readonly number[])[], limit: number): Promise<Value> {
     const { cache, batch } = this
     const counts = rows.map((row) => row.length)
     const time = this.timeBucket(maxOf(counts))
     const slots = this.pastBucket(maxOf(cache.lengths))
     const ids = rows.flatMap((row) => [...row, ...new Array<number>(time - row.length).fill(0)])
-    const program = await this.program(time, slots)
+    const program = await this.program(time, slots, limit)
     const { logits, logSumExp, fresh, crossed } = await program.run({
       ids: valueOf(ids, [batch, time], 'int32'),
       start: valueOf(cache.lengths, [batch], 'int32'),

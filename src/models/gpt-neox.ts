@@ -10,7 +10,7 @@ import { reading } from './config.js'
 import type { UnreadKeys } from './config-keys.js'
 import { logitsBy } from './head.js'
 import { type Positions, positionsFrom } from './positions.js'
-import { readRope, type Rope, turned } from './rope.js'
+import { readRope, type Rope, turned, turningPointOf } from './rope.js'
 import { embeddingSpec, layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
 
@@ -192,6 +192,7 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
   positions: (c) => c.positions,
   table,
   forward,
+  turningPoint: ({ rope }) => turningPointOf([rope]),
   rotary: () => true,
   prefix: 'gpt_neox',
   // Transformers has called the head by another name since its fifth version.

@@ -10,7 +10,7 @@ import { layerRules, layerSizes, type LlamaConfig, type LlamaLayer, readConfig }
 import { fusedExperts, llamaTable } from './llama-table.js'
 import { variants } from './llama-variants.js'
 import { type Positions, positionsFrom } from './positions.js'
-import { turned } from './rope.js'
+import { turned, turningPointOf } from './rope.js'
 import type { Weights } from './weights.js'
 
 export type { LlamaConfig, LlamaLayer } from './llama-config.js'
@@ -170,6 +170,7 @@ export const llama: Architecture<LlamaConfig> = {
   positions: (c) => c.positions,
   table: llamaTable,
   forward,
+  turningPoint: ({ layers }) => turningPointOf(layers.flatMap(({ rope }) => rope ?? [])),
   rotary: ({ layers }) => layers.some(({ rope }) => rope),
   fused: fusedExperts,
   withBiases: (json) => ({ ...json, attention_bias: true, mlp_bias: true }),

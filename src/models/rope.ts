@@ -2,6 +2,7 @@
 import { CheckpointError, nearest } from '../errors.js'
 import { concat, rotary, tensor, type Tensor } from '../tensor/index.js'
 import type { ConfigReader } from './config.js'
+import { minOf } from '../tensor/numbers.js'
 import type { Positions } from './positions.js'
 
 /** `rope_parameters` of config.json. */
@@ -285,6 +286,12 @@ export const rotation = (rope: Rope, size: number, at: Positions): Turn => {
   const turn = made.get(size) ?? turns(rope, size, at)
   made.set(size, turn)
   return turn
+}
+
+/** The longest sequence that turns by the short factors of any of `ropes`; undefined where there are none. */
+export const turningPointOf = (ropes: readonly Rope[]): number | undefined => {
+  const switching = ropes.filter(({ type }) => type === 'longrope').map(({ original }) => original)
+  return switching.length > 0 ? minOf(switching) : undefined
 }
 
 /** Heads turned by their positions; where the rope has a share, the rest of each head stays. x: [batch, heads, time, size] -> the same. */
