@@ -50,8 +50,12 @@ const byShortestEdge = (image: Pixels, shortest: number, longest = Infinity): Pi
 
 const square = (n: number): Pixels => ({ height: n, width: n })
 
-const resizedTo = (size: ImageSize, image: Pixels): Pixels => {
-  if (typeof size === 'number') return square(size)
+/** Processors that take a size of one number for the shortest edge; the others make a square of it. */
+const byEdge = /^(CLIP|Bit)(ImageProcessor|FeatureExtractor)/
+
+const resizedTo = (size: ImageSize, image: Pixels, config: PreprocessorConfig): Pixels => {
+  const type = String(config.image_processor_type ?? config.feature_extractor_type ?? '')
+  if (typeof size === 'number') return byEdge.test(type) ? byShortestEdge(image, size) : square(size)
   const { height, width, shortest_edge, longest_edge } = size
   if (height !== undefined && width !== undefined) return { height, width }
   if (shortest_edge !== undefined) return byShortestEdge(image, shortest_edge, longest_edge)
@@ -81,7 +85,7 @@ const fitted = (image: Image, config: PreprocessorConfig): Image => {
   let fit = image
   if (config.do_resize ?? true)
     if (crop_pct == null) {
-      const { height, width } = resizedTo(size, image)
+      const { height, width } = resizedTo(size, image, config)
       fit = resizeImage(image, height, width, resample)
     } else fit = convNextResize(image, size, crop_pct, resample)
   if (!(config.do_center_crop ?? false)) return fit

@@ -2,7 +2,7 @@
  * @file DINOv2: an encoder of images as ViT is, whose parts are scaled channel by channel before they join the residual
  * stream; an image is classified by its first token and the mean of its patches.
  */
-import { activation, concat, layerNorm, type Tensor, where } from '../tensor/index.js'
+import { activation, concat, layerNorm, resize, type Tensor, where } from '../tensor/index.js'
 import type {
   Architecture,
   AxisGroup,
@@ -18,6 +18,7 @@ import { type PatchGrid, patches, patchSpecs, patchTokens } from './patches.js'
 import { type Positions, positionsFrom } from './positions.js'
 import { fusedSpecs, layerNormSpecs, linearSpecs, residual } from './specs.js'
 import type { Weights } from './weights.js'
+import { WeftError } from '../errors.js'
 
 /** Sizes of one block. */
 export interface Dinov2Layer {
@@ -81,6 +82,7 @@ const readConfig = reading('dinov2', unread, (config): Dinov2Config => {
     channels: config.size('num_channels', 3),
     image: config.pair('image_size', 224),
     patch: config.pair('patch_size', 14),
+    anySize: true,
     width,
     layers: Array.from({ length: count }, () => ({ heads, size: width / heads, hidden })),
     epsilon: config.number('layer_norm_eps', 1e-6),
@@ -141,12 +143,34 @@ const masked = (w: Weights, tokens: Tensor, mask: Tensor | undefined): Tensor =>
   return mask ? where(mask.notEqual(0).unsqueeze(-1), tokens, token.unsqueeze(0)) : tokens
 }
 
+/**
+ * The tokens' positions for images of height x width pixels: of another size than the model's, those of the patches are a
+ * square that is resized, as Transformers has it. -> [1, patches + 1, width]. Throws WeftError where they are no square.
+ */
+const positionsOf = (table: Tensor, [height, width]: readonly number[], c: Dinov2Config): Tensor => {
+  const grid = [Math.floor(height / c.patch[0]), Math.floor(width / c.patch[1])] as const
+  const count = table.shape[1] - 1
+  if (height === width && grid[0] * grid[1] === count) return table
+  const side = Math.floor(Math.sqrt(count))
+  if (side * side !== count)
+    throw new WeftError(
+      'WrongImageSize',
+      `images of ${height} x ${width} pixels: this model's ${count} positions are no square that could be resized`,
+      { hint: `Resize them to ${c.image[0]} x ${c.image[1]}.` },
+    )
+  const square = table.slice(1, 1).reshape([1, side, side, c.width]).transpose([0, 3, 1, 2])
+  const resized = resize(square, grid, { mode: 'bicubic' }).transpose([0, 2, 3, 1])
+  return concat([table.slice(1, 0, 1), resized.reshape([1, grid[0] * grid[1], c.width])], 1)
+}
+
 /** What enters the first block: [batch, patches + 1, width]. `embeddings` may stand for the patches. */
 export const embed = (w: Weights, { pixels, embeddings, mask }: ModelInputs, c: Dinov2Config): Tensor => {
   const seen = embeddings ?? patchTokens(w, 'patch_embeddings.projection', pixels!, c)
   const tokens = c.masks ? masked(w, seen, mask) : seen
   const first = w.tensor('cls_token').expand([tokens.shape[0], 1, c.width])
-  return w.dropout(concat([first, tokens], 1).add(w.tensor('position_embeddings')), c.dropout.hidden)
+  const table = w.tensor('position_embeddings')
+  const positions = pixels ? positionsOf(table, pixels.shape.slice(2), c) : table
+  return w.dropout(concat([first, tokens], 1).add(positions), c.dropout.hidden)
 }
 
 const forward = (w: Weights, inputs: ModelInputs, c: Dinov2Config): ModelOutputs => {

@@ -13,6 +13,8 @@ export interface PatchGrid {
   readonly patch: readonly [number, number]
   /** Numbers of a patch's token. */
   readonly width: number
+  /** Whether images of any size will do that have a patch. Default false: of `image` alone. */
+  readonly anySize?: boolean
 }
 
 /** How many patches an image has. */
@@ -25,10 +27,11 @@ export const patches = ({ image, patch }: Pick<PatchGrid, 'image' | 'patch'>): n
  */
 export const patchTokens = (w: Weights, name: string, pixels: Tensor, grid: PatchGrid): Tensor => {
   const [batch, channels, ...size] = pixels.shape
-  if (channels !== grid.channels || size[0] !== grid.image[0] || size[1] !== grid.image[1])
+  const fits = size.every((n, i) => (grid.anySize ? n >= grid.patch[i] : n === grid.image[i]))
+  if (channels !== grid.channels || !fits)
     throw new WeftError(
       'WrongImageSize',
-      `images [${pixels.shape}]: this model takes ${grid.channels} channels of ${grid.image[0]} x ${grid.image[1]} pixels`,
+      `images [${pixels.shape}]: this model takes ${grid.channels} channels of ${grid.anySize ? `at least ${grid.patch[0]} x ${grid.patch[1]}` : `${grid.image[0]} x ${grid.image[1]}`} pixels`,
       { hint: 'Resize them; preprocessor_config.json says how.' },
     )
   return w.conv(name, pixels, { stride: grid.patch }).reshape([batch, grid.width, -1]).t()

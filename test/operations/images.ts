@@ -135,5 +135,6 @@ export const imageOperations: readonly Operation[] = [
   }),
   resized('resize, nearest', { mode: 'nearest' }),
   resized('resize, bilinear', { mode: 'bilinear' }),
+  resized('resize, bicubic', { mode: 'bicubic' }),
   resized('resize, bilinear with aligned corners', { mode: 'bilinear', alignCorners: true }),
 ]

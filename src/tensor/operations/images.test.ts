@@ -180,6 +180,12 @@ describe('resize', () => {
       1, 1.5, 2, 2, 2.5, 3, 3, 3.5, 4,
     ])
     expect(rounded(await numbersOf(resize(x, [1, 1], { mode: 'bilinear', alignCorners: true })))).toEqual([1])
+    // Its mode='bicubic'.
+    const image = tensor([1, 4, -2, 0, 3, 5, 7, -1, 2], [1, 1, 3, 3])
+    const cubic = await numbersOf(resize(image, [2, 4], { mode: 'bicubic' }))
+    const reference = [0.284254, 3.157568, 2.764498, -0.611685, 5.774242, 1.520245, 0.366749, 3.145039]
+    cubic.forEach((value, i) => expect(value).toBeCloseTo(reference[i], 5))
+    expect(await numbersOf(resize(image, [3, 3], { mode: 'bicubic' }))).toEqual([1, 4, -2, 0, 3, 5, 7, -1, 2])
   })
 
   it('keeps an image of its own size, and constants at any size', async () => {
@@ -193,7 +199,7 @@ describe('resize', () => {
   })
 
   it('agrees with the interpreter, gradient included', async () => {
-    for (const mode of ['nearest', 'bilinear'] as const) {
+    for (const mode of ['nearest', 'bilinear', 'bicubic'] as const) {
       const image = normals('i', [2, 2, 5, 4])
       await agrees((t) => resize(t, [7, 3], { mode }), image)
       await agrees((t) => grad((u: Tensor) => resize(u, [7, 3], { mode }).square().sum())(t), image)

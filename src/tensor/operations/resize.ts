@@ -1,13 +1,13 @@
-/** @file Images resized as PyTorch's `interpolate` does it: nearest, and bilinear by interpolation matrices. */
+/** @file Images resized as PyTorch's `interpolate` does it: nearest, and bilinear and bicubic by interpolation matrices. */
 import { tensor } from '../create.js'
 import { ShapeError, show } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 
 /** Options of `resize`. */
 export interface ResizeOptions {
-  /** Pixels that a new one is made of: the nearest, or the four around it by distance. Default 'nearest'. */
-  readonly mode?: 'nearest' | 'bilinear'
-  /** Whether, in bilinear mode, the corner pixels' centres stay (else the corners of the image do). Default false. */
+  /** Pixels that a new one is made of: the nearest, or the four or sixteen around it by distance. Default 'nearest'. */
+  readonly mode?: 'nearest' | 'bilinear' | 'bicubic'
+  /** Whether, but for the nearest, the corner pixels' centres stay (else the corners of the image do). Default false. */
   readonly alignCorners?: boolean
 }
 
@@ -22,16 +22,36 @@ const nearestPixels = (size: number, out: number): Tensor => {
 
 /** Where pixel i of `out` has its centre, counted in the `size` source pixels. */
 const source = (i: number, size: number, out: number, alignCorners: boolean): number =>
-  alignCorners ? (out > 1 ? (i * (size - 1)) / (out - 1) : 0) : Math.max(((i + 0.5) * size) / out - 0.5, 0)
+  alignCorners ? (out > 1 ? (i * (size - 1)) / (out - 1) : 0) : ((i + 0.5) * size) / out - 0.5
 
-/** Row i mixes the two pixels beside the centre of pixel i. [out, size]. */
-const interpolation = (size: number, out: number, alignCorners: boolean, dtype: Tensor['dtype']): Tensor => {
+/** Weight of a pixel at a distance, in pixels, by Keys' cubic convolution (1981) with a = -0.75, as PyTorch has it. */
+const cubic = (distance: number): number => {
+  const d = Math.abs(distance)
+  const a = -0.75
+  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1
+  return d < 2 ? (((d - 5) * d + 8) * d - 4) * a : 0
+}
+
+/** For each mode how many pixels on either side of a centre count, and with what weight at a distance. */
+const kernels = {
+  bilinear: { reach: 1, weight: (distance: number): number => Math.max(0, 1 - Math.abs(distance)) },
+  bicubic: { reach: 2, weight: cubic },
+} as const
+
+/** Row i mixes the pixels around the centre of pixel i; beyond the border the last one counts on. [out, size]. */
+const interpolation = (
+  size: number,
+  out: number,
+  { mode, alignCorners }: { mode: keyof typeof kernels; alignCorners: boolean },
+  dtype: Tensor['dtype'],
+): Tensor => {
+  const { reach, weight } = kernels[mode]
   const weights = new Float64Array(out * size)
   for (let i = 0; i < out; i++) {
-    const at = source(i, size, out, alignCorners)
-    const low = Math.min(Math.floor(at), size - 1)
-    weights[i * size + low] += 1 - (at - low)
-    weights[i * size + Math.min(low + 1, size - 1)] += at - low
+    const centre = source(i, size, out, alignCorners)
+    const low = Math.floor(centre)
+    for (let pixel = low - reach + 1; pixel <= low + reach; pixel++)
+      weights[i * size + Math.min(Math.max(pixel, 0), size - 1)] += weight(centre - pixel)
   }
   return tensor(weights, [out, size], dtype)
 }
@@ -50,7 +70,8 @@ export const resize = (
   const [, , rows, columns] = x.shape
   if (mode === 'nearest')
     return x.gather(nearestPixels(rows, height), 2).gather(nearestPixels(columns, width), 3)
-  return interpolation(rows, height, alignCorners, x.dtype)
+  const options = { mode, alignCorners }
+  return interpolation(rows, height, options, x.dtype)
     .matmul(x)
-    .matmul(interpolation(columns, width, alignCorners, x.dtype).t())
+    .matmul(interpolation(columns, width, options, x.dtype).t())
 }
