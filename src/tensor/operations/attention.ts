@@ -180,7 +180,7 @@ const attentionGradient =
     settings: Settings,
     { probabilities, dropped }: { readonly probabilities: Tensor; readonly dropped: Tensor },
   ): CustomGradient =>
-  ([given], [q, k, v, ...added], [output]) => {
+  ([given], [q, k, v, ...added]) => {
     const g = given!
     const late = [q, k].map((t) => heldBack(t, g))
     // Of their own: layers share masks and biases, and the gradient must end here, not in the layers before.
@@ -189,7 +189,8 @@ const attentionGradient =
     const P = softmax(scores, -1)
     const [weights] = substitute([dropped], new Map([[probabilities, P]]))
     const [dP, dV] = gradients([weigh(weights, values)], [g], [P, values])
-    const dS = P.mul(dP!.sub(g.mul(output).sum(-1, { keep: true })))
+    const E = P.mul(dP!)
+    const dS = E.sub(P.mul(E.sum(-1, { keep: true })))
     const [dQ, dK, ...dAdded] = gradients([scores], [dS], [...late, ...more])
     return [dQ, dK, dV, ...dAdded]
   }
