@@ -87,7 +87,9 @@ export const noSuchModule = (
 ): WeftError =>
   new UsageError(
     'NoSuchModule',
-    `${method}: no ${what} matches target "${target}" in ${model.checkpoint.folder}.`,
+    target === ''
+      ? `${method}: the targets name no ${what} of ${model.checkpoint.folder}.`
+      : `${method}: no ${what} matches target "${target}" in ${model.checkpoint.folder}.`,
     {
       hint: `Nearest: ${nearestModules(target, names) || 'there is none'}. List them all: weft inspect ${model.checkpoint.folder} --modules`,
     },
@@ -129,7 +131,7 @@ export const targetSites = (
   const names = sites.map(({ name }) => name)
   // Of an architecture's variants none has all the names.
   const usual = model.architecture.targets?.usual?.filter((target) => names.some(endsWith(target)))
-  const wanted = listed(targets ?? usual ?? allLinear)
+  const wanted = listed(targets ?? (usual?.length ? usual : allLinear))
   const noSuch = (target: string): WeftError =>
     noSuchModule(method, model, `${kinds.join(' or ')} module`, target, names)
   const isWanted = wantedAmong(sites, wanted, noSuch, unmatched)
