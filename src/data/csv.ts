@@ -1,4 +1,5 @@
 /** @file CSV and TSV: a header that names the columns, and a record a line or several. Node only. */
+import { isUtf8 } from 'node:buffer'
 import type { Parser } from 'csv-parse'
 import { CheckpointError } from '../errors.js'
 import type { ByteReader } from './bytes.js'
@@ -54,6 +55,12 @@ class Rest {
     return this.#line
   }
 
+  /** Whether what lies before byte `end` of the file is text in UTF-8. */
+  isText(end: number): boolean {
+    const bytes = this.#bytes.subarray(0, end - this.taken)
+    return isUtf8(bytes) && !bytes.includes(0)
+  }
+
   /** Takes what lies before byte `end` of the file. */
   takeTo(end: number): void {
     this.#take(end - this.taken)
@@ -94,22 +101,24 @@ class Records {
   }
 }
 
+const wrongHeader = (name: string, what: string): CheckpointError =>
+  new CheckpointError('BadHeader', `${name}:1: ${what}`, {
+    hint: 'The first line must name the columns, each by a name of its own.',
+  })
+
 /** The header's names. Throws CheckpointError for a column without a name, and for two of one name. */
 const headerOf = (fields: readonly string[], name: string): readonly string[] => {
   const names = fields.map((field) => field.trim())
-  const wrong = (what: string): never => {
-    throw new CheckpointError('BadHeader', `${name}:1: ${what}`, {
-      hint: 'The first line must name the columns, each by a name of its own.',
-    })
-  }
   // An index that pandas wrote stands first and has no name.
   const empty = names.indexOf('', 1)
-  if (empty > 0) return wrong(`column ${empty + 1} has no name`)
+  if (empty > 0) throw wrongHeader(name, `column ${empty + 1} has no name`)
   const twice = names.find((column, i) => names.indexOf(column) !== i)
-  return twice === undefined ? names : wrong(`two columns are named "${twice}"`)
+  if (twice !== undefined) throw wrongHeader(name, `two columns are named "${twice}"`)
+  return names
 }
 
-const rowOf = (header: readonly string[], fields: readonly string[], where: string): Row => {
+const rowOf = (header: readonly string[], fields: readonly string[], where: string, isText: boolean): Row => {
+  if (!isText) throw malformed(where, 'not valid UTF-8')
   if (fields.length !== header.length)
     throw malformed(where, `it has ${fields.length} fields; the header names ${header.length} columns`)
   return Object.fromEntries(header.map((column, i) => [column, fields[i]]))
@@ -145,8 +154,15 @@ class Csv implements FileFormat {
           const line = rest.line()
           const offset = rest.taken
           const columns = header
+          const isText = rest.isText(end)
           if (columns)
-            yield { offset, length: end - offset, line, row: (where) => rowOf(columns, fields, where) }
+            yield {
+              offset,
+              length: end - offset,
+              line,
+              row: (where) => rowOf(columns, fields, where, isText),
+            }
+          else if (!isText) throw wrongHeader(name, 'not valid UTF-8')
           else this.#header = header = headerOf(fields, name)
           rest.takeTo(end)
         }
@@ -159,7 +175,7 @@ class Csv implements FileFormat {
 
   row(bytes: Uint8Array, where: string): Row {
     const [fields] = this.#parse!(bytes, dialect(this.delimiter, this.limit)) as string[][]
-    return rowOf(this.#header, fields, where)
+    return rowOf(this.#header, fields, where, isUtf8(bytes))
   }
 }
 
