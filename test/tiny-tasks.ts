@@ -44,7 +44,7 @@ const encoder = {
 /** Writes an encoder of text with the head of `architecture`, and its tokenizer. */
 export const writeTinyBert = async (
   folder: string,
-  architecture: 'BertForSequenceClassification' | 'BertForMaskedLM' | 'RobertaForSequenceClassification',
+  architecture: `${'Bert' | 'Roberta'}For${'SequenceClassification' | 'MaskedLM' | 'TokenClassification' | 'QuestionAnswering'}`,
   changes: Record<string, unknown> = {},
 ): Promise<void> => {
   const model_type = architecture.startsWith('Roberta') ? 'roberta' : 'bert'

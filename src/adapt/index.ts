@@ -37,6 +37,7 @@ import { entry as dsee } from './dsee/index.js'
 import { entry as peftSurvey } from './peft-survey/index.js'
 
 export { adapter } from './core/adapter.js'
+export { headModules } from './core/saved-head.js'
 export * from './core/bottleneck.js'
 export { sizedFor } from './core/budget.js'
 export * from './core/spec.js'

@@ -125,6 +125,17 @@ export class Checkpoint implements AsyncDisposable {
     return this.but({ tensors: new Map(tensors) })
   }
 
+  /** The tensors of this checkpoint and of `other`, which has other ones. Closing it closes both. */
+  beside(other: Checkpoint): Checkpoint {
+    const { folder, config, generationConfig, metadata, warnings } = this
+    const fileOf = (name: string): string => `beside/${name}`
+    const tensors = new Map(this.tensors)
+    for (const [name, info] of other.tensors) tensors.set(name, { ...info, file: fileOf(info.file) })
+    const files = new Map(this.files)
+    for (const [name, file] of other.files) files.set(fileOf(name), file)
+    return new Checkpoint({ folder, config, generationConfig, metadata, warnings, tensors, files })
+  }
+
   /** Place, element type and shape of the tensor `name`. Throws CheckpointError with the nearest names when there is none. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name)

@@ -80,6 +80,21 @@ const ownOptions = async (method: AdapterMethod<never>, options: object): Promis
 /** Whether the method has a task of its own: the one that rows belong to. */
 const routes = (schema: ZodObject): boolean => 'task' in schema.shape
 
+/** The modules that are trained whole, those of a new head among them. */
+const savedWith = async (
+  checkpoint: Checkpoint,
+  fresh: readonly string[],
+  { modulesToSave = [] }: { readonly modulesToSave?: readonly string[] },
+): Promise<{ readonly modulesToSave?: readonly string[] }> => {
+  if (fresh.length === 0) return {}
+  const [{ headModules }, { openModel }] = await Promise.all([
+    import('../adapt/index.js'),
+    import('../models/index.js'),
+  ])
+  const ofHead = headModules(await openModel(checkpoint), fresh)
+  return { modulesToSave: [...new Set([...modulesToSave, ...ofHead])] }
+}
+
 const memberOf = (method: AdapterMethod<never>): Action => {
   const { id, title } = method.paper
   const call = `weft adapt ${id} models/SmolLM2-135M --data train.jsonl`
@@ -105,9 +120,10 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       return schema.extend(routes(schema) ? shared : { task, ...shared }) as ZodObject
     },
     run: async ({ arguments: { base }, options }, context) => {
-      const [{ open }, { openTokenizer }, training] = await Promise.all([
+      const [{ open }, { openTokenizer }, { checkpointFor }, training] = await Promise.all([
         import('../checkpoint/index.js'),
         import('../text/index.js'),
+        import('./new-head.js'),
         import('./training.js'),
       ])
       // The method's schema is extended by the training's, which types cannot follow.
@@ -118,13 +134,19 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       await using checkpoint = await open(base, { strict: settings.strict, onWarning: context.info })
       const task = routes(await optionsOf(method)) ? undefined : settings.task
       const data = await training.openRunData(checkpoint, settings, task, context)
+      // A new head begins the same whatever the seed: an adapter's folder has to find its base again.
+      const { checkpoint: fitting, fresh } = await checkpointFor(checkpoint, data, 0, context)
       const tokenizer = data.task === 'image' ? undefined : await openTokenizer(checkpoint.folder)
       const { batch, length, packing } = settings
       const rows = { batch, length, packing, tokenizer }
       const seen = 'calibration' in chosen.options.shape && {
-        calibration: await firstBatches(checkpoint, data.data, rows),
+        calibration: await firstBatches(fitting, data.data, rows),
       }
-      const model = await chosen(checkpoint, { ...methodOptions, ...seen } as never)
+      const model = await chosen(fitting, {
+        ...methodOptions,
+        ...seen,
+        ...(await savedWith(fitting, fresh, methodOptions)),
+      } as never)
       await training.runTraining(
         {
           command: 'adapt',

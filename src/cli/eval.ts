@@ -62,9 +62,9 @@ export const evaluation: Verb = {
       const opened = await openForUse(folder, options, context)
       const { model, checkpoint } = opened
       await using _open = checkpoint
-      const { task, textColumn, labelColumn, map, skipMalformed } = options
+      const { task, textColumn, labelColumn, map, skipMalformed, everyToken, overlap } = options
       const { signal, progress, info } = context
-      const columns = { task, textColumn, labelColumn, map, skipMalformed }
+      const columns = { task, textColumn, labelColumn, map, skipMalformed, everyToken, overlap }
       const hooks = { signal, onProgress: progress, onWarning: info }
       const openedTask = await openTask(model.checkpoint, {
         data: file,
@@ -113,7 +113,9 @@ const page = (report: EvaluationReport): string => {
     ['accuracy', report.accuracy],
     ['accuracy, per token', report.accuracyPerToken ?? report.perTokenAccuracy],
     ['F1, mean over classes', report.f1],
+    ['F1 of entities', report.entityF1],
     ['exact match', report.exactMatch],
+    ['F1 of words', report.wordF1],
     ['image recall at 1', report.imageRecall],
     ['text recall at 1', report.textRecall],
     ['image recall at 5', report.imageRecall5],

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { ByteWriter, parquetWrite } from 'hyparquet-writer'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { scratchFolder } from '../../test/tiny.js'
@@ -207,6 +208,10 @@ describe('a model of every task is trained on the files that people have', () =>
   })
 })
 
+/** A PNG whose header says that it is 100,000 pixels high and wide. */
+const bomb = Uint8Array.from(pngOf(1, 2, 3))
+for (const offset of [16, 20]) new DataView(bomb.buffer).setUint32(offset, 100_000)
+
 const text = (records: readonly object[]): string =>
   records.map((record) => JSON.stringify(record)).join('\n')
 
@@ -244,6 +249,11 @@ describe('bad input is one error with file and row, and nothing is written', () 
       ]),
     )
     await write('half.csv', 'prompt,target\na,b\n')
+    await write('wide.csv', Buffer.from('\ufefftext,label\na,good\n', 'utf16le'))
+    await write('packed.csv', gzipSync('text,label\na,good\n'))
+    await write('quote.csv', 'text,label\n"a,good\nb,bad\n')
+    await write('list.jsonl', '[{"text": "a", "label": 0}]')
+    await write('bomb/red/0.png', bomb)
     await write('paths.csv', 'image,label\nwrong/red/0.png,red\nabsent.png,red\n')
   })
 
@@ -319,6 +329,34 @@ describe('bad input is one error with file and row, and nothing is written', () 
       ['--text-column', 'image'],
       /^UnwantedOption: --text-column/,
     ],
+    ['text in UTF-16', 'three', 'wide.csv', [], /^BadHeader: .*wide\.csv:1: not valid UTF-8/],
+    ['a compressed file', 'three', 'packed.csv', [], /^BadHeader: .*packed\.csv:1: not valid UTF-8/],
+    ['a quote that never ends', 'three', 'quote.csv', [], /quote\.csv:2: a quote is opened here/],
+    ['a list in place of lines', 'three', 'list.jsonl', [], /list\.jsonl:1: expected an object of columns/],
+    ['an image of more pixels than memory', 'two', 'bomb', [], /^BrokenImage: .*bomb\/red\/0\.png: 100000 x/],
+    [
+      'a field that the task has not',
+      'three',
+      'reviews.csv',
+      ['--map', 'review=txt'],
+      /^BadUsage: --map review=txt: .* no field "txt"\s+Nearest: text/,
+    ],
+    [
+      'a column for two fields',
+      'three',
+      'reviews.csv',
+      ['--text-column', 'stars', '--label-column', 'stars'],
+      /^BadUsage: --label-column and --text-column: both name the column "stars"/,
+    ],
+    [
+      'two columns for a field',
+      'three',
+      'reviews.csv',
+      ['--map', 'review=text,stars=text'],
+      /^BadUsage: --map stars=text and --map review=text: both say what "text" is/,
+    ],
+    ['windows of a classifier', 'three', 'reviews.csv', ['--overlap', '3'], /^UnwantedOption: --overlap/],
+    ['tags of a classifier', 'three', 'reviews.csv', ['--every-token'], /^UnwantedOption: --every-token/],
     ['packed rows of a classifier', 'three', 'reviews.csv', ['--packing'], /^UnwantedOption: --packing/],
   ]
 

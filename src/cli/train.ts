@@ -74,8 +74,9 @@ type Options = TrainingOptions & {
 
 /** A model that exists, and its data; the classes that these name are the trained model's. */
 const tuned = async (folder: string, strict: boolean, options: Options, context: Context) => {
-  const [{ open }, { existingModel }, { checkState }, training] = await Promise.all([
+  const [{ open }, { checkpointFor }, { existingModel }, { checkState }, training] = await Promise.all([
     import('../checkpoint/index.js'),
+    import('./new-head.js'),
     import('./new-model.js'),
     import('./needs.js'),
     import('./training.js'),
@@ -84,8 +85,8 @@ const tuned = async (folder: string, strict: boolean, options: Options, context:
   try {
     checkState(checkpoint, options)
     const data = await training.openRunData(checkpoint, options, options.task, context)
-    const named = data.config ? checkpoint.withConfig(data.config) : checkpoint
-    return { ...(await existingModel(named, data.task !== 'image')), data }
+    const { checkpoint: fitting } = await checkpointFor(checkpoint, data, options.seed, context)
+    return { ...(await existingModel(fitting, data.task !== 'image')), data }
   } catch (error) {
     await checkpoint.close()
     throw error

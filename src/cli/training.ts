@@ -63,6 +63,8 @@ export interface TrainingOptions {
   skipMalformed: boolean
   recompute: boolean
   memory?: number
+  everyToken: boolean
+  overlap?: number
   seed: number
   resume: boolean
   force: boolean
@@ -87,7 +89,7 @@ const evaluated: readonly Choice[] = [{ evalSplit: 'given' }, { evalData: 'given
 export const dataHelp = (what: string): string =>
   `data to ${what}: .jsonl, .csv, .tsv or .parquet, a folder or pattern of these, a folder of images a class, a dataset's id`
 
-const { task, textColumn, labelColumn, map, skipMalformed } = taskOptions.shape
+const { task, textColumn, labelColumn, map, skipMalformed, everyToken, overlap } = taskOptions.shape
 
 /** The options of data and tasks as flags. */
 export const taskFlags = {
@@ -96,6 +98,8 @@ export const taskFlags = {
   labelColumn: flag(labelColumn, labelColumn.description!, { value: 'NAME' }),
   map: flag(map, map.description!, { value: 'COLUMN=FIELD' }),
   skipMalformed,
+  everyToken,
+  overlap,
 }
 
 const memoryOptions: Schemas<Pick<TrainingOptions, 'recompute' | 'memory'>> = {
@@ -170,8 +174,8 @@ export const openData = (
 ): Promise<Dataset> => openRecords(where, { onProgress: progress, onWarning: info, signal })
 
 /** The data of a run, both parts checked. */
-export interface RunData extends Pick<OpenedTask, 'data' | 'held' | 'records' | 'tokens' | 'config'> {
-  readonly task: TaskName
+export interface RunData extends Omit<OpenedTask, 'newHead'> {
+  readonly newHead?: boolean
 }
 
 /** Throws UsageError for options that do not go together: before a model is opened and data are read. */
@@ -189,10 +193,10 @@ const reading = (
   { progress, info, signal }: Context,
 ) => {
   const { data, evalData, evalSplit, seed, batch, length, packing, steps } = options
-  const { textColumn, labelColumn, map, skipMalformed } = options
+  const { textColumn, labelColumn, map, skipMalformed, everyToken, overlap } = options
   return {
     ...{ data, evalData, evalSplit, seed, batch, length, packing, steps },
-    ...{ task, textColumn, labelColumn, map, skipMalformed },
+    ...{ task, textColumn, labelColumn, map, skipMalformed, everyToken, overlap, newHead: true },
     ...{ onProgress: progress, onWarning: info, signal },
   }
 }
@@ -351,11 +355,13 @@ const trainInto = async (folder: string, training: Training, context: Context): 
 }
 
 /** The measures of a task that tell most. */
-const measuresOf = ({ perplexity, accuracy, f1, exactMatch }: Evaluation): string => {
+const measuresOf = ({ perplexity, accuracy, f1, entityF1, exactMatch, wordF1 }: Evaluation): string => {
   const shown = [
     accuracy !== undefined && `accuracy ${short(accuracy)}`,
     f1 !== undefined && `F1 ${short(f1)}`,
+    entityF1 !== undefined && `F1 of entities ${short(entityF1)}`,
     exactMatch !== undefined && `exact match ${short(exactMatch)}`,
+    wordF1 !== undefined && `F1 of words ${short(wordF1)}`,
     perplexity !== undefined && `perplexity ${short(perplexity)}`,
   ].filter(Boolean)
   return shown.length > 0 ? ` (${shown.join(', ')})` : ''

@@ -27,7 +27,7 @@ const constantOf = ({ name, kind, initial }: WeightSpec): number | undefined =>
   (kind === 'bias' || kind === 'buffer' || name.endsWith('.bias') ? 0 : kind === 'norm' ? 1 : undefined)
 
 /** Random weights depend on the seed and their name alone. */
-const initialValue = (spec: WeightSpec, range: unknown, seed: number | string): Value => {
+export const initialValue = (spec: WeightSpec, range: unknown, seed: number | string): Value => {
   const data = new Float32Array(sizeOf(spec.shape))
   const constant = constantOf(spec)
   if (constant !== undefined)

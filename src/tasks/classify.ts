@@ -1,15 +1,18 @@
-/** @file Classification of texts: a text and its class a row. */
+/** @file Classification of texts, and of pairs of them: a text or two and their class a row. */
 import { malformed } from '../data/row.js'
 import { valueOfColumn } from '../data/columns.js'
 import { valueOf } from '../tensor/index.js'
 import { type Label, Labels } from './labels.js'
 import { classMeasures } from './measures.js'
-import { encodedWithin, paddedIds, padOf } from './rows.js'
+import { isObject } from '../data/files.js'
+import { joinedWithin, paddedRows, padOf } from './rows.js'
 import type { TaskFormat, TaskModel } from './task.js'
 
-/** A text and its class. */
+/** A text, or two, and their class. */
 export interface LabelledText {
   readonly text: string
+  /** What the class says of both, where there are two. */
+  readonly second?: string
   readonly label: Label
 }
 
@@ -23,23 +26,44 @@ export const textOf = (row: unknown, column: string, where: string): string => {
   )
 }
 
-/** Rows with `text` and `label`. */
+/** Names by which datasets call two texts. */
+const pairColumns: readonly (readonly [string, string])[] = [
+  ['text', 'second'],
+  ['sentence1', 'sentence2'],
+  ['premise', 'hypothesis'],
+  ['question1', 'question2'],
+  ['question', 'sentence'],
+]
+
+/** The columns of a row's texts: two where it has both of a pair. */
+const columnsOf = (row: unknown): readonly string[] => {
+  const has = (column: string): boolean => isObject(row) && Object.hasOwn(row, column)
+  return (
+    pairColumns.find((pair) => pair.every(has)) ?? [has('sentence') && !has('text') ? 'sentence' : 'text']
+  )
+}
+
+/** Rows with `text` (and `second`, or another pair of names) and `label`. */
 export const classify = (model: TaskModel): TaskFormat<LabelledText> => {
-  const labels = new Labels(model.config)
+  const labels = new Labels(model.config, model.fresh)
   return {
-    fields: ['text', 'label'],
+    fields: [...new Set(['label', ...pairColumns.flat()])],
     text: 'text',
     label: 'label',
-    reading: () => (row, where) => ({
-      text: textOf(row, 'text', where),
-      label: labels.read(valueOfColumn(row, 'label', where), where),
-    }),
+    reading: () => (row, where) => {
+      const [text, second] = columnsOf(row).map((column) => textOf(row, column, where))
+      const label = labels.read(valueOfColumn(row, 'label', where), where)
+      return { text, label, ...(second !== undefined && { second }) }
+    },
     settled: () => labels.settle(),
     async batch(records) {
       const tokenizer = await model.tokenizer()
-      const rows = records.map(({ text }) => encodedWithin(tokenizer, text, model.length))
+      const rows = records.map(({ text, second }) => joinedWithin(tokenizer, text, second, model.length))
       const classes = records.map(({ label }) => labels.index(label))
-      return { ...paddedIds(rows, padOf(tokenizer), model), labels: valueOf(classes, [rows.length], 'int32') }
+      return {
+        ...paddedRows(rows, padOf(tokenizer), model),
+        labels: valueOf(classes, [rows.length], 'int32'),
+      }
     },
     measures: classMeasures,
   }

@@ -91,7 +91,7 @@ export const pixelsOf = async (
 
 /** Rows with `image` and `label`, or a folder of images a class. */
 export const images = (model: TaskModel): TaskFormat<LabelledImage> => {
-  const labels = new Labels(model.config)
+  const labels = new Labels(model.config, model.fresh)
   const config = preprocessing(model.folder)
   return {
     fields: ['image', 'label'],

@@ -11,6 +11,16 @@ export const taskOptions = z.object({
   textColumn: z.string().min(1).optional().describe('column that holds the text, prompt or source'),
   labelColumn: z.string().min(1).optional().describe('column that holds the label, completion or target'),
   map: z.record(z.string(), z.string()).default({}).describe('other columns and the fields that they hold'),
+  everyToken: z
+    .boolean()
+    .default(false)
+    .describe('of tags: every token of a word has its tag, not the first alone'),
+  overlap: z
+    .number()
+    .int()
+    .nonnegative()
+    .optional()
+    .describe('of answers: tokens that windows of a long text share (128)'),
   skipMalformed: z.boolean().default(false).describe('leave out rows that are no record'),
 })
 

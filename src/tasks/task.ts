@@ -12,12 +12,18 @@ export interface TaskModel {
   readonly folder: string
   /** config.json. */
   readonly config: JsonObject
+  /** Whether its head is new, and takes its classes from the data. Default false. */
+  readonly fresh?: boolean
   /** The model's tokenizer; throws where it has none. */
   tokenizer(): Promise<Tokenizer>
   /** Longest row in tokens. */
   readonly length: number
   /** Rows are padded to a multiple of this many tokens. */
   readonly multiple: number
+  /** Whether every token of a word has the word's tag, not the first alone. Default false. */
+  readonly everyToken?: boolean
+  /** Tokens that windows of a long text share. Default 128. */
+  readonly overlap?: number
 }
 
 /** Records of a task and the batches made of them. `R` is a record. */
@@ -32,6 +38,8 @@ export interface TaskFormat<R> {
   reading(folder: string): ReadRow<R>
   /** Records of a folder of images; absent where the task reads none. */
   images?(folder: string): Promise<Dataset<R>>
+  /** How many rows a record gives, of which `batch` is given the record with the number `part` of each. Default 1. */
+  parts?(record: R): Promise<number>
   /** Looks at a record without decoding it whole; throws CheckpointError for what is none. */
   check?(record: R): Promise<void>
   /** Config.json with what was learned of the classes, once all records have been read; undefined where nothing was. */

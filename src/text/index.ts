@@ -23,3 +23,4 @@ export {
   type TokenizerConfig,
   tokenizerFromJson,
 } from './tokenizer.js'
+export type { JoinedTokens } from './tokenizer/post-processors.js'

@@ -6,6 +6,7 @@ import { assistantSpans, countedTokens } from './spans.js'
 import { cleanUp } from './tokenizer/decoders.js'
 import { broken } from './tokenizer/part.js'
 import { Pipeline } from './tokenizer/pipeline.js'
+import type { JoinedTokens } from './tokenizer/post-processors.js'
 import { addConfiguredTokens, namedTokens, tokenText, withSettings } from './tokenizer/settings.js'
 
 /** A message of a conversation, as chat templates read it. */
@@ -54,6 +55,8 @@ export interface Tokenizer {
   readonly cleansUp?: boolean
   /** The ids of `text`. `special` (default true) adds what the model expects around a sequence, such as bos. */
   encode(text: string, options?: { special?: boolean }): number[]
+  /** The ids of one text or two (encoded without special ones) as one sequence, with what the model expects around and between them. */
+  join(first: readonly number[], second?: readonly number[]): JoinedTokens
   /** The text of `ids` ([count]); ids without a token give nothing. `skipSpecial` (default true) leaves special tokens out. */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string
   /** The token an id stands for, as the vocabulary spells it. */
@@ -147,6 +150,10 @@ class HuggingFaceTokenizer implements Tokenizer {
     } catch (cause) {
       throw new CheckpointError('BrokenTokenizer', `${this.name}: ${messageOf(cause)}`, { cause })
     }
+  }
+
+  join(first: readonly number[], second?: readonly number[]): JoinedTokens {
+    return this.pipeline.join(first, second)
   }
 
   decode(

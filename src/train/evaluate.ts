@@ -49,6 +49,10 @@ export interface Evaluation {
   readonly perTokenAccuracy?: number
   /** Share of answers that are their targets whole. */
   readonly exactMatch?: number
+  /** F1 of named entities, over all of them. */
+  readonly entityF1?: number
+  /** Mean over questions of F1 of the words of their answers. */
+  readonly wordF1?: number
   /** Shares of images whose own text is the nearest, and of texts whose own image is; among the nearest five. */
   readonly imageRecall?: number
   readonly textRecall?: number

@@ -41,7 +41,9 @@ export const adapter = <O extends CommonOptions, S>(spec: AdapterSpec<O, S>): Ad
     trainedNumbers(await planFor(base, options))
   const load: AdapterMethod<O>['load'] = async (base, saved, options = {}) => {
     const { loadAdapted } = await import('./load.js')
-    const { plan, parameters } = await loadAdapted(method, await asModel(base), saved, options)
+    const { withSavedHead } = await import('./saved-head.js')
+    const headed = isModel(base) ? base : await withSavedHead(base, saved)
+    const { plan, parameters } = await loadAdapted(method, await asModel(headed), saved, options)
     return assembleAll(await onItsBase(plan), parameters)
   }
   const { paper, peftType, options, size } = spec

@@ -9,6 +9,7 @@ import { type DType, isFloat, type Shape, sizeOf, value, type Value } from '../.
 import { heldTensors, wrappedName } from './held.js'
 import { baseName, configOf } from './peft-config.js'
 import { parameterSpecs, uniqueRows } from './plan.js'
+import { headMetadata } from './saved-head.js'
 import type { LoadOptions, Plan } from './spec.js'
 
 const metadataKey = 'weft_base_sha256'
@@ -79,7 +80,7 @@ export const saveAdapter = async (
   const { writeAdapter } = await import('../../checkpoint/index.js')
   await writeAdapter(folder, withFloats(configOf(plan)), await Promise.all(tensors), {
     base: baseName(base),
-    metadata: { [metadataKey]: await fingerprintOf(plan) },
+    metadata: { [metadataKey]: await fingerprintOf(plan), ...headMetadata(base) },
   })
 }
 

@@ -7,7 +7,7 @@ import { decoder, type Decoder } from './decoders.js'
 import { type TokenModel, tokenModel } from './models.js'
 import { normalizer } from './normalizers.js'
 import { broken } from './part.js'
-import { type PostProcessor, postProcessor } from './post-processors.js'
+import { type JoinedTokens, joinTokens, postProcessor, type PostProcessor } from './post-processors.js'
 import { type PreTokenizer, preTokenizer } from './pre-tokenizers.js'
 import { wellFormed } from './unicode.js'
 import { isId } from './vocabulary.js'
@@ -103,7 +103,12 @@ export class Pipeline {
   encode(text: string, special: boolean): number[] {
     const ids: number[] = []
     for (const section of this.added.sections(wellFormed(text))) this.#encodeSection(section, ids)
-    return special && this.#postProcess ? this.#postProcess(ids) : ids
+    return special ? this.join(ids).ids : ids
+  }
+
+  /** The ids of one text or two as one sequence, with those that belong around and between them. */
+  join(first: readonly number[], second?: readonly number[]): JoinedTokens {
+    return joinTokens(this.#postProcess, first, second)
   }
 
   #encodeSection(section: Section, ids: number[]): void {
