@@ -44,12 +44,27 @@ const pngToRgb = (png: DecodedPng): Image => {
   return toRgb(width, height, convertIndexedToRgb({ ...png, palette: greys }), channels)
 }
 
-const readPng = (bytes: Uint8Array): Image => {
+/** Throws where a PNG's header claims more pixels than are read; bytes: those of the header at least. */
+const requirePngSize = (bytes: Uint8Array): void => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (bytes.length < 24) throw new Error('the file is cut off')
-  const [width, height] = [view.getUint32(16), view.getUint32(20)]
+  const width = view.getUint32(16)
+  const height = view.getUint32(20)
   if (width * height > mostPixels) throw new Error(`${width} x ${height} pixels are more than ${mostPixels}`)
+}
+
+const readPng = (bytes: Uint8Array): Image => {
+  requirePngSize(bytes)
   return pngToRgb(decodePng(bytes, { checkCrc: true }))
+}
+
+/** What `work` gives; its errors are the image's. */
+const asBroken = <T>(name: string, work: () => T): T => {
+  try {
+    return work()
+  } catch (cause) {
+    throw new CheckpointError('BrokenImage', `${name}: ${(cause as Error).message}`, { cause })
+  }
 }
 
 const readJpeg = (bytes: Uint8Array): Image => {
@@ -71,7 +86,7 @@ const hasEnd = (bytes: Uint8Array, end: readonly number[]): boolean => {
 
 /**
  * Looks whether these are the first and last bytes of a PNG or JPEG file, without decoding it. Throws CheckpointError,
- * whose message `name` opens, where they are not, or where its end is missing.
+ * whose message `name` opens, where they are not, where its end is missing, and for a PNG of more pixels than are read.
  */
 export const checkImage = (bytes: Uint8Array, name: string): void => {
   if (!isPng(bytes) && !isJpeg(bytes))
@@ -79,17 +94,14 @@ export const checkImage = (bytes: Uint8Array, name: string): void => {
   // The last chunk of a PNG is named IEND; a JPEG ends with FF D9, maybe with filling behind it.
   const end = isPng(bytes) ? [0x49, 0x45, 0x4e, 0x44] : [0xff, 0xd9]
   if (!hasEnd(bytes, end)) throw new CheckpointError('BrokenImage', `${name}: the file is cut off`)
+  if (isPng(bytes)) asBroken(name, () => requirePngSize(bytes))
 }
 
 /** The pixels of a PNG or JPEG file. Throws CheckpointError, whose message `name` opens, for anything else or a broken file. */
 export const decodeImage = (bytes: Uint8Array, name = 'image'): Image => {
   const read = isPng(bytes) ? readPng : isJpeg(bytes) ? readJpeg : undefined
   if (!read) throw new CheckpointError('UnknownImage', `${name}: neither a PNG nor a JPEG file`)
-  try {
-    return read(bytes)
-  } catch (cause) {
-    throw new CheckpointError('BrokenImage', `${name}: ${(cause as Error).message}`, { cause })
-  }
+  return asBroken(name, () => read(bytes))
 }
 
 interface Filter {
