@@ -39,16 +39,17 @@ const labelsOf = (names: readonly string[]): JsonObject => ({
 export const withHeadFor = (json: JsonObject, task: HeadTask, names: readonly string[]): JsonObject => {
   const architecture = architectureFor(json)
   const [name] = Array.isArray(json.architectures) ? json.architectures : []
-  const family = typeof name === 'string' ? name.replace(/(For[A-Z]\w*|LMHeadModel|Model)$/, '') : ''
+  const named = typeof name === 'string' ? name.replace(/(For[A-Z]\w*|LMHeadModel|Model)$/, '') : ''
+  const family = architecture.classifierFamily?.(json) ?? named
   const changed = { ...json, architectures: [`${family}${classEnds[task]}`], ...labelsOf(names) }
   try {
-    if (family !== '' && architecture.task(architecture.readConfig(changed)) === task) return changed
+    if (family && architecture.task(architecture.readConfig(changed)) === task) return changed
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error
   }
   throw new UsageError('NoSuchHead', `${architecture.name}: it has no head for the task '${task}'`, {
     hint:
-      family === ''
+      named === ''
         ? 'config.json does not say by "architectures" which class it is of.'
         : 'Take a model of another architecture.',
   })

@@ -57,6 +57,8 @@ export interface Variant {
   readonly dropout?: Readonly<Partial<Record<'residual', string>>>
   /** What config.json means by leaving a key out. */
   readonly defaults?: Readonly<Record<string, unknown>>
+  /** What Transformers calls its classifier's family, where it is not the causal model's; false where it has none. */
+  readonly classifierFamily?: string | false
   readonly unread?: UnreadKeys
 }
 
@@ -140,6 +142,7 @@ export const variants: Readonly<Record<string, Variant>> = {
   gemma3_text: {
     ...gemma,
     headNorms: 'each',
+    classifierFamily: 'Gemma3Text',
     caps: { logit: 'final_logit_softcapping' },
     slides: (layer, config) => !each(config.count('sliding_window_pattern', 6), layer),
     ropes: { full: ['rope_theta', 1e6], sliding: ['rope_local_base_freq', 1e4] },
@@ -224,6 +227,7 @@ export const variants: Readonly<Record<string, Variant>> = {
     defaults: { pad_token_id: 1, rms_norm_eps: 1e-5 },
   },
   granite: {
+    classifierFamily: false,
     biases: { ...ofAttention, mlp: 'mlp_bias' },
     scale: (config) => config.number('attention_multiplier', 1),
     multipliers: (config) => ({

@@ -170,6 +170,7 @@ export const llama: Architecture<LlamaConfig> = {
   positions: (c) => c.positions,
   table: llamaTable,
   forward,
+  classifierFamily: ({ model_type: type }) => variants[String(type)].classifierFamily,
   turningPoint: ({ layers }) => turningPointOf(layers.flatMap(({ rope }) => rope ?? [])),
   rotary: ({ layers }) => layers.some(({ rope }) => rope),
   fused: fusedExperts,
