@@ -6,7 +6,7 @@ import type { Batch, Data, DataOptions } from '../train/index.js'
 import type { Training } from './training.js'
 import { shapeOf } from './schema.js'
 import { action } from './verb.js'
-import type { Action, Verb } from './verb.js'
+import type { Action, Context, Verb } from './verb.js'
 
 export const adapt: Verb = {
   group: 'Train and adapt',
@@ -80,19 +80,26 @@ const ownOptions = async (method: AdapterMethod<never>, options: object): Promis
 /** Whether the method has a task of its own: the one that rows belong to. */
 const routes = (schema: ZodObject): boolean => 'task' in schema.shape
 
-/** The modules that are trained whole, those of a new head among them. */
-const savedWith = async (
+/** The checkpoint that the run's data are for, and the modules that are trained whole where its head is new. */
+const headedFor = async (
   checkpoint: Checkpoint,
-  fresh: readonly string[],
+  data: Training['data'],
   { modulesToSave = [] }: { readonly modulesToSave?: readonly string[] },
-): Promise<{ readonly modulesToSave?: readonly string[] }> => {
-  if (fresh.length === 0) return {}
-  const [{ headModules }, { openModel }] = await Promise.all([
+  context: Context,
+): Promise<{
+  readonly checkpoint: Checkpoint
+  readonly head: { readonly modulesToSave?: readonly string[] }
+}> => {
+  const [{ headModules }, { openModel }, { checkpointFor }] = await Promise.all([
     import('../adapt/index.js'),
     import('../models/index.js'),
+    import('./new-head.js'),
   ])
-  const ofHead = headModules(await openModel(checkpoint), fresh)
-  return { modulesToSave: [...new Set([...modulesToSave, ...ofHead])] }
+  // A new head begins the same whatever the seed: an adapter's folder has to find its base again.
+  const { checkpoint: fitting, fresh } = await checkpointFor(checkpoint, data, 0, context)
+  if (fresh.length === 0) return { checkpoint: fitting, head: {} }
+  const ofHead = headModules(await openModel(fitting), fresh)
+  return { checkpoint: fitting, head: { modulesToSave: [...new Set([...modulesToSave, ...ofHead])] } }
 }
 
 const memberOf = (method: AdapterMethod<never>): Action => {
@@ -120,10 +127,9 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       return schema.extend(routes(schema) ? shared : { task, ...shared }) as ZodObject
     },
     run: async ({ arguments: { base }, options }, context) => {
-      const [{ open }, { openTokenizer }, { checkpointFor }, training] = await Promise.all([
+      const [{ open }, { openTokenizer }, training] = await Promise.all([
         import('../checkpoint/index.js'),
         import('../text/index.js'),
-        import('./new-head.js'),
         import('./training.js'),
       ])
       // The method's schema is extended by the training's, which types cannot follow.
@@ -134,19 +140,14 @@ const memberOf = (method: AdapterMethod<never>): Action => {
       await using checkpoint = await open(base, { strict: settings.strict, onWarning: context.info })
       const task = routes(await optionsOf(method)) ? undefined : settings.task
       const data = await training.openRunData(checkpoint, settings, task, context)
-      // A new head begins the same whatever the seed: an adapter's folder has to find its base again.
-      const { checkpoint: fitting, fresh } = await checkpointFor(checkpoint, data, 0, context)
+      const { checkpoint: fitting, head } = await headedFor(checkpoint, data, methodOptions, context)
       const tokenizer = data.task === 'image' ? undefined : await openTokenizer(checkpoint.folder)
       const { batch, length, packing } = settings
       const rows = { batch, length, packing, tokenizer }
       const seen = 'calibration' in chosen.options.shape && {
         calibration: await firstBatches(fitting, data.data, rows),
       }
-      const model = await chosen(fitting, {
-        ...methodOptions,
-        ...seen,
-        ...(await savedWith(fitting, fresh, methodOptions)),
-      } as never)
+      const model = await chosen(fitting, { ...methodOptions, ...seen, ...head } as never)
       await training.runTraining(
         {
           command: 'adapt',

@@ -1,11 +1,12 @@
 /** @file Finding answers: a question, the text that answers it, and where it does (Rajpurkar et al. 2016, arXiv 1606.05250). */
-import { malformed } from '../data/row.js'
+import { malformed, type ReadRow } from '../data/row.js'
 import { valueOf } from '../tensor/index.js'
 import type { Tokenizer } from '../text/index.js'
+import type { Batch } from '../train/index.js'
 import { answerMeasures, type Window } from './answer-measures.js'
 import { type Answer, answersIn } from './answer-rows.js'
 import { textOf } from './classify.js'
-import { filled, paddedIds, padOf, timeOf } from './rows.js'
+import { paddedRows, padOf } from './rows.js'
 import type { TaskFormat, TaskModel } from './task.js'
 import { type PlacedTokens, placedTokens } from './words.js'
 
@@ -72,6 +73,37 @@ const rowOf = (
   return { ids, types, ends: [place(first), place(last)], offset: starts[1], from, count: shown.length }
 }
 
+/** Rows as a batch: the model's inputs, where the answers begin and end, and the number of each row. */
+const batchOf = (
+  rows: readonly (ReturnType<typeof rowOf> & { readonly number: number })[],
+  tokenizer: Tokenizer,
+  model: TaskModel,
+): Batch => ({
+  ...paddedRows(rows, padOf(tokenizer), model),
+  labels: valueOf(
+    rows.flatMap(({ ends }) => ends),
+    [rows.length, 2],
+    'int32',
+  ),
+  windows: valueOf(
+    rows.map(({ number }) => number),
+    [rows.length],
+    'int32',
+  ),
+})
+
+/** Reader of rows; `found` is told how many answers each has. */
+const readingOf =
+  (found: (count: number) => void): ReadRow<QuestionAndAnswers> =>
+  (row, where) => {
+    const question = textOf(row, 'question', where)
+    const context = textOf(row, 'context', where)
+    if (context.trim() === '') throw malformed(where, 'the column "context" is empty')
+    const right = answersIn(row, context, where)
+    found(right.length)
+    return { question, context, answers: right }
+  }
+
 /** Rows with `question`, `context` and `answers`, of which long texts give several. */
 export const answers = (model: TaskModel): TaskFormat<QuestionAndAnswers> => {
   const windows = new Map<number, Window>()
@@ -83,58 +115,29 @@ export const answers = (model: TaskModel): TaskFormat<QuestionAndAnswers> => {
     windows.delete(made - remembered)
     return made++
   }
+  const rowFor = (record: QuestionAndAnswers, tokenizer: Tokenizer) => {
+    const { part = 0, context, answers } = record
+    const layout = layoutOf(tokenizer, record, model)
+    const row = rowOf(tokenizer, layout, answers, part)
+    if (part === 0) example++
+    const { offset, from, count } = row
+    const number = remember({ example, context, answers, text: layout.text, offset, from, count })
+    return { ...row, number }
+  }
   return {
     fields: ['question', 'context', 'answers', 'answer', 'answer_start', 'start', 'end'],
     text: 'context',
     label: 'answers',
-    reading: () => (row, where) => {
-      const question = textOf(row, 'question', where)
-      const context = textOf(row, 'context', where)
-      if (context.trim() === '') throw malformed(where, 'the column "context" is empty')
-      const found = answersIn(row, context, where)
-      hasUnanswered ||= found.length === 0
-      return { question, context, answers: found }
-    },
+    reading: () => readingOf((count) => (hasUnanswered ||= count === 0)),
     parts: async (record) => layoutOf(await model.tokenizer(), record, model).windows,
     settled: () => (model.fresh ? model.config : undefined),
     async batch(records) {
       const tokenizer = await model.tokenizer()
-      const rows = records.map((record) => {
-        const { part = 0, context, answers } = record
-        const layout = layoutOf(tokenizer, record, model)
-        const row = rowOf(tokenizer, layout, answers, part)
-        if (part === 0) example++
-        const { offset, from, count } = row
-        const number = remember({ example, context, answers, text: layout.text, offset, from, count })
-        return { ...row, number }
-      })
-      const time = timeOf(
-        rows.map(({ ids }) => ids),
+      return batchOf(
+        records.map((record) => rowFor(record, tokenizer)),
+        tokenizer,
         model,
       )
-      const shape = [rows.length]
-      return {
-        ...paddedIds(
-          rows.map(({ ids }) => ids),
-          padOf(tokenizer),
-          model,
-        ),
-        types: filled(
-          rows.map(({ types }) => types),
-          time,
-          0,
-        ),
-        labels: valueOf(
-          rows.flatMap(({ ends }) => ends),
-          [...shape, 2],
-          'int32',
-        ),
-        windows: valueOf(
-          rows.map(({ number }) => number),
-          shape,
-          'int32',
-        ),
-      }
     },
     measures: answerMeasures(
       (number) => windows.get(number),
