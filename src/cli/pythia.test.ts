@@ -33,8 +33,8 @@ const lossOf = async (...argv: string[]): Promise<number> =>
     .loss
 
 it('Pythia in a .bin file is adapted with LoRA, evaluated, folded and continued', async () => {
-  const argv = [at('pythia'), '--data', at('texts.jsonl'), '--targets', 'all-linear', '--steps', '30']
-  await succeeded('adapt', 'lora', ...argv, '--lr', '1e-2', '--out', at('lora'))
+  const argv = [at('pythia'), '--data', at('texts.jsonl'), '--targets', 'all-linear', '--steps', '80']
+  await succeeded('adapt', 'lora', ...argv, '--lr', '3e-2', '--out', at('lora'))
   const before = await lossOf(at('pythia'))
   const adapted = await lossOf(at('pythia'), '--adapter', at('lora'))
   expect(adapted).toBeLessThan(0.9 * before)
@@ -73,7 +73,9 @@ it('a .bin file is merged with a safetensors file, tensor by tensor', async () =
   await using merged = await open(at('merged'))
   expect(merged.names()).toEqual(second.names())
   for (const name of merged.names()) {
-    const [a, b] = [toNumbers(await first.read(name)), toNumbers(await second.read(name))]
+    // PyTorch's file calls the head as Transformers does today.
+    const a = toNumbers(await first.read(first.has(name) ? name : 'lm_head.weight'))
+    const b = toNumbers(await second.read(name))
     const mean = a.map((x, i) => (x + b[i]) / 2)
     toNumbers(await merged.read(name)).forEach((x, i) => expect(x).toBeCloseTo(mean[i], 6))
   }

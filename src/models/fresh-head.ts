@@ -8,6 +8,7 @@ import {
   type TensorPlan,
 } from '../checkpoint/web.js'
 import { CheckpointError, UsageError } from '../errors.js'
+import { sameShape } from '../tensor/index.js'
 import type { Task } from './architecture.js'
 import { architectureFor } from './architectures.js'
 import { canonicalNames } from './canonical.js'
@@ -73,12 +74,15 @@ export const withHead = async (
 ): Promise<Headed> => {
   const architecture = architectureFor(json)
   const tableOf = (config: JsonObject) => architecture.table(architecture.readConfig(config))
-  const before = new Set(tableOf(checkpoint.config).map(({ name }) => name))
+  const before = new Map(tableOf(checkpoint.config).map(({ name, shape }) => [name, shape]))
   const table = tableOf(json)
-  const { stored } = canonicalNames(architecture, table, checkpoint)
-  const missing = table.filter(
-    ({ name, tied }) => tied === undefined && !stored.has(name) && !before.has(name),
-  )
+  const stored = new Map(canonicalNames(architecture, table, checkpoint).stored)
+  const missing = table.filter(({ name, shape, tied }) => {
+    const old = before.get(name)
+    // A head for another number of classes has the same names.
+    return tied === undefined && (old ? !sameShape(old, shape) : !stored.has(name))
+  })
+  for (const { name } of missing) stored.delete(name)
   const plans = missing.map(({ name, shape }): TensorPlan => ({ name, dtype: 'F32', shape }))
   const { header, tensors, size } = layOut(plans, { format: 'pt' }, 'the new head')
   const bytes = new Uint8Array(size)

@@ -87,9 +87,7 @@ export const noSuchModule = (
 ): WeftError =>
   new UsageError(
     'NoSuchModule',
-    target === ''
-      ? `${method}: the targets name no ${what} of ${model.checkpoint.folder}.`
-      : `${method}: no ${what} matches target "${target}" in ${model.checkpoint.folder}.`,
+    `${method}: no ${what} matches target "${target}" in ${model.checkpoint.folder}.`,
     {
       hint: `Nearest: ${nearestModules(target, names) || 'there is none'}. List them all: weft inspect ${model.checkpoint.folder} --modules`,
     },

@@ -244,7 +244,6 @@ describe('lora', () => {
   it('names what it looked for in a model that has nothing for it to stand at', async () => {
     await using resnet = await open(goldenFolder('resnet'))
     await expect(lora(resnet)).rejects.toThrow(/no linear .*module matches target "all-linear" in .*resnet/)
-    await expect(lora(llama, { targets: [] })).rejects.toThrow(/the targets name no linear/)
   })
 
   it('warns that an adapter of PEFT does not name its base, and of keys that nobody knows', async () => {
