@@ -25,10 +25,11 @@ const logitsOf = async (height: number, width: number, changes: object = {}): Pr
     [1, 3, height, width],
   )
   const program = await compile(
-    ({ pixels }) => model.architecture.forward(model.weights({}, {}), { pixels }, model.config).logits,
-    { pixels },
+    ({ pixels, parameters }) =>
+      model.architecture.forward(model.weights(parameters, {}), { pixels }, model.config).logits,
+    { pixels, parameters: model.parameters },
   )
-  return [...(await numbersOf(await program.run({ pixels })))]
+  return [...(await numbersOf(await program.run({ pixels, parameters: model.parameters })))]
 }
 
 it.each([
