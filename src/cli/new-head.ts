@@ -1,6 +1,6 @@
 /** @file What a run's data ask of its model: the names of its classes, or a new head. */
 import type { Checkpoint } from '../checkpoint/index.js'
-import { type Headed, withHead } from '../models/index.js'
+import { type NewHead, withNewHead } from '../models/index.js'
 import type { RunData } from './training.js'
 import type { Context } from './verb.js'
 
@@ -13,10 +13,10 @@ export const checkpointFor = async (
   { task, config, newHead }: Pick<RunData, 'task' | 'config' | 'newHead'>,
   seed: number,
   { info }: Pick<Context, 'info'>,
-): Promise<Headed> => {
+): Promise<NewHead> => {
   if (!config) return { checkpoint, fresh: [] }
   if (!newHead) return { checkpoint: checkpoint.withConfig(config), fresh: [] }
-  const headed = await withHead(checkpoint, config, seed)
+  const headed = await withNewHead(checkpoint, config, seed)
   const names = Object.values((config.id2label ?? {}) as Record<string, string>)
   const shown = names.length > 12 ? `${names.slice(0, 12).join(', ')}, ...` : names.join(', ')
   info(

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { goldenModels } from '../../test/golden-models.js'
 import { goldenFolder } from '../../test/golden.js'
 import { open } from '../checkpoint/index.js'
-import { isHeadTask, openModel, withHead, withHeadFor } from './index.js'
+import { isHeadTask, openModel, withNewHead, withHeadFor } from './index.js'
 
 const names = ['low', 'middle', 'high']
 
@@ -14,7 +14,7 @@ it.each(
   await using checkpoint = await open(goldenFolder(name))
   const wanted = task === 'image' ? 'image' : 'classify'
   const config = withHeadFor(checkpoint.config, wanted, names)
-  const headed = await withHead(checkpoint, config)
+  const headed = await withNewHead(checkpoint, config)
   const model = await openModel(headed.checkpoint)
   expect(model.architecture.task(model.config)).toBe(wanted)
   expect(config.label2id).toEqual({ low: 0, middle: 1, high: 2 })
@@ -22,7 +22,7 @@ it.each(
   for (const tensor of kept)
     expect(await headed.checkpoint.readRaw(tensor)).toEqual(await checkpoint.readRaw(tensor))
   if (task !== 'classify') expect(headed.fresh.length).toBeGreaterThan(0)
-  const again = await withHead(checkpoint, config)
+  const again = await withNewHead(checkpoint, config)
   for (const tensor of headed.fresh)
     expect(await again.checkpoint.readRaw(tensor)).toEqual(await headed.checkpoint.readRaw(tensor))
 })

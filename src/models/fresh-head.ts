@@ -57,7 +57,7 @@ export const withHeadFor = (json: JsonObject, task: HeadTask, names: readonly st
 }
 
 /** A checkpoint with a new head, and the names of the tensors that are new. */
-export interface Headed {
+export interface NewHead {
   readonly checkpoint: Checkpoint
   readonly fresh: readonly string[]
 }
@@ -67,11 +67,11 @@ export interface Headed {
  * at random by `seed`, the old head is left out. Closing it closes the files of `checkpoint`. Throws CheckpointError as
  * opening a model does.
  */
-export const withHead = async (
+export const withNewHead = async (
   checkpoint: Checkpoint,
   json: JsonObject,
   seed: number | string = 0,
-): Promise<Headed> => {
+): Promise<NewHead> => {
   const architecture = architectureFor(json)
   const tableOf = (config: JsonObject) => architecture.table(architecture.readConfig(config))
   const before = new Map(tableOf(checkpoint.config).map(({ name, shape }) => [name, shape]))

@@ -7,7 +7,7 @@ import {
   type HeadTask,
   isHeadTask,
   type Model,
-  withHead,
+  withNewHead,
   withHeadFor,
 } from '../../models/index.js'
 import { classifiers } from './plan.js'
@@ -74,5 +74,5 @@ export const withSavedHead = async (base: Checkpoint, adapter: Adapter): Promise
   if (!config) return base
   const classOf = ({ architectures }: JsonObject): string => JSON.stringify(architectures)
   if (classOf(config) === classOf(base.config)) return base.withConfig(config)
-  return (await withHead(base, config)).checkpoint
+  return (await withNewHead(base, config)).checkpoint
 }

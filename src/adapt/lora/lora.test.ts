@@ -242,7 +242,7 @@ describe('lora', () => {
   })
 
   it('names what it looked for in a model that has nothing for it to stand at', async () => {
-    await using resnet = await open(goldenFolder('resnet'))
+    const resnet = await opened(goldenFolder('resnet'))
     await expect(lora(resnet)).rejects.toThrow(/no linear .*module matches target "all-linear" in .*resnet/)
   })
 
