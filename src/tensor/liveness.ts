@@ -17,6 +17,8 @@ export interface Work {
   /** Elements of which a function like exp is taken. */
   readonly functions: number
   readonly nodes: number
+  /** Bytes of outputs, which are copied into memory that nobody has touched. */
+  readonly copied: number
 }
 
 /** What a graph needs. */
@@ -156,6 +158,7 @@ const workOf = (node: OnnxNode, find: Find): Work => {
     bytes: passive ? 0 : moved.reduce((sum, info) => sum + Math.min(bytesOf(info), 4 * bytesOf(infos[0])), 0),
     functions: functions.has(node.type) ? sizeOf(infos[0].shape) : 0,
     nodes: 1,
+    copied: 0,
   }
 }
 
@@ -166,9 +169,10 @@ export const addWork = (a: Work, b: Work): Work => ({
   bytes: a.bytes + b.bytes,
   functions: a.functions + b.functions,
   nodes: a.nodes + b.nodes,
+  copied: a.copied + b.copied,
 })
 
-const nothing: Work = { flops: 0, packed: 0, bytes: 0, functions: 0, nodes: 0 }
+const nothing: Work = { flops: 0, packed: 0, bytes: 0, functions: 0, nodes: 0, copied: 0 }
 
 /** The buffers of a graph as ONNX Runtime plans them: written over, or taken again by a value of the same shape. */
 class Plan {
@@ -256,10 +260,11 @@ export const footprintOf = (graph: OnnxGraph, around: Find = () => undefined, wh
     work = addWork(work, branches[0].work)
     inside[step] = maxOf(branches.map(({ peak }) => peak))
   })
+  const outputs = graph.outputs.reduce((n, o) => n + bytesOf(o), 0)
   return {
     peak: peakOf(plan.buffers, inside),
-    outputs: graph.outputs.reduce((n, o) => n + bytesOf(o), 0),
-    work,
+    outputs,
+    work: whole ? addWork(work, { ...nothing, copied: outputs }) : work,
   }
 }
 
