@@ -46,6 +46,8 @@ describe('the footprint of a graph', () => {
     const { footprint } = await needsFor((x) => [x.mul(2), x.reshape([10, 100]).matmul(x.reshape([100, 10]))])
     expect(footprint.outputs).toBe(4000 + 400)
     expect(footprint.work.flops).toBe(2 * 10 * 10 * 100)
+    expect(footprint.work.packed).toBe(4000)
+    expect(footprint.work.copied).toBe(footprint.outputs)
     expect(footprint.work.nodes).toBeGreaterThan(3)
   })
 

@@ -149,8 +149,10 @@ const packedBytes = ({ inputs: [, b] }: OnnxNode, find: Find): number => {
 const workOf = (node: OnnxNode, find: Find): Work => {
   const infos = node.outputs.map((name) => infoOf(name, node, find))
   const flops = flopsOf(node, find, infos[0])
-  const moved = [...node.inputs.flatMap((name) => find(name) ?? []), ...infos]
-  const passive = views.has(node.type) || flops > 0 || node.type === 'If'
+  // A product's matrix is counted where it is packed.
+  const inputs = products.has(node.type) ? node.inputs.slice(0, 1) : node.inputs
+  const moved = [...inputs.flatMap((name) => find(name) ?? []), ...infos]
+  const passive = views.has(node.type) || node.type === 'If'
   return {
     flops,
     packed: products.has(node.type) ? packedBytes(node, find) : 0,
