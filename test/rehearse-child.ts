@@ -9,7 +9,7 @@ import { lora } from '../src/adapt/index.js'
 import { open } from '../src/checkpoint/index.js'
 import { openModel } from '../src/models/index.js'
 import { valueOf } from '../src/tensor/index.js'
-import { calibrate, fit, rehearse } from '../src/train/index.js'
+import { fit, rehearse } from '../src/train/index.js'
 import { tinyConfig, writeFilled } from './tiny.js'
 
 const mode = process.argv[2]
@@ -36,7 +36,6 @@ const ids = valueOf(
 )
 const options = { clip: 1, steps: 2 }
 const data = () => [0, 1].map(() => ({ ids, labels: ids }))
-await calibrate()
 const before = process.memoryUsage.rss()
 const { memory, values } = await rehearse(model, data, options)
 await fit(model, data, options)
