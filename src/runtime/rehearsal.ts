@@ -13,9 +13,9 @@ export interface RehearsedRun {
   readonly made: readonly Value[]
 }
 
-/** What was noted. */
+/** Stage that programs are rehearsed on, and its notes. */
 export interface Rehearsal {
-  /** Gives programs that run nothing: for `compile`'s options. Their results are zeros, made when they are read. */
+  /** Opener of programs that run nothing, for `compile`'s options: of the encoded model [bytes]. Their results are zeros, made when they are read. */
   readonly openSession: OpenSession
   readonly sessions: readonly ProgramNeeds[]
   readonly runs: readonly RehearsedRun[]

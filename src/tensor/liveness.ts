@@ -21,7 +21,7 @@ export interface Work {
   readonly copied: number
 }
 
-/** What a graph needs. */
+/** Memory and work that a graph needs. */
 export interface Footprint {
   /** Most bytes of values at once, outputs included, inputs and bound values not. */
   readonly peak: number

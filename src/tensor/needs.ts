@@ -2,7 +2,7 @@
 import { type Footprint, footprintOf } from './liveness.js'
 import type { OnnxGraph } from './onnx.js'
 
-/** What a program needs of the machine that opens it. */
+/** Needs of a program of the machine that opens it. */
 export interface ProgramNeeds {
   readonly footprint: Footprint
   /** Bytes of the model, with what could not lie beside it. */

@@ -19,12 +19,13 @@ import { trainingOf } from './method.js'
 import { initialState, type TrainingState } from './objective.js'
 import { makeStep } from './step.js'
 
-/** What a run needs. */
+/** Needs of a training run. */
 export interface Needs {
   /** Bytes: the most that the process will hold beside what it holds now, the files that it maps included. */
   readonly memory: number
-  /** Of which: files that are mapped, and what the largest program computes with. */
+  /** Bytes of it that are mapped files. */
   readonly mapped: number
+  /** Bytes of it that the largest program computes with. */
   readonly values: number
   /** Work of one step on the largest batch. */
   readonly work: Work
@@ -85,7 +86,7 @@ const mostAlive = (
 }
 
 /**
- * What training `model` on `data` will need: two steps are traced and lowered as `fit` would, on the largest of the first batches,
+ * Needs of training `model` on `data`: two steps are traced and lowered as `fit` would, on the largest of the first batches,
  * and their graphs are walked; the second begins with what the first leaves. Nothing is run. Throws UsageError as `fit` does.
  */
 export const rehearse = async (model: Model, data: Data, options: FitOptions = {}): Promise<Needs> => {
