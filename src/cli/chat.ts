@@ -41,6 +41,7 @@ export const chat: Verb = {
           import('./use-options.js'),
         ])
       const { system, maxTokens } = options
+      const drawing = drawingOf(options)
       const opened = await openForUse(folder, options, context)
       const { model, checkpoint } = opened
       await using _open = checkpoint
@@ -51,7 +52,7 @@ export const chat: Verb = {
         })
       const limit = positionLimit(model)
       const conversation = new Conversation({ tokenizer, limit, answerTokens: maxTokens, system })
-      await talk(model, conversation, { ...drawingOf(options), maxTokens, tokenizer }, context)
+      await talk(model, conversation, { ...drawing, maxTokens, tokenizer }, context)
     },
   }),
 }
