@@ -159,7 +159,7 @@ export interface Architecture<C = unknown> {
   readonly tiesAbsentHead?: boolean
   /** config.json of the same model with biases at the linear modules of its blocks; absent where they have what they can. */
   withBiases?(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
-  /** What the name of Transformers' class for sequences begins with, where it is another than that of `json`'s own class; false where there is no such class. */
+  /** Beginning of the name of Transformers' class for sequences, where it is another than that of `json`'s own class; false where there is no such class. */
   classifierFamily?(json: JsonObject): string | false | undefined
   /** Keys and values that cached generation keeps; absent where there is none. */
   cache?(c: C): readonly CacheSpec[]

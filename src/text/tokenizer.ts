@@ -55,7 +55,7 @@ export interface Tokenizer {
   readonly cleansUp?: boolean
   /** The ids of `text`. `special` (default true) adds what the model expects around a sequence, such as bos. */
   encode(text: string, options?: { special?: boolean }): number[]
-  /** The ids of one text or two (encoded without special ones) as one sequence, with what the model expects around and between them. */
+  /** The ids of one text or two as one sequence, with what the model expects around and between them. `first`, `second`: ids without special ones, [tokens] each. */
   join(first: readonly number[], second?: readonly number[]): JoinedTokens
   /** The text of `ids` ([count]); ids without a token give nothing. `skipSpecial` (default true) leaves special tokens out. */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string

@@ -91,7 +91,7 @@ export interface SiteContext {
   entered(...names: readonly string[]): Tensor
   /** The batch's input of this name: one of the method's own, as task ids. */
   input(name: string): Tensor | undefined
-  /** What an embedding's rows are looked up with, by which a method looks up its own. */
+  /** Options of the lookup of an embedding's rows, by which a method looks up its own. */
   readonly lookup?: EmbeddingOptions
   /** Random bytes in training; absent in evaluation. */
   readonly random?: RandomStreams

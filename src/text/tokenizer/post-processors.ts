@@ -15,9 +15,9 @@ export interface PostProcessor {
 /** One text or two as one sequence, with the tokens that belong around and between them. */
 export interface JoinedTokens {
   readonly ids: number[]
-  /** Which segment each token belongs to, as `token_type_ids`. */
+  /** The segment that each token belongs to, as `token_type_ids`. */
   readonly types: number[]
-  /** Where each text begins. */
+  /** The place in `ids` at which each text begins. */
   readonly starts: readonly number[]
 }
 
