@@ -67,7 +67,7 @@ const trainer = (
   const step = async (): Promise<number> => {
     const batch = { ids, labels, ...training.inputs?.(state, course) }
     const result = await take(state, batch, course)
-    await training.between?.(state, { ...course, batches: [batch], result })
+    await training.between?.(state, { ...course, batches: [{ ids, labels }], result, step: take })
     return result.losses[0]
   }
   return { step, state }

@@ -117,7 +117,7 @@ const serve = async (mode: string, folder: string, rows: number, time: number): 
       const start = performance.now()
       const batch = { ids, labels: ids, ...training.inputs?.(state, course) }
       const result = await take(state, batch, course)
-      await training.between?.(state, { ...course, batches: [batch], result })
+      await training.between?.(state, { ...course, batches: [batch], result, step: take })
       times.push(performance.now() - start)
       loss ??= result.losses[0]
     }

@@ -57,6 +57,21 @@ const rowsOf = async (id: string, folder: string, full: Peer): Promise<Row[]> =>
   }
 }
 
+/** Methods that stand around LoRA beside LoRA itself: the same adapter, data and steps. */
+const besideLora = async (id: string, folder: string): Promise<Row[]> => {
+  const peers = [await Peer.own('_adapt.ts', folder, id), await Peer.own('_adapt.ts', folder, 'lora')]
+  try {
+    const { ours, theirs, peaks, losses } = await race(peers[0], peers[1])
+    if (losses[0] !== losses[1]) throw new Error(`${id} begins at ${losses[0]}, LoRA at ${losses[1]}`)
+    return [
+      row(`${id}: a step (threads: ${threads})`, ours, 'lora', theirs, 'ms'),
+      row(`${id}: peak memory of training`, megabytes(peaks[0]!), 'lora', megabytes(peaks[1]!), 'MB'),
+    ]
+  } finally {
+    for (const peer of peers) peer.stop()
+  }
+}
+
 /** LoRA in PEFT, where a Python has it. */
 const besidePeft = async (folder: string): Promise<Row[]> => {
   const python = pythonWithTorch('peft')
@@ -93,7 +108,11 @@ export const bench = async (): Promise<Row[]> => {
   const full = await Peer.own('_adapt.ts', folder)
   try {
     const rows: Row[] = []
-    for (const id of wanted()) append(rows, await rowsOf(id, folder, full))
+    const around = methods.filter((method) => method.around).map(({ paper }) => paper.id)
+    for (const id of wanted()) {
+      append(rows, await rowsOf(id, folder, full))
+      if (around.includes(id)) append(rows, await besideLora(id, folder))
+    }
     return [...rows, ...(await besidePeft(folder))]
   } finally {
     full.stop()

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   bound,
   compile,
+  cond,
   grad,
   input,
   recompute,
@@ -37,6 +38,26 @@ it('a program may be bound to ranges of files and to arrays at once', async () =
   const program = await compile(({ x }) => bound(file).add(bound(memory)).mul(x), { x: valueOf([3], [1]) })
   const found = toNumbers(await program.run({ x: valueOf([3], [1]) }))
   expect(found).toEqual(Float64Array.from(numbers, (n) => 9 * n))
+})
+
+it('what is bound is mapped once, however many branches read it', () => {
+  const shape = [4, 4]
+  const read = (): never => {
+    throw new Error('it was read')
+  }
+  const file: Source = {
+    ...{ kind: 'file', dtype: 'float32', shape, path: '/weights.bin', offset: 0, length: 64 },
+    read,
+  }
+  const x = input('x', [2, 4], 'float32')
+  const product = (x: Tensor): Tensor => x.matmul(bound(file))
+  const [y] = cond(
+    x.sum().greater(0),
+    () => product(x),
+    () => product(x.neg()),
+  )
+  const { graph } = lower([product(y)], new Set(), 'cpu', { mapsFiles: true })
+  expect(graph.initializers.filter(({ external }) => external)).toHaveLength(1)
 })
 
 describe('a large matrix bound to a file', () => {

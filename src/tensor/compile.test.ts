@@ -9,6 +9,7 @@ import {
   interpret,
   range,
   recompute,
+  recomputeWhen,
   scalar,
   softmax,
   tensor,
@@ -89,6 +90,43 @@ describe('compile', () => {
         )[0]
       expect(toNumbers(b.grads.x)[1]).toBeCloseTo(((await numeric(1)) - (await numeric(-1))) / (2 * h), 2)
     }
+  })
+
+  it('runs a backward pass that is not always needed where the program is told so, and keeps nothing for it', async () => {
+    const block = (t: Tensor, w: Tensor): Tensor => t.matmul(w).tanh().matmul(w.t()).sin()
+    const gradients =
+      (through: (needed: Tensor, t: Tensor, w: Tensor) => Tensor) =>
+      ({ x, w, needed }: { x: Tensor; w: Tensor; needed: Tensor }) =>
+        valueAndGrad((p: { x: Tensor; w: Tensor }) => through(needed, p.x.mul(2), p.w).square().sum())({
+          x,
+          w,
+        })
+    const sometimes = gradients((needed, t, w) =>
+      recomputeWhen(
+        () => needed,
+        (t) => block(t, w),
+        t,
+      ),
+    )
+    const always = gradients((_, t, w) => block(t, w))
+    const never = gradients((_, t, w) =>
+      recomputeWhen(
+        () => undefined,
+        (t) => block(t, w),
+        t,
+      ),
+    )
+    const given = (needed: number) => ({ x, w, needed: valueOf([needed], [], 'bool') })
+    const run = async (f: typeof always, needed: number) => (await compile(f, given(1))).run(given(needed))
+    const [kept, again, none] = [await run(always, 1), await run(sometimes, 1), await run(sometimes, 0)]
+    for (const found of [again, await run(never, 0)]) {
+      expect(toNumbers(found.value)).toEqual(toNumbers(kept.value))
+      for (const name of ['x', 'w'] as const)
+        expect(toNumbers(found.grads[name])).toEqual(toNumbers(kept.grads[name]))
+    }
+    expect(toNumbers(none.value)).toEqual(toNumbers(kept.value))
+    for (const name of ['x', 'w'] as const)
+      expect([...toNumbers(none.grads[name])]).toEqual(new Array(6).fill(0))
   })
 
   it('gives second derivatives', async () => {

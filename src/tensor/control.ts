@@ -37,9 +37,12 @@ export const withGradient =
       gradient: ([g], given, [output]) => rule(g!, given, output),
     })[0]
 
-/** Tensors from before node `start` (and inputs, whenever made) that `outputs` are computed from. */
+/** What comes from outside at each run: no branch can make it. */
+const isGiven = ({ node: { op } }: Tensor): boolean => op === 'input' || op === 'random'
+
+/** Tensors from before node `start` (and what is given at each run, whenever made) that `outputs` are computed from. */
 const captured = (outputs: readonly Tensor[], start: number, own: readonly Tensor[] = []): Tensor[] => {
-  const inside = (t: Tensor): boolean => t.node.id >= start && t.node.op !== 'input' && !own.includes(t)
+  const inside = (t: Tensor): boolean => t.node.id >= start && !isGiven(t) && !own.includes(t)
   const nodes = reachable(outputs.filter(inside), (n) => everything(n).filter(inside))
   const used = [...outputs, ...nodes.flatMap(everything)]
   return [...new Set(used.filter((t) => !inside(t) && !own.includes(t)))]
@@ -118,6 +121,41 @@ export const recompute = (f: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[
       )
       const [again] = substitute([body], new Map([...own, ...held].map((t, i) => [t, late[i]])))
       return gradients([again], [g!], late)
+    },
+  })[0]
+}
+
+/**
+ * `recompute` with a backward pass that only some runs need: `when` is told the result and gives a scalar bool that says so at
+ * each run, and where it says no, nothing is computed and the gradients are zero. Without such a tensor (undefined) the
+ * result is `f(...inputs)` as it stands, whose values are kept. inputs: [...] each.
+ */
+export const recomputeWhen = (
+  when: (result: Tensor) => Tensor | undefined,
+  f: (...inputs: Tensor[]) => Tensor,
+  ...inputs: Tensor[]
+): Tensor => {
+  const start = nodeCount()
+  const own = inputs.map(alias)
+  const body = f(...own)
+  const predicate = when(body)
+  if (!predicate) return body
+  const sources = [...own, ...captured([body], start, own)]
+  return fused('', [...inputs, ...sources.slice(own.length), predicate], [body], {
+    gradient: ([g], given, _, wanted = () => true) => {
+      const places = sources.flatMap((t, i) => (isFloat(t.dtype) && wanted(i) ? [i] : []))
+      const zero = (): Tensor[] => places.map((i) => zeros(given[i].shape, given[i].dtype))
+      const slopes = (): Tensor[] => {
+        const own = sources.map((_, i) => alias(given[i]))
+        const again = substitute([body], new Map(sources.map((t, i) => [t, own[i]])))
+        const wrt = places.map((i) => own[i])
+        const none = zero()
+        return gradients(again, [g!], wrt).map((slope, i) => slope ?? none[i])
+      }
+      if (places.length === 0) return []
+      const found = cond(given[sources.length], slopes, zero)
+      const back = new Map(places.map((place, i) => [place, found[i]] as const))
+      return given.map((_, i) => back.get(i))
     },
   })[0]
 }

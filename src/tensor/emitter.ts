@@ -55,8 +55,9 @@ interface Shared {
   readonly target: Target
   /** Files that sessions map. */
   readonly files: Set<FileSource>
-  /** Shapes and types of what nodes give, by name. */
+  /** Shapes and types of what nodes give, by name, and the names of what is bound. */
   readonly known: Map<string, OnnxValueInfo>
+  readonly bound: Map<Source, string>
 }
 
 /** How what lies in memory is named in every program, so that equal programs have equal bytes. */
@@ -136,7 +137,10 @@ export class Emitter {
     const inner = parent instanceof Emitter
     this.shared = inner
       ? parent.shared
-      : { next: 0, opset: 21, traits: new Set(), target: parent, files: new Set(), known: new Map() }
+      : {
+          ...{ next: 0, opset: 21, traits: new Set(), target: parent },
+          ...{ files: new Set(), known: new Map(), bound: new Map() },
+        }
     this.memory = inner ? parent.memory : new Map()
     this.outermost = inner ? parent.outermost : this.initializers
   }
@@ -254,9 +258,13 @@ export class Emitter {
     return { location, offset: 0, length }
   }
 
+  /** The name of a bound tensor: one for all graphs inside one another, so that a file is mapped once. */
   bound(source: Source): string {
-    const name = this.fresh()
     const { dtype, shape } = source
+    const named = this.shared.bound.get(source)
+    if (named) return named
+    const name = this.fresh()
+    this.shared.bound.set(source, name)
     const mapped = source.kind === 'file' && this.shared.target.mapsFiles
     if (mapped) this.files.add(source)
     const external = mapped

@@ -35,7 +35,9 @@ export const substitute = (
 ): Tensor[] => {
   const made = new Map<Tensor, Tensor>(replacements)
   const at = (t: Tensor): Tensor => made.get(t) ?? t
-  for (const node of reachable(outputs, everything)) {
+  // What a replaced tensor was computed from is not looked at: many branches may end at the same large graph.
+  const open = (tensors: readonly Tensor[]): Tensor[] => tensors.filter((t) => !replacements.has(t))
+  for (const node of reachable(open(outputs), (n) => open(everything(n)))) {
     if (node.outputs.every((o) => made.has(o))) continue
     if (!everything(node).some((t) => at(t) !== t)) continue
     const copies = apply(node.op, node.inputs.map(at), within(node, at))

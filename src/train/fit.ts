@@ -302,7 +302,7 @@ const takeStep = async (run: Run, batches: readonly Batch[]): Promise<number> =>
   const given = own ? batches.map((batch) => ({ ...batch, ...own })) : batches
   for (const batch of given) checkBatch(model, batch)
   const result = await step(state, given, { learningRate, seed })
-  await training.between?.(state, { ...course, batches, result })
+  await training.between?.(state, { ...course, batches, result, step })
   await options.hook?.(state, result)
   const stepSeconds = (performance.now() - start) / 1000
   const tokensPerSecond = tokensIn(batches) / stepSeconds

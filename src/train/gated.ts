@@ -2,7 +2,7 @@
  * @file An optimiser with a gate for each parameter: where it is shut, the parameter, its moments and its count of steps
  * stay as they are, as if there were no gradient. Gates are state, so that nothing is compiled again.
  */
-import { cond, type Tensor, type Value, valueOf } from '../tensor/index.js'
+import { type Tensor, type Value, valueOf, where } from '../tensor/index.js'
 import type { Optimizer, TrainingState } from './index.js'
 
 type Slots<T> = Readonly<Record<string, T>>
@@ -50,18 +50,16 @@ const moved = (
 ): { readonly p: Tensor; readonly slots: Slots<Tensor> } => {
   const isOwn = ([slot]: [string, unknown]): boolean => !(slot in zero)
   const own = Object.fromEntries(Object.entries(slots).filter(isOwn))
-  const keys = Object.keys(own)
-  const [after, ...rest] = cond(
-    slots[gate].greater(0.5),
-    () => {
-      const next = optimizer.update({ [name]: p }, { [name]: g }, { [name]: own }, scalarsIn(slots))
-      // What an outer wrapper keeps beside the optimiser's slots passes through.
-      return [next.parameters[name], ...keys.map((slot) => next.state[name][slot] ?? own[slot])]
-    },
-    () => [p, ...keys.map((slot) => own[slot])],
-  )
-  const changed = Object.fromEntries(keys.map((slot, i) => [slot, rest[i]]))
-  return { p: after, slots: { ...slots, ...changed, [count]: slots[count].add(slots[gate]) } }
+  const isOpen = slots[gate].greater(0.5)
+  const next = optimizer.update({ [name]: p }, { [name]: g }, { [name]: own }, scalarsIn(slots))
+  // A choice of values, not a branch: a branch each costs a session more memory than the numbers that it spares. What an outer
+  // wrapper keeps beside the optimiser's slots passes through.
+  const changed = Object.entries(own).map(([slot, before]) => {
+    const after = next.state[name][slot]
+    return [slot, after ? where(isOpen, after, before) : before] as const
+  })
+  const slotsAfter = { ...slots, ...Object.fromEntries(changed), [count]: slots[count].add(slots[gate]) }
+  return { p: where(isOpen, next.parameters[name], p), slots: slotsAfter }
 }
 
 /** Opens the gates of the parameters that `open` says, and shuts the others, for the next step at `learningRate`. */

@@ -7,7 +7,7 @@ import type { Value } from '../tensor/index.js'
 import type { Batch } from './loss.js'
 import type { Objective, TrainingState } from './objective.js'
 import type { AdamWOptions } from './optimizer.js'
-import type { StepResult } from './step.js'
+import type { Step, StepResult } from './step.js'
 
 /** State of a run's course. What is drawn at random must follow from it and the state alone, so that a resumed run draws the same. */
 export interface TrainingCourse {
@@ -22,6 +22,8 @@ export interface TrainingCourse {
 export interface Taken extends TrainingCourse {
   readonly batches: readonly Batch[]
   readonly result: StepResult
+  /** The step itself: on a copy of the state it tries other inputs, by the programs that are there. */
+  readonly step: Step
 }
 
 /** A method's part in its training. */

@@ -2,8 +2,8 @@
 import { answering, type Model } from '../models/index.js'
 import { recompute } from '../tensor/index.js'
 
-/** A block: a module whose name ends with its number, in no other block. */
-const isBlock = (name: string): boolean => /^\D*\.\d+$/.test(name)
+/** Whether a module is a block: its name ends with its number, and it lies in no other block. */
+export const isBlock = (name: string): boolean => /^\D*\.\d+$/.test(name)
 
 /** The same model, which keeps of each block only what enters it and computes the rest again in the backward pass. */
 export const recomputing = <C>(model: Model<C>): Model<C> => ({

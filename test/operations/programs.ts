@@ -6,6 +6,7 @@ import {
   mapRows,
   RandomStreams,
   recompute,
+  recomputeWhen,
   stopGradient,
   sumRows,
   type Tensor,
@@ -103,6 +104,21 @@ export const programs: readonly Operation[] = [
       return {
         inputs: [d.values(shape), d.values(shape)],
         f: (x, w) => recompute((t, u) => t.mul(u).tanh().mul(t.cos()), x.mul(2), w),
+      }
+    },
+  },
+  {
+    name: 'recomputeWhen',
+    make: (d) => {
+      const shape = d.shape()
+      return {
+        inputs: [d.values(shape), d.values(shape)],
+        f: (x, w) =>
+          recomputeWhen(
+            (y) => y.sum().less(1e30),
+            (t) => t.mul(w).tanh().mul(t.cos()),
+            x.mul(2),
+          ),
       }
     },
   },

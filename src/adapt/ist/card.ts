@@ -12,7 +12,7 @@ export const card: Paper = {
   family: 'adapt',
   guide: {
     choose:
-      'When training memory is short: around any adapter, it updates a few layers a step and keeps nothing for the others.',
+      'When training memory is short: around any adapter, it updates a few layers a step and keeps less for them.',
     avoid:
       "On models of few layers, and where the adapter's own training schedule must see every step (adalora).",
     costs: "The inner adapter's file; less memory in training, some more forward passes to score layers.",

@@ -5,12 +5,11 @@
  */
 import { z } from 'zod'
 import type { Adapter, Checkpoint } from '../../checkpoint/index.js'
-import { answering, type Model, type Parameters, type Trace, type Weights } from '../../models/index.js'
+import type { Model } from '../../models/index.js'
 import { Stream } from '../../random/index.js'
-import { stopGradient, type Tensor, type Value, valueOf, withGradient } from '../../tensor/index.js'
+import { type Value, valueOf } from '../../tensor/index.js'
 import {
-  type Batch,
-  byShape,
+  type LossFunction,
   modelLoss,
   type Objective,
   type Optimizer,
@@ -20,13 +19,12 @@ import {
   trainingOf,
   type TrainingState,
 } from '../../train/index.js'
-import { frozen } from '../../models/stored.js'
 import { gated, setGates } from '../../train/gated.js'
+import { answersIn, scaleInput, trainsInput } from './answers.js'
 import { card } from './card.js'
 import { drawCandidates, drawTrained, updatedImportance } from './importance.js'
 import {
   type AdapterLayers,
-  floorOf,
   type LayerSampling,
   layersOf,
   notPerLayer,
@@ -34,64 +32,10 @@ import {
   samplingFor,
   samplingOptions,
 } from './layers.js'
+import { sparseLoss, trialInput } from './program.js'
 import { lora } from '../lora/lora.js'
 import type { LoraOptions } from '../lora/options.js'
 import type { AdaptedModel, AdapterMethod, LoadOptions } from '../core/spec.js'
-
-/** The input that layers' adapters are multiplied with: [layers]. */
-export const scaleInput = 'istScale'
-/** The input that says which layers train, [layers] of 0 and 1; its name ends with the floor, so that each has a program. */
-const trainsInput = 'istTrains.'
-
-/** The scalar at `i` of a vector. */
-const at = (vector: Tensor, i: number): Tensor => vector.slice(0, i, i + 1).reshape([])
-
-/** Which layers train, and the layer from which on the program has gradients; undefined outside of training. */
-const trainsIn = ({ inputs = {} }: Trace): { flags: Tensor; floor: number } | undefined => {
-  const name = Object.keys(inputs).find((key) => key.startsWith(trainsInput))
-  return name === undefined
-    ? undefined
-    : { flags: inputs[name], floor: Number(name.slice(trainsInput.length)) }
-}
-
-/** `p`, whose gradient is multiplied by `flag`. */
-const gradientTimes = (p: Tensor, flag: Tensor): Tensor =>
-  withGradient(
-    (same) => same,
-    (g) => [g.mul(flag)],
-  )(p)
-
-/** The adapter's answers: suppressed layers scaled, layers that do not train without gradients. */
-const answers = (
-  model: AdaptedModel,
-  { place }: AdapterLayers,
-  parameters: Parameters<Tensor>,
-  trace: Trace,
-): Weights => {
-  const trains = trainsIn(trace)
-  const parameter = ([name, p]: [string, Tensor]): [string, Tensor] => {
-    const layer = place(name)
-    if (!trains || layer === undefined) return [name, p]
-    return [name, layer < trains.floor ? stopGradient(p) : gradientTimes(p, at(trains.flags, layer))]
-  }
-  const given = Object.fromEntries(Object.entries(parameters).map(parameter))
-  const all = model.weights(given, trace)
-  const scale = trace.inputs?.[scaleInput]
-  if (!scale) return all
-  const { base } = model.plan
-  const plain = base.weights(frozen(base), trace)
-  return answering(all, {
-    linear(name, x) {
-      const layer = place(name)
-      if (layer === undefined) return all.linear(name, x)
-      const y = plain.linear(name, x)
-      return y.add(all.linear(name, x).sub(y).mul(at(scale, layer)))
-    },
-  })
-}
-
-/** The loss of the adapter on a batch that says how layers are scaled. */
-type LossOf = (inputs: { parameters: Record<string, Value>; batch: Batch }) => Promise<number>
 
 /** The slot of the first parameter that carries the importance of all layers, so that checkpoints hold it. */
 const importanceSlot = 'importance'
@@ -102,47 +46,70 @@ export const layerImportance = ({ optimizers }: Pick<TrainingState, 'optimizers'
   return held && Array.from(held[importanceSlot].data, Number)
 }
 
+/** A vector with a number for each of so many layers. */
+const perLayer = (layers: number, f: (layer: number) => number): Value =>
+  valueOf(
+    Array.from({ length: layers }, (_, layer) => f(layer)),
+    [layers],
+  )
+
+/** What a step's program is told: which layers train, or in a trial how layers are scaled. */
+const inputsOf = (
+  { layers, every }: Sampling,
+  { trained = [], scale }: { readonly trained?: readonly number[]; readonly scale?: Value },
+): Record<string, Value> => ({
+  [trainsInput]: perLayer(layers, (layer) => Number(trained.includes(layer))),
+  ...(every > 0 && {
+    [scaleInput]: scale ?? perLayer(layers, () => 1),
+    [trialInput]: valueOf([Number(scale !== undefined)], [], 'bool'),
+  }),
+})
+
 /** How the wrapped adapter is trained: gates before each step, importance between some. */
 const trainingFor = (
   model: AdaptedModel,
   { place }: AdapterLayers,
   s: Sampling,
-  lossOf: LossOf,
+  tried: LossFunction,
 ): Training => {
   const own = trainingOf(model)
   let optimizer: Optimizer | undefined
   let warned = false
-  const zeros = new Array<number>(s.layers).fill(0)
   const isOpen = (name: string, trained: readonly number[]): boolean => {
     const layer = place(name)
     return layer === undefined || trained.includes(layer)
   }
   const stream = (what: string, { seed }: TrainingCourse, step: number): Stream =>
     new Stream(seed).fork(`ist ${what}`).fork(step)
+  /** The loss on a step's batches with adapters scaled, by the step's own program on a copy of the state, which moves nothing. */
+  const trial = async (state: TrainingState, taken: Taken, scale: Value): Promise<number> => {
+    const copy = { ...state, optimizers: state.optimizers.map((slots) => ({ ...slots })) }
+    setGates(copy, optimizer!, () => false, taken.learningRate)
+    const inputs = { ...own.inputs?.(copy, taken), ...inputsOf(s, { scale }) }
+    const batches = taken.batches.map((batch) => ({ ...batch, ...inputs }))
+    return (await taken.step(copy, batches, taken)).losses[0]
+  }
   return {
     ...own,
     objective(usual: Objective) {
       const inner = own.objective?.(usual) ?? usual
       optimizer = inner.optimizer
-      return { ...inner, optimizer: withImportance(gated(inner.optimizer), zeros) }
+      const loss = sparseLoss(inner, tried, place)
+      return { ...inner, loss, optimizer: withImportance(gated(inner.optimizer), s.layers) }
     },
     inputs(state, course) {
-      const trained = drawTrained(
-        layerImportance(state) ?? zeros,
-        s.trained,
-        stream('layers', course, state.step),
-      )
+      const importance = layerImportance(state) ?? new Array<number>(s.layers).fill(0)
+      const trained = drawTrained(importance, s.trained, stream('layers', course, state.step))
       setGates(state, optimizer!, (name) => isOpen(name, trained), course.learningRate)
-      const flags = valueOf(
-        zeros.map((_, layer) => Number(trained.includes(layer))),
-        [s.layers],
-      )
-      return { ...own.inputs?.(state, course), [`${trainsInput}${floorOf(trained, s.programs)}`]: flags }
+      return { ...own.inputs?.(state, course), ...inputsOf(s, { trained }) }
     },
     async between(state, taken) {
       await own.between?.(state, taken)
       if (s.every === 0 || state.step % s.every !== 0) return
-      const next = await reconsidered(state, taken, s, lossOf, stream('candidates', taken, state.step))
+      const drawn = stream('candidates', taken, state.step)
+      const next = await reconsidered(layerImportance(state)!, s, drawn, (scale) =>
+        trial(state, taken, scale),
+      )
       if (next) storeImportance(state, next)
       else if (!warned) {
         warned = true
@@ -153,11 +120,11 @@ const trainingFor = (
 }
 
 /** Holds the importance in the first parameter's slots. */
-const withImportance = (optimizer: Optimizer, zeros: readonly number[]): Optimizer => ({
+const withImportance = (optimizer: Optimizer, layers: number): Optimizer => ({
   ...optimizer,
   init(parameters) {
     const [[first, slots], ...rest] = Object.entries(optimizer.init(parameters))
-    const importance = valueOf([...zeros], [zeros.length])
+    const importance = perLayer(layers, () => 0)
     return Object.fromEntries([[first, { ...slots, [importanceSlot]: importance }] as const, ...rest])
   },
 })
@@ -168,22 +135,17 @@ const storeImportance = (state: TrainingState, importance: readonly number[]): v
   slots[name] = { ...slots[name], [importanceSlot]: valueOf([...importance], [importance.length]) }
 }
 
-/** The importance after each candidate was suppressed on the step's batch; nothing where a loss is not finite. */
+/** The importance after each candidate was suppressed in a trial; undefined where a loss is not finite. */
 const reconsidered = async (
-  state: TrainingState,
-  { batches: [batch] }: Taken,
+  importance: readonly number[],
   s: Sampling,
-  lossOf: LossOf,
   stream: Stream,
+  lossWith: (scale: Value) => Promise<number>,
 ): Promise<number[] | undefined> => {
-  const importance = layerImportance(state)!
   const sets = drawCandidates(importance, { sets: s.candidates, count: s.suppressed }, stream)
   const losses: number[] = []
-  for (const layers of sets) {
-    const scale = importance.map((_, place) => (layers.includes(place) ? s.suppression : 1))
-    const { parameters } = state
-    losses.push(await lossOf({ parameters, batch: { ...batch, [scaleInput]: valueOf(scale, [s.layers]) } }))
-  }
+  for (const set of sets)
+    losses.push(await lossWith(perLayer(s.layers, (layer) => (set.includes(layer) ? s.suppression : 1))))
   if (!losses.every(Number.isFinite)) return undefined
   return updatedImportance(importance, sets, losses, { rate: s.importanceRate, normalized: s.normalized })
 }
@@ -198,15 +160,10 @@ export const layerSampled = (model: AdaptedModel, given: Partial<LayerSampling> 
   const wrapped = (inner: AdaptedModel): AdaptedModel => {
     const self: AdaptedModel = {
       ...inner,
-      weights: (parameters, trace) => answers(inner, layers, parameters, trace),
+      weights: (parameters, trace) => answersIn(inner, layers, s.skippable, parameters, trace),
       with: (parameters) => wrapped(inner.with(parameters)),
     }
-    const loss = byShape(
-      ({ parameters, batch }: { parameters: Record<string, Tensor>; batch: Batch<Tensor> }) =>
-        modelLoss(self)(parameters, batch, {}).loss,
-    )
-    const lossOf: LossOf = async (inputs) => Number((await (await loss(inputs)).read())[0])
-    return { ...self, training: trainingFor(inner, layers, s, lossOf) }
+    return { ...self, training: trainingFor(inner, layers, s, modelLoss(self)) }
   }
   return wrapped(model)
 }

@@ -1,8 +1,9 @@
-/** @file Layers of an adapter, how many of them train in a step, and from which one on a step's program has gradients. */
+/** @file Layers of an adapter, how many of them train in a step, and how many of the lowest keep nothing for it. */
 import { z } from 'zod'
 import { UsageError } from '../../errors.js'
 import { isAdditive } from '../core/plan.js'
 import type { AdaptedModel } from '../core/spec.js'
+import { maxOf } from '../../tensor/numbers.js'
 import { combinations } from './importance.js'
 
 /** How layers are drawn. */
@@ -22,10 +23,11 @@ export interface LayerSampling {
   /** Whether advantages are divided by their spread. Default false, as in the paper. */
   readonly normalized: boolean
   /**
-   * Number of programs, each with gradients from another layer on: of 12 layers three skip 1.6 on average in the backward
-   * pass. Each holds memory of its own for as long as the run lasts, so that more of them raise the peak. Default 1.
+   * Number of the lowest layers that keep nothing of the forward pass: a step that trains one of them, or a layer below it,
+   * computes it again, and any other ends its backward pass above it. Default as many as leave half of the time that can be
+   * spared so (5 of 12, 6 of 32); all of them need the least memory.
    */
-  readonly programs: number
+  readonly skippable?: number
 }
 
 /** The schema of `LayerSampling`, as options of a method. */
@@ -41,13 +43,12 @@ export const samplingOptions = {
   suppressed: z.number().int().positive().optional().describe('layers in such a set (half)'),
   suppression: z.number().min(0).max(1).default(0.25).describe("factor of the adapter's output there"),
   importanceRate: z.number().positive().default(10).describe('how fast importance moves'),
-  programs: z
+  skippable: z
     .number()
     .int()
-    .min(1)
-    .max(3)
-    .default(1)
-    .describe('programs for steps whose lowest trained layers differ: less work, each with its own memory'),
+    .nonnegative()
+    .optional()
+    .describe('lowest layers that keep nothing, and have no backward pass in steps that train above them'),
   normalized: z.boolean().default(false).describe('divide the advantages by their spread'),
 }
 
@@ -86,7 +87,7 @@ export interface Sampling extends Required<LayerSampling> {
 export const samplingFor = (layers: number, options: LayerSampling): Sampling => {
   const trained = options.trained ?? Math.max(1, Math.floor(layers / 4))
   const suppressed = options.suppressed ?? Math.max(1, Math.floor(layers / 2))
-  for (const [name, n] of Object.entries({ trained, suppressed }))
+  for (const [name, n] of Object.entries({ trained, suppressed, skippable: options.skippable ?? 0 }))
     if (n > layers)
       throw new UsageError('BadOption', `ist: ${name} is ${n}; the adapter stands in ${layers} layers`)
   const most = combinations(layers, suppressed)
@@ -99,15 +100,23 @@ export const samplingFor = (layers: number, options: LayerSampling): Sampling =>
         hint: 'Compare fewer sets (candidates), of another number of layers (suppressed), or none (every: 0).',
       },
     )
-  return { ...options, layers, trained, suppressed, candidates }
+  const skippable = options.skippable ?? skippableFor(layers, trained)
+  return { ...options, layers, trained, suppressed, candidates, skippable }
 }
 
-/**
- * Layers from which on programs have gradients. The lowest of N_u layers drawn out of L is (L - N_u) / (N_u + 1) on average,
- * under 3 for a quarter of any number of layers: three programs skip most of what one for each would.
- */
-const floors = [0, 2, 4]
+/** The chance that a uniform draw of `trained` out of so many layers holds one of the lowest `low`. */
+const chanceAmong = (layers: number, trained: number, low: number): number =>
+  low > layers - trained ? 1 : 1 - combinations(layers - low, trained) / combinations(layers, trained)
 
-/** The layer from which on a step's program has gradients, one of `programs` and none above the lowest layer that trains. */
-export const floorOf = (trained: readonly number[], programs: number): number =>
-  floors.slice(0, programs).findLast((floor) => trained.every((layer) => layer >= floor)) ?? 0
+/**
+ * How many of the lowest layers keep nothing by default. In passes through one layer, a backward pass taking two: a layer spares
+ * two in the steps that need it not, and costs one in the others. The sum is greatest after three or four layers; half of it
+ * is spent on more of them, for memory.
+ */
+export const skippableFor = (layers: number, trained: number): number => {
+  const spared = [0]
+  for (let low = 1; low <= layers; low++)
+    spared.push(spared[low - 1] + 2 - 3 * chanceAmong(layers, trained, low))
+  const half = maxOf(spared) / 2
+  return half > 0 ? spared.findLastIndex((sum) => sum >= half) : 0
+}
