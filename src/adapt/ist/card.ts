@@ -15,7 +15,8 @@ export const card: Paper = {
       'When training memory is short: around any adapter, it updates a few layers a step and keeps less for them.',
     avoid:
       "On models of few layers, and where the adapter's own training schedule must see every step (adalora).",
-    costs: "The inner adapter's file; less memory in training, some more forward passes to score layers.",
+    costs:
+      "The inner adapter's file; in training 0.92 of LoRA's peak of memory and 1.09 of a step's time on 10 layers, and some more forward passes to score layers.",
   },
   summary:
     'A wrapper around any adapter that sits in layers. At each step only a quarter of the layers is updated, drawn by an importance score; now and then a few random choices are compared by their loss, and the scores move as in policy-gradient learning. Gradients and activations of the other layers need not be kept, and the adapter file does not change.',

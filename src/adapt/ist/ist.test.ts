@@ -120,7 +120,7 @@ describe('IST', () => {
       }
   })
 
-  it('skips so many of the lowest layers that time is spared as well as memory: none where all layers train', () => {
+  it('skips so many of the lowest layers that passes are spared as well as memory: none where all layers train', () => {
     // Of four layers one trains: the backward passes of the lowest three are needed in 1, 2 and 3 steps of 4.
     expect(skippableFor(4, 1)).toBe(3)
     expect(skippableFor(12, 3)).toBe(5)

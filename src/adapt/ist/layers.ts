@@ -24,7 +24,7 @@ export interface LayerSampling {
   readonly normalized: boolean
   /**
    * Number of the lowest layers that keep nothing of the forward pass: a step that trains one of them, or a layer below it,
-   * computes it again, and any other ends its backward pass above it. Default as many as leave half of the time that can be
+   * computes it again, and any other ends its backward pass above it. Default as many as leave half of the passes that can be
    * spared so (5 of 12, 6 of 32); all of them need the least memory.
    */
   readonly skippable?: number
