@@ -130,11 +130,12 @@ const wrong: [string, string[], number, RegExp][] = [
   ['a malformed line', ['--data', 'BAD'], 3, /^MalformedRecord: .*bad\.jsonl:2: /],
   ['an empty file', ['--data', 'EMPTY'], 3, /^EmptyDataset: .*empty\.jsonl/],
   ['a folder without data', ['--data', 'FOLDER'], 2, /^WrongTask: .*a folder without files of rows/],
+  ['data for another task', ['--task', 'masked'], 2, /^WrongTask: .*a model for the task 'causal', not for/],
   [
-    'data for another task',
+    'data without the labels that a new head needs',
     ['--task', 'classify'],
-    2,
-    /^WrongTask: .*a model for the task 'causal', not for/,
+    3,
+    /^MalformedRecord: .*:1: there is no column "label"/,
   ],
   ['a column that is not there', ['--text-column', 'txt'], 3, /^NoSuchColumn: .*:1: .*"txt"\s+Nearest: text/],
   [
