@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { noPostgres, scratch, startPostgres, writeRun } from '../../../test/lab.js'
@@ -126,6 +126,40 @@ for (const { name, skipped } of indexes)
         expect(await runOf(db, 'a')).toMatchObject({ rows: 3, step: 3, metrics: { loss: 1 } })
         expect(changed).toEqual(['a', 'a', 'a'])
         await watcher.stop()
+      })
+
+      test('a record that is written whole while half of it is read is read again', async () => {
+        const record = join(writeRun(home, 'a'), 'run.json')
+        const whole = readFileSync(record)
+        writeFileSync(record, whole.subarray(0, 40))
+        const watcher = new Watcher(home, db, {
+          changed: () => undefined,
+          removed: () => undefined,
+          // Told between the reading and whatever is noted of it.
+          leftOut: (_, what) => {
+            if (what.length > 0) writeFileSync(record, whole)
+          },
+          failed: () => undefined,
+        })
+        await watcher.start(1e6)
+        await watcher.look()
+        await watcher.stop()
+        expect(await runOf(db, 'a')).toMatchObject({ status: 'finished' })
+      })
+
+      test('a record that is written whole within a tick of the clock is read again', async () => {
+        const record = join(writeRun(home, 'a'), 'run.json')
+        const whole = readFileSync(record)
+        const tick = new Date('2026-01-02T03:04:05Z')
+        writeFileSync(record, whole.subarray(0, 40))
+        utimesSync(record, tick, tick)
+        const { watcher, left } = await watch()
+        expect(left.get('a')).not.toBe('')
+        writeFileSync(record, whole)
+        utimesSync(record, tick, tick)
+        await watcher.look()
+        await watcher.stop()
+        expect(await runOf(db, 'a')).toMatchObject({ status: 'finished' })
       })
 
       test('a run whose process has died is interrupted', async () => {

@@ -37,8 +37,10 @@ const same = (a: RunEntry | undefined, b: RunEntry): boolean =>
 /** Follows the runs under one folder. */
 export class Watcher {
   private readonly known = new Map<string, RunEntry>()
-  /** Folders whose record cannot be used, with its modification time: they are read again when that changes. */
-  private readonly refused = new Map<string, number>()
+  /** Folders whose record cannot be used, with its stamp when it was read: they are read again when that changes. */
+  private readonly refused = new Map<string, string>()
+  /** Stamps of records before they were read: what is written during the reading has another one. */
+  private readonly stamps = new Map<string, string>()
   private looks = 0
   private timer: NodeJS.Timeout | undefined
   private looking: Promise<void> = Promise.resolve()
@@ -95,6 +97,7 @@ export class Watcher {
     await dropRuns(this.db, ids)
     for (const id of ids) {
       this.known.delete(id)
+      this.stamps.delete(id)
       if (!this.refused.has(id)) this.events.leftOut(id, [])
     }
     this.events.removed(ids)
@@ -116,17 +119,20 @@ export class Watcher {
   }
 
   private async read(id: string): Promise<RunEntry | undefined> {
-    const before = this.refused.get(id)
-    if (before !== undefined && before === (await this.recordTime(id))) return undefined
+    const stamp = await this.recordStamp(id)
+    if (this.refused.get(id) === stamp) return undefined
     this.refused.delete(id)
+    this.stamps.set(id, stamp)
     const { entry, leftOut } = await readEntry(this.home, id, this.known.get(id))
     this.events.leftOut(id, leftOut)
-    if (!entry && leftOut.length > 0) this.refused.set(id, await this.recordTime(id))
+    if (!entry && leftOut.length > 0) this.refused.set(id, stamp)
     return entry
   }
 
-  private async recordTime(id: string): Promise<number> {
-    return (await stateOf(join(this.home, id, runFiles.record))).modified
+  /** Time and size of a record: one that is written whole within a clock's tick has another size. */
+  private async recordStamp(id: string): Promise<string> {
+    const { modified, size } = await stateOf(join(this.home, id, runFiles.record))
+    return `${modified} ${size}`
   }
 
   /** Puts the rows into the index and returns those that it took; where it refuses one, the others go in all the same. */
@@ -138,8 +144,8 @@ export class Watcher {
       if (runs.length > 1) return await this.putEach(runs)
       // An index that is away refuses everything, and throws here.
       await this.db.selectFrom('runs').select('id').limit(1).execute()
-      const [{ id, modified }] = runs
-      this.refused.set(id, modified)
+      const [{ id }] = runs
+      this.refused.set(id, this.stamps.get(id)!)
       this.events.leftOut(id, [{ path: id, reason: error instanceof Error ? error.message : String(error) }])
       return []
     }
