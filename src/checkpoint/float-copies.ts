@@ -240,7 +240,7 @@ export const listFloatCopies = async (folder: string): Promise<StoredCopy[]> => 
     const status = await stat(path).catch(() => undefined)
     if (!status) continue
     const source = whole ? await sourceOf(folder, name) : undefined
-    copies.push({ path, ...(source !== undefined && { source }), bytes: status.size, used: status.mtimeMs })
+    copies.push({ path, source, bytes: status.size, used: status.mtimeMs })
   }
   return copies.sort((a, b) => b.bytes - a.bytes)
 }
