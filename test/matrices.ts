@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import fc from 'fast-check'
 import { Matrix as Oracle } from 'ml-matrix'
-import { Stream } from '../src/random/index.js'
+import { keyOf, normal, Stream } from '../src/random/index.js'
 import { identity, type Matrix, matrix, multiply, qr } from '../src/linalg/index.js'
 
 export const gaussian = (rows: number, cols: number, seed: number): Matrix => {
@@ -12,6 +12,12 @@ export const gaussian = (rows: number, cols: number, seed: number): Matrix => {
     cols,
     Float64Array.from({ length: rows * cols }, () => stream.normal()),
   )
+}
+/** Normal numbers of single precision, drawn many at once: for large matrices. */
+export const gaussianInSingle = (rows: number, cols: number, seed: number | string): Matrix => {
+  const data = new Float32Array(rows * cols)
+  normal(data, keyOf(seed))
+  return matrix(rows, cols, data)
 }
 export const times = (a: Matrix, factor: number): Matrix =>
   matrix(

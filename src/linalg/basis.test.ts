@@ -1,13 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { keyOf, normal } from '../random/index.js'
+import { gaussianInSingle as gaussian } from '../../test/matrices.js'
 import { roughBasis } from './basis.js'
 import { matrix, type Matrix, multiply, NotFiniteError, orthonormalBasis } from './index.js'
-
-const gaussian = (rows: number, cols: number, seed: number): Matrix => {
-  const data = new Float32Array(rows * cols)
-  normal(data, keyOf(seed))
-  return matrix(rows, cols, data)
-}
 
 /** The greatest distance of Qᵀ Q from the identity. */
 const skew = (q: Matrix): number =>

@@ -1,21 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { keyOf, normal } from '../random/index.js'
+import { gaussianInSingle as gaussian } from '../../test/matrices.js'
 import {
   fastSolvePositiveDefinite,
   type Matrix,
-  matrix,
   MatrixShapeError,
   multiply,
   NotPositiveDefiniteError,
   NotSymmetricError,
   solvePositiveDefinite,
 } from './index.js'
-
-const gaussian = (rows: number, cols: number, seed: number): Matrix => {
-  const data = new Float32Array(rows * cols)
-  normal(data, keyOf(seed))
-  return matrix(rows, cols, data)
-}
 
 /** A Gram matrix whose condition is about 1e6. */
 const positive = (n: number): Matrix => {

@@ -1,6 +1,7 @@
 /** What is leading of a matrix, against the whole decomposition: also where singular values are close together. */
 import { describe, expect, it } from 'vitest'
-import { keyOf, normal, Stream } from '../random/index.js'
+import { Stream } from '../random/index.js'
+import { gaussianInSingle as gaussian } from '../../test/matrices.js'
 import { minOf } from '../tensor/numbers.js'
 import {
   type Dense,
@@ -15,11 +16,6 @@ import {
   svd,
 } from './index.js'
 
-const gaussian = (rows: number, cols: number, seed: number): Matrix => {
-  const data = new Float32Array(rows * cols)
-  normal(data, keyOf(seed))
-  return matrix(rows, cols, data)
-}
 const single = ({ rows, cols, data }: Matrix): Dense => ({ rows, cols, data: Float32Array.from(data) })
 
 /** U S V of a decomposition cut at a rank. */

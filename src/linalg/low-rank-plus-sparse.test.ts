@@ -1,20 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { keyOf, normal, Stream } from '../random/index.js'
+import { keyOf, Stream } from '../random/index.js'
+import { gaussianInSingle as gaussian } from '../../test/matrices.js'
 import {
   largestIndices,
   lowRankPlusSparse,
-  matrix,
   type Matrix,
   MatrixShapeError,
   multiply,
   NotFiniteError,
 } from './index.js'
-
-const gaussian = (rows: number, cols: number, seed: string): Matrix => {
-  const data = new Float32Array(rows * cols)
-  normal(data, keyOf(seed))
-  return matrix(rows, cols, data)
-}
 
 /** A matrix of rank 4 and unit deviation with spikes of `height` at 64 entries. */
 const planted = (side: number, height: number, seed: string): { w: Matrix; spikes: Int32Array } => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { keyOf, normal } from '../random/index.js'
+import { gaussianInSingle as gaussian } from '../../test/matrices.js'
 import {
   type Dense,
   hostMatmul,
@@ -15,11 +15,6 @@ import {
   svd,
 } from './index.js'
 
-const gaussian = (rows: number, cols: number, seed: number): Matrix => {
-  const data = new Float32Array(rows * cols)
-  normal(data, keyOf(seed))
-  return matrix(rows, cols, data)
-}
 /** A matrix with the given singular values. */
 const withValues = (rows: number, cols: number, values: Float64Array): Matrix => {
   const u = qr(gaussian(rows, values.length, 1)).q

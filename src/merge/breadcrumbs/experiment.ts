@@ -87,7 +87,8 @@ const tune = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Tuned
   const onValidation = targets.map((target) =>
     accuracyOn(() => [batchOf(target.sample(300, { seed: 'validation' }))]),
   )
-  const [deltas, taskLosses]: [Record<string, Float32Array>[], number[]] = [[], []]
+  const deltas: Record<string, Float32Array>[] = []
+  const ownAccuracies: number[] = []
   for (const [t, target] of targets.entries()) {
     const { parameters } = await train(
       base,
@@ -95,14 +96,14 @@ const tune = async ({ seed, size, signal }: MeasureContext<Size>): Promise<Tuned
       size.tuning,
       `task ${t}`,
     )
-    taskLosses.push(await onTest[t](parameters))
+    ownAccuracies.push(await onTest[t](parameters))
     const change = Object.entries(parameters).map(([name, v]): [string, Float32Array] => {
       const before = base.parameters[name].data as Float32Array
       return [name, (v.data as Float32Array).map((x, i) => x - before[i])]
     })
     deltas.push(Object.fromEntries(change))
   }
-  return { base: base.parameters, deltas, onTest, onValidation, own: taskLosses }
+  return { base: base.parameters, deltas, onTest, onValidation, own: ownAccuracies }
 }
 
 /** A method's masks: what is kept, and what is removed from above. */
